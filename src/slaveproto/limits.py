@@ -1,0 +1,35 @@
+"""Sizes that bound what a peer can make us hold. The defaults fit every Buildbot peer that was tried."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+SIZE_LIMIT: Final = 640 * 1024
+"""Most bytes of one string and most elements of one list that either Twisted reads or writes."""
+
+
+@attrs.frozen
+class Limits:
+    """Bounds of one connection. Exceeding one is a `RemoteProtocolError`.
+
+    Args:
+        string: bytes in one byte string.
+        elements: elements in one list.
+        prefix: digits before a type byte.
+        depth: lists inside lists. Twisted's Banana has no bound; its Jelly stops near 330.
+        message: bytes of one whole message. Twisted has no bound.
+        message_elements: elements of one whole message, all lists together. Twisted has no bound.
+        calls: calls of the peer that we have not answered yet.
+        references: references to the peer's objects that we have not released yet.
+    """
+
+    string: int = SIZE_LIMIT
+    elements: int = SIZE_LIMIT
+    prefix: int = 64
+    depth: int = 128
+    message: int = 16 * 1024 * 1024
+    message_elements: int = 1_000_000
+    calls: int = 10_000
+    references: int = 10_000

@@ -1,0 +1,272 @@
+"""Banana: self-delimiting bytes for integers, floats, byte strings and lists.
+
+An element is up to 64 base-128 digits, least significant first, then a type byte (the first one with its top bit
+set), then a body. Source: `twisted/spread/banana.py` of Twisted 11.1 and 26.10, observed at the wire.
+
+Rules of this file. Time is linear in the bytes fed, however they are cut. Size errors are raised at the header,
+before a body is waited for. Nothing but `RemoteProtocolError` leaves the decoder, and nothing but
+`LocalProtocolError` the encoder.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Final, TypeAlias
+
+from slaveproto.errors import LocalProtocolError, RemoteProtocolError
+from slaveproto.limits import Limits
+
+Expression: TypeAlias = "int | float | bytes | list[Expression]"
+"""What Banana carries. Lists only ever hold further expressions."""
+
+Encodable: TypeAlias = "int | float | bytes | Sequence[Encodable]"
+"""What may be written: of sequences only lists and tuples, both as a list."""
+
+
+class NeedData(Enum):
+    """The type of `NEED_DATA`; `event is NEED_DATA` narrows."""
+
+    NEED_DATA = auto()
+
+
+NEED_DATA: Final = NeedData.NEED_DATA
+"""Nothing complete is buffered: feed more bytes."""
+
+LIST: Final = 0x80
+INT: Final = 0x81
+STRING: Final = 0x82
+NEG: Final = 0x83
+FLOAT: Final = 0x84
+LONGINT: Final = 0x85
+LONGNEG: Final = 0x86
+VOCAB: Final = 0x87
+
+VOCABULARY: Final[tuple[bytes, ...]] = (
+    b"None", b"class", b"dereference", b"reference", b"dictionary", b"function", b"instance", b"list",
+    b"module", b"persistent", b"tuple", b"unpersistable", b"copy", b"cache", b"cached", b"remote",
+    b"local", b"lcache", b"version", b"login", b"password", b"challenge", b"logged_in", b"not_logged_in",
+    b"cachemessage", b"message", b"answer", b"error", b"decref", b"decache", b"uncache",
+)  # fmt: skip
+"""The words of profile `pb`, numbered from 1."""
+
+_DOUBLE: Final = struct.Struct("!d")
+_INT_MAX: Final = 2**31 - 1
+_NEG_MIN: Final = -(2**31)
+_WORD_TOKENS: Final = {word: bytes((n, VOCAB)) for n, word in enumerate(VOCABULARY, 1)}
+_SMALL_INTS: Final = tuple(bytes((n, INT)) for n in range(128))
+_SHORT_STRINGS: Final = tuple(bytes((n, STRING)) for n in range(128))
+
+
+class Decoder:
+    """Bytes in, one complete expression out at a time.
+
+    Args:
+        limits: what is refused.
+        vocabulary: whether VOCAB tokens are allowed; set it to True once profile `pb` is agreed.
+    """
+
+    def __init__(self, limits: Limits, *, vocabulary: bool = False) -> None:
+        self.vocabulary = vocabulary
+        self._limits = limits
+        self._data = b""
+        self._pos = 0
+        self._chunks: list[bytes] = []
+        self._queued = 0
+        # How many queued bytes it takes before looking again is of any use.
+        self._missing = 0
+        # The open lists, outermost first, each with the number of elements it still waits for.
+        self._open: list[tuple[list[Expression], int]] = []
+        # Of the present message: bytes that came before `_data`, and elements announced.
+        self._before = 0
+        self._elements = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether an expression has begun and is not complete."""
+        return bool(self._open or self._queued or self._pos < len(self._data))
+
+    def feed(self, data: bytes) -> None:
+        """Buffer bytes; nothing is looked at before `next_expression`."""
+        if data:
+            self._chunks.append(data)
+            self._queued += len(data)
+
+    def next_expression(self) -> Expression | NeedData:
+        """Return the next complete top-level expression.
+
+        Raises:
+            RemoteProtocolError: the bytes are not Banana, or a limit is exceeded. The decoder is useless afterwards.
+        """
+        if self._queued < self._missing:
+            return NEED_DATA
+        self._missing = 0
+        limits = self._limits
+        data, pos = self._data, self._pos
+        base = pos
+        opened = self._open
+        most_shift = 7 * limits.prefix
+        current, left = opened.pop() if opened else (None, 0)
+        item: Expression
+        while True:
+            start = pos
+            missing = 0
+            try:
+                kind = data[pos]
+                pos += 1
+                number = 0
+                if kind < 0x80:
+                    number = kind
+                    kind = data[pos]
+                    pos += 1
+                    shift = 7
+                    while kind < 0x80:
+                        if shift >= most_shift:
+                            raise RemoteProtocolError(f"more than {limits.prefix} digits before a type byte")
+                        number |= kind << shift
+                        shift += 7
+                        kind = data[pos]
+                        pos += 1
+                if kind == STRING:
+                    if number > limits.string:
+                        raise RemoteProtocolError(f"a string of {number} bytes; the limit is {limits.string}")
+                    stop = pos + number
+                    if stop > len(data):
+                        missing = stop - len(data)
+                        raise IndexError
+                    item = data[pos:stop]
+                    pos = stop
+                elif kind == VOCAB:
+                    if not self.vocabulary:
+                        raise RemoteProtocolError("a vocabulary token outside profile pb")
+                    if not 0 < number <= len(VOCABULARY):
+                        raise RemoteProtocolError(f"no vocabulary word has number {number}")
+                    item = VOCABULARY[number - 1]
+                elif kind == LIST:
+                    if number > limits.elements:
+                        raise RemoteProtocolError(f"a list of {number} elements; the limit is {limits.elements}")
+                    self._elements += number
+                    if self._elements > limits.message_elements:
+                        raise RemoteProtocolError(f"a message of more than {limits.message_elements} elements")
+                    if number:
+                        if current is not None:
+                            opened.append((current, left))
+                        if len(opened) >= limits.depth:
+                            raise RemoteProtocolError(f"lists nested deeper than {limits.depth}")
+                        current, left = [], number
+                        continue
+                    item = []
+                elif kind == INT or kind == LONGINT:
+                    item = number
+                elif kind == NEG or kind == LONGNEG:
+                    item = -number
+                elif kind == FLOAT:
+                    if pos + 8 > len(data):
+                        missing = pos + 8 - len(data)
+                        raise IndexError
+                    (item,) = _DOUBLE.unpack_from(data, pos)
+                    pos += 8
+                else:
+                    raise RemoteProtocolError(f"invalid type byte 0x{kind:02x}")
+            except IndexError:
+                # The element that begins at `start` is cut short, by `missing` bytes if its header was complete.
+                missing = missing or 1
+                self._before += start - base
+                if self._before + (len(data) - start) + missing > limits.message:
+                    raise RemoteProtocolError(f"a message of more than {limits.message} bytes") from None
+                if self._queued >= missing:
+                    data = self._data = b"".join((data[start:], *self._chunks))
+                    self._chunks.clear()
+                    self._queued = 0
+                    base = pos = 0
+                    continue
+                self._pos = start
+                self._missing = missing
+                if current is not None:
+                    opened.append((current, left))
+                return NEED_DATA
+
+            while current is not None:
+                current.append(item)
+                left -= 1
+                if left:
+                    break
+                item = current
+                current, left = opened.pop() if opened else (None, 0)
+            else:
+                if self._before + pos - base > limits.message:
+                    raise RemoteProtocolError(f"a message of more than {limits.message} bytes")
+                self._pos = pos
+                self._before = self._elements = 0
+                return item
+
+
+def encode(expression: Encodable, *, vocabulary: bool, limits: Limits) -> bytes:
+    """Return the bytes of one expression.
+
+    Args:
+        expression: what to write; see `Encodable`.
+        vocabulary: whether words of the vocabulary are abbreviated (profile `pb`).
+        limits: the sizes that the peer reads.
+
+    Raises:
+        LocalProtocolError: a value of another type, an integer beyond 448 bits, or a limit exceeded.
+    """
+    out: list[bytes] = []
+    words = _WORD_TOKENS if vocabulary else {}
+
+    def put(item: object, depth: int) -> None:
+        kind = type(item)
+        if kind is bytes:
+            assert isinstance(item, bytes)
+            word = words.get(item)
+            if word is not None:
+                out.append(word)
+                return
+            size = len(item)
+            if size < 128:
+                out.append(_SHORT_STRINGS[size])
+            else:
+                if size > limits.string:
+                    raise LocalProtocolError(f"a string of {size} bytes; the peer reads {limits.string}")
+                out.append(_digits(size) + b"\x82")
+            out.append(item)
+        elif kind is list or kind is tuple:
+            assert isinstance(item, (list, tuple))
+            size = len(item)
+            if size > limits.elements:
+                raise LocalProtocolError(f"a list of {size} elements; the peer reads {limits.elements}")
+            if depth >= limits.depth:
+                raise LocalProtocolError(f"lists nested deeper than {limits.depth}")
+            out.append(_digits(size) + b"\x80")
+            for element in item:
+                put(element, depth + 1)
+        elif kind is int or kind is bool:
+            assert isinstance(item, int)
+            out.append(_SMALL_INTS[item] if 0 <= item < 128 else _integer(item))
+        elif kind is float:
+            out.append(b"\x84" + _DOUBLE.pack(item))
+        else:
+            raise LocalProtocolError(f"Banana cannot carry a {kind.__name__}")
+
+    put(expression, 0)
+    return b"".join(out)
+
+
+def _digits(number: int) -> bytes:
+    if number < 128:
+        return bytes((number,))
+    digits = bytearray()
+    while number:
+        digits.append(number & 0x7F)
+        number >>= 7
+    return bytes(digits)
+
+
+def _integer(number: int) -> bytes:
+    if number.bit_length() > 448:
+        raise LocalProtocolError("an integer of more than 448 bits")
+    if number >= 0:
+        return _digits(number) + (b"\x81" if number <= _INT_MAX else b"\x85")
+    return _digits(-number) + (b"\x83" if number >= _NEG_MIN else b"\x86")

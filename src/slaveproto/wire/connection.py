@@ -1,0 +1,504 @@
+"""Perspective Broker without I/O: bytes in, events out; calls in, bytes out.
+
+How to drive one: hand received bytes to `receive_data`; call `next_event` until it says `NEED_DATA`; send what
+`data_to_send` returns; at the end of the stream call `receive_eof` and read the last events. If `next_event` raises
+`RemoteProtocolError`, send what is left and close; the events that follow tell which calls were lost.
+
+Source: `twisted/spread/pb.py` of Twisted 11.1 and 26.10, observed at the wire.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from typing import Final
+
+from slaveproto.errors import LocalProtocolError, RemoteProtocolError, UnreadableValue
+from slaveproto.limits import Limits
+from slaveproto.machine import Machine
+from slaveproto.wire.banana import NEED_DATA, Decoder, Encodable, Expression, NeedData, encode
+from slaveproto.wire.events import (
+    Answered,
+    Call,
+    CallLost,
+    Closed,
+    Event,
+    Failed,
+    NotUnderstood,
+    Opened,
+    Refused,
+    Released,
+)
+from slaveproto.wire.jelly import Unjellier, jelly
+from slaveproto.wire.states import NEGOTIATION_CLIENT, NEGOTIATION_SERVER, Negotiating, Negotiation
+from slaveproto.wire.values import Copied, Failure, Local, Remote, Unpersistable, Value
+
+VERSION: Final = 6
+PROFILES: Final = (b"pb", b"none")
+ROOT_NAME: Final = b"root"
+
+
+class Role(Enum):
+    """Who opened the TCP connection is the client; the server speaks first and owns the root object."""
+
+    CLIENT = auto()
+    SERVER = auto()
+
+
+class Connection:
+    """One Perspective Broker connection, either end.
+
+    Args:
+        role: which end we are.
+        root: as server, the object that the peer reaches under the name `root`.
+        tags: tags of copied objects to accept as inert `Copied` values.
+        limits: what is refused.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        root: Local | None = None,
+        tags: frozenset[bytes] = frozenset(),
+        limits: Limits = Limits(),  # noqa: B008  frozen
+    ) -> None:
+        self.role = role
+        self.root = Remote(ROOT_NAME)
+        self._limits = limits
+        self._tags = tags
+        self._named = {ROOT_NAME: root} if root is not None else {}
+        self._decoder = Decoder(limits)
+        self._machine = Machine(NEGOTIATION_CLIENT if role is Role.CLIENT else NEGOTIATION_SERVER)
+        self._vocabulary = False
+        self._out: list[bytes] = []
+        self._unsent = 0
+        self._events: deque[Event] = deque()
+        self._eof = False
+        # Calls of ours that wait for their answer, and calls of theirs that wait for ours.
+        self._last_call = 0
+        self._waiting: dict[int, None] = {}
+        self._last_incoming = 0
+        self._incoming: dict[int, Expression | None] = {}
+        # Objects of ours that the peer holds, and theirs that we hold.
+        self._exports = _Exports()
+        self._held: set[Remote] = set()
+        self._fresh: list[Remote] = []
+        if role is Role.SERVER:
+            self._machine.fire(Negotiating.OFFER)
+            self._write(list(PROFILES))
+
+    @property
+    def state(self) -> Negotiation:
+        """Where the connection is, as of the last event."""
+        return self._machine.state
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that `data_to_send` would return."""
+        return self._unsent
+
+    @property
+    def exported(self) -> Mapping[Local, int]:
+        """Our objects that the peer holds, with its number of counts of each."""
+        return {export.local: export.count for export in self._exports.by_luid.values()}
+
+    # -- bytes
+
+    def receive_data(self, data: bytes) -> None:
+        """Buffer received bytes. Never raises; `next_event` looks at them."""
+        if self._machine.state is not Negotiation.CLOSED:
+            self._decoder.feed(data)
+
+    def receive_eof(self) -> None:
+        """Tell that no more bytes will come. May be called twice."""
+        self._eof = True
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to send and forget them. Always safe, also after an error."""
+        data = b"".join(self._out)
+        self._out.clear()
+        self._unsent = 0
+        return data
+
+    def next_event(self) -> Event | NeedData:
+        """Return what happened next.
+
+        Raises:
+            RemoteProtocolError: the peer broke the protocol; the connection is closed as of now. Later calls return
+                the lost calls and `Closed`.
+        """
+        while not self._events:
+            if self._machine.state is Negotiation.CLOSED:
+                return NEED_DATA
+            try:
+                expression = self._decoder.next_expression()
+                if expression is NEED_DATA:
+                    if not self._eof:
+                        return NEED_DATA
+                    self._end(clean=not self._decoder.pending)
+                else:
+                    self._receive(expression)
+            except RemoteProtocolError:
+                self._end(clean=False)
+                raise
+        return self._events.popleft()
+
+    # -- what we do
+
+    def call(
+        self,
+        target: Remote,
+        method: str,
+        args: Sequence[Value] = (),
+        kwargs: Mapping[str, Value] | None = None,
+        *,
+        wants_answer: bool = True,
+    ) -> int:
+        """Call `method` of the peer's object `target` and return the id that its answer will carry.
+
+        Raises:
+            LocalProtocolError: not open, a value that cannot be sent, or a limit of the peer's. Nothing was sent.
+        """
+        self._require_open()
+        if not self.owns(target):
+            raise LocalProtocolError(f"{target!r} is not of this connection, or is released")
+        number = self._last_call + 1
+        head: list[Encodable] = [b"message", number, target.luid, method.encode(), int(wants_answer)]
+        self._send(head, tuple(args), dict((kwargs or {}).items()))
+        self._last_call = number
+        if wants_answer:
+            self._waiting[number] = None
+        return number
+
+    def answer(self, call_id: int, value: Value = None) -> None:
+        """Answer a `Call`.
+
+        Raises:
+            LocalProtocolError: not open, no such call or answered already, or a value that cannot be sent. Nothing was
+                sent, and the call may still be answered.
+        """
+        self._reply(b"answer", call_id, value)
+
+    def fail(self, call_id: int, failure: Failure) -> None:
+        """Answer a `Call` with an exception; raises as `answer`."""
+        self._reply(b"error", call_id, failure)
+
+    def release(self, remote: Remote) -> None:
+        """Give back one count of an object of the peer's. After the end of the connection this only forgets it.
+
+        Raises:
+            LocalProtocolError: not of this connection, released before, or the root.
+        """
+        if remote not in self._held:
+            raise LocalProtocolError(f"{remote!r} is not of this connection, or is released")
+        self._held.discard(remote)
+        if self._machine.state is Negotiation.OPEN:
+            self._write([b"decref", remote.luid])
+
+    def close(self) -> None:
+        """End the connection from our side: pending calls are lost, nothing more is read."""
+        if self._machine.state is not Negotiation.CLOSED:
+            self._end(clean=True)
+
+    def owns(self, remote: Remote) -> bool:
+        """Whether `remote` came from this connection and is not released."""
+        return remote in self._held or remote is self.root
+
+    # -- sending
+
+    def _require_open(self) -> None:
+        if self._machine.state is not Negotiation.OPEN:
+            raise LocalProtocolError(f"the connection is {self._machine.state.name}")
+
+    def _reply(self, command: bytes, call_id: int, value: Value) -> None:
+        self._require_open()
+        if call_id not in self._incoming:
+            raise LocalProtocolError(f"call {call_id} does not exist or is answered")
+        wire_id = self._incoming[call_id]
+        if wire_id is not None:
+            self._send([command, wire_id], value)
+        del self._incoming[call_id]
+
+    def _send(self, head: list[Encodable], *values: Value) -> None:
+        draft = _Draft(self._exports, self)
+        self._write([*head, *(jelly(value, draft) for value in values)])
+        self._exports = draft.exports_after()
+
+    def _write(self, expression: Encodable) -> None:
+        data = encode(expression, vocabulary=self._vocabulary, limits=self._limits)
+        self._out.append(data)
+        self._unsent += len(data)
+
+    def _end(self, *, clean: bool) -> None:
+        self._machine.fire(Negotiating.END)
+        self._events.extend(CallLost(number) for number in sorted(self._waiting))
+        self._events.append(Closed(clean))
+        self._waiting.clear()
+        self._incoming.clear()
+        self._held.clear()
+        self._exports = _Exports()
+
+    # -- receiving
+
+    def _receive(self, expression: Expression) -> None:
+        if self._machine.state is Negotiation.START:
+            self._choose(expression)
+        elif self._machine.state is Negotiation.OFFERED:
+            if not isinstance(expression, bytes) or expression not in PROFILES:
+                raise RemoteProtocolError("the client chose no profile that we offered")
+            self._open(expression)
+        else:
+            self._machine.fire(Negotiating.MESSAGE)
+            self._message(expression)
+
+    def _choose(self, expression: Expression) -> None:
+        if not isinstance(expression, list):
+            raise RemoteProtocolError("the server did not begin with a list of profiles")
+        self._machine.fire(Negotiating.OFFER)
+        for profile in expression:
+            if isinstance(profile, bytes) and profile in PROFILES:
+                self._write(profile)
+                self._open(profile)
+                return
+        raise RemoteProtocolError("the server offers no profile that we know")
+
+    def _open(self, profile: bytes) -> None:
+        self._machine.fire(Negotiating.CHOOSE)
+        self._vocabulary = self._decoder.vocabulary = profile == b"pb"
+        self._write([b"version", VERSION])
+        self._events.append(Opened(profile.decode()))
+
+    def _message(self, expression: Expression) -> None:
+        if not isinstance(expression, list) or not expression:
+            raise RemoteProtocolError("a message is a list that is not empty")
+        command = expression[0]
+        if not isinstance(command, bytes):
+            raise RemoteProtocolError("a message begins with the name of its command")
+        known = _MESSAGES.get(command)
+        if known is None:
+            self._write([b"didNotUnderstand", command])
+            self._events.append(NotUnderstood(_printable(command), ours=True))
+            return
+        handler, fields = known
+        if len(expression) != fields + 1:
+            raise RemoteProtocolError(f"{command.decode()} has {fields} fields, not {len(expression) - 1}")
+        handler(self, expression)
+
+    def _on_version(self, message: list[Expression]) -> None:
+        if message[1] != VERSION:
+            raise RemoteProtocolError(f"the peer speaks another version than {VERSION}")
+
+    def _on_message(self, message: list[Expression]) -> None:
+        _, wire_id, luid, name, wants_answer, args, kwargs = message
+        if not isinstance(name, bytes):
+            raise RemoteProtocolError("the name of a method is a byte string")
+        try:
+            method = name.decode()
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("the name of a method is not UTF-8") from None
+        if len(self._incoming) >= self._limits.calls:
+            raise RemoteProtocolError(f"more than {self._limits.calls} unanswered calls")
+        self._last_incoming += 1
+        number = self._last_incoming
+        self._incoming[number] = wire_id if wants_answer else None
+        try:
+            target = self.local(luid) if isinstance(luid, (int, bytes)) else None
+            if target is None:
+                raise UnreadableValue("twisted.spread.pb.Error", "Invalid Object ID")
+            call = Call(number, target, method, *self._arguments(args, kwargs), bool(wants_answer))
+        except UnreadableValue as error:
+            self._refuse(number, method, error)
+        else:
+            self._events.append(call)
+
+    def _on_cachemessage(self, message: list[Expression]) -> None:
+        self._last_incoming += 1
+        self._incoming[self._last_incoming] = message[1] if message[4] else None
+        unknown = UnreadableValue("builtins.KeyError", "no object of the peer is cached here")
+        self._refuse(self._last_incoming, "", unknown)
+
+    def _refuse(self, number: int, method: str, error: UnreadableValue) -> None:
+        failure = Failure(error.kind, str(error))
+        self._reply(b"error", number, failure)
+        self._events.append(Refused(method[:200], failure))
+
+    def _on_answer(self, message: list[Expression]) -> None:
+        number = self._answered(message)
+        try:
+            self._events.append(Answered(number, self._read(message[2])))
+        except UnreadableValue as error:
+            self._events.append(Failed(number, Failure(error.kind, f"unreadable answer: {error}")))
+
+    def _on_error(self, message: list[Expression]) -> None:
+        number = self._answered(message)
+        try:
+            failure = _as_failure(self._read(message[2]))
+        except UnreadableValue as error:
+            failure = Failure(error.kind, f"unreadable failure: {error}")
+        self._events.append(Failed(number, failure))
+
+    def _answered(self, message: list[Expression]) -> int:
+        number = message[1]
+        if not isinstance(number, int) or number not in self._waiting:
+            raise RemoteProtocolError("an answer to a call that is not pending")
+        del self._waiting[number]
+        return number
+
+    def _on_decref(self, message: list[Expression]) -> None:
+        luid = message[1]
+        export = self._exports.by_luid.get(luid) if isinstance(luid, int) else None
+        if export is None:
+            raise RemoteProtocolError("a decref of an object that the peer does not hold")
+        export.count -= 1
+        if not export.count:
+            self._exports.forget(export)
+            self._events.append(Released(export.local))
+
+    def _on_cache_release(self, message: list[Expression]) -> None:
+        raise RemoteProtocolError("a release of a cached object that does not exist")
+
+    def _on_not_understood(self, message: list[Expression]) -> None:
+        command = message[1]
+        self._events.append(NotUnderstood(_printable(command) if isinstance(command, bytes) else "?", ours=False))
+
+    # -- values
+
+    def _read(self, expression: Expression) -> Value:
+        self._fresh = []
+        try:
+            return Unjellier(self, self._tags).read(expression)
+        except (UnreadableValue, RecursionError) as error:
+            self._release_fresh(self._fresh)
+            if isinstance(error, RecursionError):
+                raise UnreadableValue("builtins.RecursionError", "nested too deep for the stack") from None
+            raise
+
+    def _arguments(self, args: Expression, kwargs: Expression) -> tuple[tuple[Value, ...], dict[str, Value]]:
+        positional = self._read(args)
+        begun = self._fresh
+        try:
+            if not isinstance(positional, (tuple, list, set, frozenset, dict)):
+                raise UnreadableValue("builtins.TypeError", "arguments are a tuple")
+            keywords = self._read(kwargs)
+            if not isinstance(keywords, dict):
+                begun += self._fresh
+                raise UnreadableValue("builtins.TypeError", "keyword arguments are a dictionary")
+            begun += self._fresh
+            return tuple(positional), {_keyword(key): value for key, value in keywords.items()}
+        except UnreadableValue:
+            self._release_fresh(begun)
+            raise
+
+    def _release_fresh(self, remotes: list[Remote]) -> None:
+        for remote in remotes:
+            if remote in self._held:
+                self.release(remote)
+
+    def remote(self, luid: int | bytes) -> Remote:
+        """Count one occurrence of the peer's object `luid` (for `Unjellier`)."""
+        if len(self._held) >= self._limits.references:
+            raise RemoteProtocolError(f"more than {self._limits.references} references that are not released")
+        remote = Remote(luid)
+        self._held.add(remote)
+        self._fresh.append(remote)
+        return remote
+
+    def local(self, luid: int | bytes) -> Local | None:
+        """Return our object of that number or name, None if there is none (for `Unjellier`)."""
+        if isinstance(luid, bytes):
+            return self._named.get(luid)
+        export = self._exports.by_luid.get(luid)
+        return export.local if export else None
+
+
+class _Export:
+    __slots__ = ("count", "local", "luid")
+
+    def __init__(self, luid: int, local: Local) -> None:
+        self.luid = luid
+        self.local = local
+        self.count = 0
+
+
+class _Exports:
+    """Our objects that the peer holds. Numbers rise from 1 and are never used again."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.by_luid: dict[int, _Export] = {}
+        self.by_local: dict[Local, _Export] = {}
+
+    def forget(self, export: _Export) -> None:
+        del self.by_luid[export.luid]
+        del self.by_local[export.local]
+
+
+class _Draft:
+    """Numbers the objects in one outgoing message. They count only once the whole message could be written."""
+
+    def __init__(self, exports: _Exports, connection: Connection) -> None:
+        self._exports = exports
+        self._connection = connection
+        self._new: dict[Local, int] = {}
+        self._met: list[Local] = []
+        self.owns = connection.owns
+
+    def number_of(self, local: Local) -> int:
+        self._met.append(local)
+        export = self._exports.by_local.get(local)
+        if export is not None:
+            return export.luid
+        return self._new.setdefault(local, self._exports.last + len(self._new) + 1)
+
+    def exports_after(self) -> _Exports:
+        exports = self._exports
+        for local, luid in self._new.items():
+            export = _Export(luid, local)
+            exports.by_luid[luid] = exports.by_local[local] = export
+            exports.last = luid
+        for local in self._met:
+            exports.by_local[local].count += 1
+        return exports
+
+
+_MESSAGES: Final[dict[bytes, tuple[Callable[[Connection, list[Expression]], None], int]]] = {
+    b"version": (Connection._on_version, 1),
+    b"message": (Connection._on_message, 6),
+    b"cachemessage": (Connection._on_cachemessage, 6),
+    b"answer": (Connection._on_answer, 2),
+    b"error": (Connection._on_error, 2),
+    b"decref": (Connection._on_decref, 1),
+    b"decache": (Connection._on_cache_release, 1),
+    b"uncache": (Connection._on_cache_release, 1),
+    b"didNotUnderstand": (Connection._on_not_understood, 1),
+}
+
+
+def _keyword(key: Value) -> str:
+    if isinstance(key, str):
+        return key
+    if isinstance(key, bytes):
+        try:
+            return key.decode()
+        except UnicodeDecodeError:
+            pass
+    raise UnreadableValue("builtins.TypeError", "the name of a keyword argument is not text")
+
+
+def _as_failure(value: Value) -> Failure:
+    """Return `value` if it is a failure; else what another thing in its place most likely meant."""
+    if isinstance(value, Failure):
+        return value
+    if isinstance(value, Copied):
+        return Failure(_printable(value.tag), "")
+    if isinstance(value, bytes):
+        return Failure("", _printable(value))
+    if isinstance(value, (str, Unpersistable)):
+        return Failure("", value if isinstance(value, str) else value.reason)
+    return Failure("", f"({type(value).__name__})")
+
+
+def _printable(text: bytes) -> str:
+    return text[:1000].decode("utf-8", "backslashreplace")

@@ -1,0 +1,94 @@
+"""What a connection announces. All of it is past tense, and inert."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+
+from slaveproto.wire.values import Failure, Local, Value
+
+
+@attrs.frozen
+class Opened:
+    """The negotiation is done; `profile` is `pb` or `none`. Calls may be made from now on."""
+
+    profile: str
+
+
+@attrs.frozen
+class Call:
+    """The peer called an object of ours.
+
+    Args:
+        id: our own number of this call; give it to `Connection.answer` or `Connection.fail`, once.
+        target: the object.
+        method: the bare name, without any prefix.
+        args: positional arguments. Release the `Remote`s in them that you do not keep.
+        kwargs: keyword arguments.
+        wants_answer: False if the peer waits for nothing; then answering sends nothing.
+    """
+
+    id: int
+    target: Local
+    method: str
+    args: tuple[Value, ...]
+    kwargs: Mapping[str, Value]
+    wants_answer: bool
+
+
+@attrs.frozen
+class Answered:
+    """Our call `id` returned `value`."""
+
+    id: int
+    value: Value
+
+
+@attrs.frozen
+class Failed:
+    """Our call `id` raised `failure` over there, or its answer was unreadable."""
+
+    id: int
+    failure: Failure
+
+
+@attrs.frozen
+class CallLost:
+    """Our call `id` was pending when the connection ended; whether it was carried out is unknown."""
+
+    id: int
+
+
+@attrs.frozen
+class Released:
+    """The peer holds `local` no more, and its number is dead."""
+
+    local: Local
+
+
+@attrs.frozen
+class Refused:
+    """A call of the peer never reached you, because its target or arguments were bad; it was answered with `failure`."""
+
+    method: str
+    failure: Failure
+
+
+@attrs.frozen
+class NotUnderstood:
+    """The peer (`ours` False) did not understand our message, or we (`ours` True) did not understand theirs."""
+
+    command: str
+    ours: bool
+
+
+@attrs.frozen
+class Closed:
+    """The connection is over. `clean` is False if it ended inside a message or by a violation."""
+
+    clean: bool
+
+
+Event: TypeAlias = Opened | Call | Answered | Failed | CallLost | Released | Refused | NotUnderstood | Closed
