@@ -1,0 +1,16 @@
+"""Buildbot's master/slave protocol without I/O.
+
+`slaveproto.wire` is Perspective Broker for anybody; this module names what a program needs that embeds a slave.
+"""
+
+from slaveproto.errors import CommandError as CommandError
+from slaveproto.errors import HostError as HostError
+from slaveproto.errors import LocalProtocolError as LocalProtocolError
+from slaveproto.errors import RemoteProtocolError as RemoteProtocolError
+from slaveproto.errors import SlaveProtoError as SlaveProtoError
+from slaveproto.limits import Limits as Limits
+from slaveproto.slave.config import HostInfo as HostInfo
+from slaveproto.slave.config import SlaveConfig as SlaveConfig
+from slaveproto.slave.session import SlaveSession as SlaveSession
+
+__version__ = "0.1.0"

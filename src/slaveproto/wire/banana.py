@@ -149,11 +149,11 @@ class Decoder:
                     self._elements += number
                     if self._elements > limits.message_elements:
                         raise RemoteProtocolError(f"a message of more than {limits.message_elements} elements")
+                    if len(opened) + (current is not None) >= limits.depth:
+                        raise RemoteProtocolError(f"lists nested deeper than {limits.depth}")
                     if number:
                         if current is not None:
                             opened.append((current, left))
-                        if len(opened) >= limits.depth:
-                            raise RemoteProtocolError(f"lists nested deeper than {limits.depth}")
                         current, left = [], number
                         continue
                     item = []

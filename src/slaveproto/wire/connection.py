@@ -30,9 +30,9 @@ from slaveproto.wire.events import (
     Refused,
     Released,
 )
-from slaveproto.wire.jelly import Unjellier, jelly
+from slaveproto.wire.jelly import Unjellier, jelly, utf8
 from slaveproto.wire.states import NEGOTIATION_CLIENT, NEGOTIATION_SERVER, Negotiating, Negotiation
-from slaveproto.wire.values import Copied, Failure, Local, Remote, Unpersistable, Value
+from slaveproto.wire.values import Copied, Failure, Local, Remote, Unpersistable, Value, remotes_in
 
 VERSION: Final = 6
 PROFILES: Final = (b"pb", b"none")
@@ -93,6 +93,11 @@ class Connection:
     def state(self) -> Negotiation:
         """Where the connection is, as of the last event."""
         return self._machine.state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls and answers can be sent."""
+        return self._machine.state is Negotiation.OPEN
 
     @property
     def unsent(self) -> int:
@@ -165,7 +170,7 @@ class Connection:
         if not self.owns(target):
             raise LocalProtocolError(f"{target!r} is not of this connection, or is released")
         number = self._last_call + 1
-        head: list[Encodable] = [b"message", number, target.luid, method.encode(), int(wants_answer)]
+        head: list[Encodable] = [b"message", number, target.luid, utf8(method), int(wants_answer)]
         self._send(head, tuple(args), dict((kwargs or {}).items()))
         self._last_call = number
         if wants_answer:
@@ -237,7 +242,6 @@ class Connection:
         self._events.append(Closed(clean))
         self._waiting.clear()
         self._incoming.clear()
-        self._held.clear()
         self._exports = _Exports()
 
     # -- receiving
@@ -326,24 +330,30 @@ class Connection:
 
     def _on_answer(self, message: list[Expression]) -> None:
         number = self._answered(message)
+        event: Answered | Failed
         try:
-            self._events.append(Answered(number, self._read(message[2])))
+            value = self._read(message[2])
+            self._release_lost(self._fresh, value)
+            event = Answered(number, value)
         except UnreadableValue as error:
-            self._events.append(Failed(number, Failure(error.kind, f"unreadable answer: {error}")))
+            event = Failed(number, Failure(error.kind, f"unreadable answer: {error}"))
+        del self._waiting[number]
+        self._events.append(event)
 
     def _on_error(self, message: list[Expression]) -> None:
         number = self._answered(message)
         try:
             failure = _as_failure(self._read(message[2]))
+            self._release_lost(self._fresh)
         except UnreadableValue as error:
             failure = Failure(error.kind, f"unreadable failure: {error}")
+        del self._waiting[number]
         self._events.append(Failed(number, failure))
 
     def _answered(self, message: list[Expression]) -> int:
         number = message[1]
         if not isinstance(number, int) or number not in self._waiting:
             raise RemoteProtocolError("an answer to a call that is not pending")
-        del self._waiting[number]
         return number
 
     def _on_decref(self, message: list[Expression]) -> None:
@@ -370,7 +380,7 @@ class Connection:
         try:
             return Unjellier(self, self._tags).read(expression)
         except (UnreadableValue, RecursionError) as error:
-            self._release_fresh(self._fresh)
+            self._release_lost(self._fresh)
             if isinstance(error, RecursionError):
                 raise UnreadableValue("builtins.RecursionError", "nested too deep for the stack") from None
             raise
@@ -382,19 +392,23 @@ class Connection:
             if not isinstance(positional, (tuple, list, set, frozenset, dict)):
                 raise UnreadableValue("builtins.TypeError", "arguments are a tuple")
             keywords = self._read(kwargs)
-            if not isinstance(keywords, dict):
-                begun += self._fresh
-                raise UnreadableValue("builtins.TypeError", "keyword arguments are a dictionary")
             begun += self._fresh
-            return tuple(positional), {_keyword(key): value for key, value in keywords.items()}
+            if not isinstance(keywords, dict):
+                raise UnreadableValue("builtins.TypeError", "keyword arguments are a dictionary")
+            arguments = tuple(positional), {_keyword(key): value for key, value in keywords.items()}
         except UnreadableValue:
-            self._release_fresh(begun)
+            self._release_lost(begun)
             raise
+        self._release_lost(begun, *arguments[0], *arguments[1].values())
+        return arguments
 
-    def _release_fresh(self, remotes: list[Remote]) -> None:
-        for remote in remotes:
-            if remote in self._held:
-                self.release(remote)
+    def _release_lost(self, begun: list[Remote], *values: Value) -> None:
+        """Release those that came but are in none of `values`: of two equal keys, say, one is dropped."""
+        if begun:
+            kept = set(remotes_in(*values))
+            for remote in begun:
+                if remote not in kept:
+                    self.release(remote)
 
     def remote(self, luid: int | bytes) -> Remote:
         """Count one occurrence of the peer's object `luid` (for `Unjellier`)."""

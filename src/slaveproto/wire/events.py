@@ -70,7 +70,7 @@ class Released:
 
 @attrs.frozen
 class Refused:
-    """A call of the peer never reached you, because its target or arguments were bad; it was answered with `failure`."""
+    """A call of the peer never reached you: its target or arguments were bad, and it was answered with `failure`."""
 
     method: str
     failure: Failure

@@ -25,6 +25,9 @@ INSECURE: Final = "twisted.spread.jelly.InsecureJelly"
 _HASH_MODULUS: Final = 2**61 - 1
 _MOST_HARD_KEYS: Final = 1000
 
+# 2**448, the first integer that Banana cannot carry, has 135 digits.
+_MOST_DECIMAL_DIGITS: Final = 135
+
 
 class Numbers(Protocol):
     """Who knows the numbers of objects when a value is written."""
@@ -56,11 +59,13 @@ def jelly(value: Value, numbers: Numbers) -> Encodable:
     """
     met: dict[int, list[Encodable]] = {}
     shared: dict[int, int] = {}
+    # What exists only here must outlive `met`, which knows objects by their address.
+    kept: list[Value] = []
 
     def put(item: Value) -> Encodable:
         kind = type(item)
         if kind is str:
-            return [b"unicode", _utf8(item)]  # type: ignore[arg-type]
+            return [b"unicode", utf8(item)]  # type: ignore[arg-type]
         if kind is bytes or kind is int or kind is float:
             return item  # type: ignore[return-value]
         if item is None:
@@ -90,19 +95,24 @@ def jelly(value: Value, numbers: Numbers) -> Encodable:
             met[id(item)] = form = [item.tag]
             form.append(put(item.state))
         elif isinstance(item, Failure):
-            form = [FAILURE_TAG, put(_failure_state(item))]
+            kept.append(_failure_state(item))
+            form = [FAILURE_TAG, put(kept[-1])]
         else:
             raise LocalProtocolError(f"a {kind.__module__}.{kind.__qualname__} cannot be sent")
         return form
 
-    expression = put(value)
+    try:
+        expression = put(value)
+    except RecursionError:
+        raise LocalProtocolError("a value nested too deep for the stack") from None
     for identity, number in shared.items():
         first = met[identity]
         first[:] = [b"reference", number, first[:]]
     return expression
 
 
-def _utf8(text: str) -> bytes:
+def utf8(text: str) -> bytes:
+    """Return the bytes of `text`; raises `LocalProtocolError` for lone surrogates."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -151,6 +161,8 @@ def _decimal(number: Decimal) -> Encodable:
     sign, digits, exponent = number.as_tuple()
     if not isinstance(exponent, int):
         raise LocalProtocolError(f"the decimal {number} cannot be sent")
+    if len(digits) > _MOST_DECIMAL_DIGITS:
+        raise LocalProtocolError(f"a decimal of more than {_MOST_DECIMAL_DIGITS} digits cannot be sent")
     magnitude = int("".join(map(str, digits)))
     return [b"decimal", -magnitude if sign else magnitude, exponent]
 
@@ -165,7 +177,7 @@ _SCALARS: Final[dict[type, Callable[..., Encodable]]] = {
     datetime.time: _time,
     datetime.timedelta: lambda span: [b"timedelta", _fields(span.days, span.seconds, span.microseconds)],
     Decimal: _decimal,
-    Unpersistable: lambda placeholder: [b"unpersistable", _utf8(placeholder.reason)],
+    Unpersistable: lambda placeholder: [b"unpersistable", utf8(placeholder.reason)],
 }
 
 

@@ -90,7 +90,7 @@ class ClientLogin:
                     return None
                 case _:
                     raise RemoteProtocolError("the answer to login is no challenge")
-        self._machine.fire(LoggingIn.ACCEPT)
         if not isinstance(event.value, Remote):
             raise RemoteProtocolError("the answer to the login is no perspective")
+        self._machine.fire(LoggingIn.ACCEPT)
         return LoggedIn(event.value)

@@ -1,0 +1,176 @@
+"""`slaveproto create-slave`: make a base directory."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from slaveproto.cli.errors import UsageError
+from slaveproto.cli.settings import FILE_NAME, SHUTDOWNS, Settings, dump
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+DEFAULT_PORT: Final = 9989
+INFO: Final = {
+    "admin": "Your Name Here <admin@youraddress.invalid>\n",
+    "host": "Please put a description of this build host here\n",
+}
+
+
+def add_to(commands: Commands) -> None:
+    """Add the subcommand and its options."""
+    parser = commands.add_parser(
+        "create-slave",
+        help="make a base directory for a slave",
+        description="Make BASEDIR the home of a slave: a configuration file that only you can read, and info/ files "
+        "for you to edit. Then run `slaveproto slave BASEDIR`.",
+    )
+    parser.add_argument("basedir", metavar="BASEDIR")
+    parser.add_argument("master", metavar="MASTERHOST[:PORT]", help=f"the port is {DEFAULT_PORT} unless you say so")
+    parser.add_argument("name", metavar="NAME", help="of the slave, as the master knows it")
+    parser.add_argument("password", metavar="PASSWORD", help="a lone - reads it from standard input")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite another configuration that is there")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument(
+        "-k", "--keepalive", type=_seconds, default=600, metavar="SECONDS", help="between keepalives; 0: none [600]"
+    )
+    parser.add_argument(
+        "--usepty", type=_flag, default=False, metavar="0|1", help="run commands on a pseudo-terminal [0]"
+    )
+    parser.add_argument("--umask", type=_umask, metavar="MASK", help="of files that commands make, as 022 or 0o022")
+    parser.add_argument(
+        "--maxdelay", type=_seconds, default=300, metavar="SECONDS", help="most between two attempts to connect [300]"
+    )
+    parser.add_argument("--maxretries", type=_count, metavar="N", help="give up after N failed attempts in a row")
+    parser.add_argument(
+        "-a", "--allow-shutdown", choices=SHUTDOWNS[1:], default="none",
+        help="ask the master for a graceful shutdown at SIGHUP, or when shutdown.stamp is touched",
+    )  # fmt: skip
+    same = parser.add_argument_group(
+        "accepted for the sake of scripts written for buildslave",
+        "The slave logs to standard error and leaves log files to whoever starts it; its base directory can always be "
+        "moved.",
+    )
+    same.add_argument("-r", "--relocatable", action="store_true")
+    same.add_argument("-n", "--no-logrotate", action="store_true")
+    same.add_argument("-s", "--log-size", type=_count, metavar="BYTES")
+    same.add_argument("-l", "--log-count", type=_count_or_none, metavar="N")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the directory; 0 if it is there now.
+
+    Raises:
+        UsageError: it cannot be made as asked.
+    """
+    host, port = parse_master(options.master)
+    password = options.password
+    if password == "-":
+        password = sys.stdin.readline().rstrip("\r\n")
+        if not password:
+            raise UsageError("no password on standard input")
+    if not options.name:
+        raise UsageError("the name of the slave is empty")
+    settings = Settings(
+        host=host,
+        port=port,
+        name=options.name,
+        password=password,
+        keepalive=options.keepalive,
+        max_delay=options.maxdelay,
+        max_retries=options.maxretries,
+        use_pty=options.usepty,
+        umask=options.umask,
+        allow_shutdown=options.allow_shutdown,
+    )
+    try:
+        text = dump(settings).encode()
+    except UnicodeEncodeError:
+        raise UsageError("name, host and password must be valid text") from None
+    try:
+        done = _make(options.basedir, text, force=options.force)
+    except OSError as error:
+        raise UsageError(f"{error.filename or options.basedir}: {error.strerror}") from None
+    if not options.quiet:
+        print(f"{options.basedir}: {done}; now edit info/admin and info/host, then: slaveproto slave {options.basedir}")
+    return 0
+
+
+def parse_master(text: str) -> tuple[str, int]:
+    """Return host and port of `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if text.startswith(("http:", "https:")):
+        raise UsageError(f"{text}: give the master's host and slave port, not the address of its web page")
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, str(DEFAULT_PORT)
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not host or (":" in host and not text.startswith("[")):
+        raise UsageError(f"{text}: should be HOST, HOST:PORT or [IPV6]:PORT")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise UsageError(f"{text}: {port!r} is no port number")
+    return host, int(port)
+
+
+def _make(basedir: str, text: bytes, *, force: bool) -> str:
+    info = os.path.join(basedir, "info")
+    os.makedirs(info, exist_ok=True)
+    for name, default in INFO.items():
+        path = os.path.join(info, name)
+        if not os.path.exists(path):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(default)
+    path = os.path.join(basedir, FILE_NAME)
+    if os.path.exists(path) and not force:
+        with open(path, "rb") as old:
+            if old.read() == text:
+                return "unchanged"
+        raise UsageError(f"{path} exists and says something else; --force overwrites it")
+    # Written aside and renamed: never half a file, and never one that others can read.
+    fresh = f"{path}.new"
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text)
+    os.replace(fresh, path)
+    return "ready"
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError("not a number of seconds")
+    return int(value) if value.is_integer() else value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("negative")
+    return value
+
+
+def _count_or_none(text: str) -> int | None:
+    return None if text == "None" else _count(text)
+
+
+def _flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise argparse.ArgumentTypeError("0 or 1")
+    return text == "1"
+
+
+def _umask(text: str) -> int | None:
+    if text == "None":
+        return None
+    value = int(text.removeprefix("0o"), 8)
+    if not 0 <= value <= 0o777:
+        raise argparse.ArgumentTypeError("not a umask")
+    return value

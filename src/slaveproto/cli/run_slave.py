@@ -1,0 +1,108 @@
+"""`slaveproto slave`: run a slave in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from slaveproto import __version__
+from slaveproto.cli.report import line_of
+from slaveproto.cli.settings import Settings, load
+from slaveproto.slave.config import SlaveConfig
+from slaveproto.slave.events import AskShutdown, SlaveEvent, Stopped
+from slaveproto.slave.session import SlaveSession
+from transports.host import describe_host, jitter
+from transports.threads import Runner
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+GAVE_UP: Final = 3
+STAMP_INTERVAL: Final = 10.0
+
+
+def add_to(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "slave",
+        help="run a slave in the foreground",
+        description="Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGINT or SIGTERM "
+        "stops it and kills what it runs; a second one does not wait for what dies slowly.",
+        epilog="exit codes: 0 stopped by a signal or by the master, 2 called wrongly or a bad configuration, "
+        f"{GAVE_UP} gave up after max_retries attempts",
+    )
+    parser.add_argument("basedir", metavar="BASEDIR", help="made by `slaveproto create-slave`")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the slave; returns the documented exit code.
+
+    Raises:
+        UsageError: the directory is not a slave's, or its configuration is wrong.
+    """
+    basedir = os.path.abspath(options.basedir)
+    settings = load(basedir)
+    if settings.umask is not None:
+        os.umask(settings.umask)
+    session = SlaveSession(_config(settings, basedir), describe_host(f"slaveproto {__version__}"), jitter)
+    log = _Log()
+    runner = Runner(session, log.on_event)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: runner.stop(f"received {signal.Signals(received).name}"))
+    if settings.allow_shutdown == "signal":
+        signal.signal(signal.SIGHUP, lambda *_: runner.post(AskShutdown()))
+    elif settings.allow_shutdown == "file":
+        stamp = os.path.join(basedir, "shutdown.stamp")
+        threading.Thread(target=_watch_stamp, args=(stamp, runner), name="stamp", daemon=True).start()
+    runner.run()
+    return GAVE_UP if log.gave_up else 0
+
+
+class _Log:
+    """Prints what happens, and remembers how it ended."""
+
+    def __init__(self) -> None:
+        self.gave_up = False
+
+    def on_event(self, event: SlaveEvent) -> None:
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line_of(event)}", file=sys.stderr, flush=True)
+        if isinstance(event, Stopped):
+            self.gave_up = event.gave_up
+
+
+def _config(settings: Settings, basedir: str) -> SlaveConfig:
+    return SlaveConfig(
+        host=settings.host,
+        port=settings.port,
+        name=settings.name,
+        password=settings.password,
+        basedir=basedir,
+        keepalive=settings.keepalive,
+        max_delay=settings.max_delay,
+        max_retries=settings.max_retries,
+        use_pty=settings.use_pty,
+        encoding=settings.encoding,
+    )
+
+
+def _watch_stamp(path: str, runner: Runner) -> None:
+    seen = _changed(path)
+    while True:
+        time.sleep(STAMP_INTERVAL)
+        now = _changed(path)
+        if now > seen:
+            seen = now
+            runner.post(AskShutdown())
+
+
+def _changed(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,72 @@
+"""What every command knows about where it runs."""
+
+from __future__ import annotations
+
+import ntpath
+import posixpath
+from collections.abc import Mapping
+
+import attrs
+
+from slaveproto.errors import CommandError
+from slaveproto.updates import Dialect
+from slaveproto.wire.values import Value
+
+
+def join_paths(posix: bool, *parts: str) -> str:
+    """Join paths by the rules of POSIX or Windows; an absolute part wins."""
+    if posix:
+        return posixpath.normpath(posixpath.join(*parts))
+    return ntpath.normpath(ntpath.join(*parts))
+
+
+@attrs.frozen
+class Context:
+    """Where a command runs, and for whom.
+
+    Args:
+        directory: the slave builder's directory, absolute.
+        environ: the slave's own environment.
+        dialect: how the master reads text.
+        encoding: of text that goes to processes and paths.
+        use_pty: whether a command that leaves it to the slave gets a pseudo-terminal.
+        posix: whether the host is POSIX.
+    """
+
+    directory: str
+    environ: Mapping[str, str]
+    dialect: Dialect
+    encoding: str
+    use_pty: bool
+    posix: bool
+
+    @property
+    def path_separator(self) -> str:
+        """What stands between the directories of a search path."""
+        return ":" if self.posix else ";"
+
+    def path(self, *parts: Value) -> str:
+        """Join `parts` to the builder's directory by the host's rules; an absolute part wins.
+
+        Raises:
+            CommandError: a part is not text.
+        """
+        return join_paths(self.posix, self.directory, *(self.text("a path", part) for part in parts))
+
+    def text(self, what: str, value: Value) -> str:
+        """Return text that the master sent in either kind; bytes that are no text survive the way back.
+
+        Raises:
+            CommandError: it is neither.
+        """
+        if isinstance(value, bytes):
+            return value.decode(self.encoding, "surrogateescape")
+        if isinstance(value, str):
+            return value
+        raise CommandError("builtins.TypeError", f"{what} should be text, not {type(value).__name__}")
+
+    def raw(self, what: str, value: Value) -> bytes:
+        """Return the bytes of text that the master sent in either kind; raises as `text`."""
+        if isinstance(value, bytes):
+            return value
+        return self.text(what, value).encode(self.encoding, "surrogateescape")

@@ -1,0 +1,64 @@
+"""The header text that a command writes into its log, in the words and the order that users of Buildbot know.
+
+Source: `runprocess.py` of buildslave 0.8.4 and buildbot-worker 4.3.0; the two differ in how they show Python values.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from slaveproto.commands.context import Context
+from slaveproto.updates import Dialect
+from slaveproto.wire.values import Value
+
+
+def shown(value: Value, dialect: Dialect) -> str:
+    """Return `value` as the slave of that generation prints it: the repr of Python 2 or of Python 3."""
+    if dialect is Dialect.TEXT:
+        return repr(value)
+    if isinstance(value, bytes):
+        return repr(value)[1:]
+    if isinstance(value, str):
+        return "u" + ascii(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{shown(k, dialect)}: {shown(v, dialect)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(shown(item, dialect) for item in value) + "]"
+    return repr(value)
+
+
+def shown_command(command: bytes | str | Sequence[bytes | str], context: Context) -> str:
+    """Return a command as it stands behind `argv:`."""
+    if isinstance(command, (bytes, str)):
+        if context.dialect is Dialect.BYTES:
+            return context.text("command", command)
+        return repr(context.raw("command", command))
+    if context.dialect is Dialect.BYTES:
+        return shown(list(command), context.dialect)
+    return repr([context.raw("command", word) for word in command])
+
+
+def command_line(command: bytes | str | Sequence[bytes | str], context: Context) -> str:
+    """Return a command as one would type it."""
+    if isinstance(command, (bytes, str)):
+        return context.text("command", command)
+    words = [context.text("command", word) for word in command]
+    return " ".join(shlex.quote(word) if word else '""' for word in words)
+
+
+def limit_text(name: str, seconds: float | None, dialect: Dialect) -> str:
+    """Return ` (timeout 20 secs)`, or nothing where no limit is set."""
+    if not seconds:
+        return ""
+    return f" ({name} {shown_seconds(seconds, dialect)} {'sec' if seconds == 1 else 'secs'})"
+
+
+def shown_seconds(seconds: float, dialect: Dialect) -> str:
+    """Return a number of seconds; a slave of the 0.8 generation shows whole ones."""
+    return str(int(seconds) if dialect is Dialect.BYTES else seconds)
+
+
+def environment_text(environ: Mapping[str, str]) -> str:
+    """Return the block that lists the environment."""
+    return " environment:\n" + "".join(f"  {name}={environ[name]}\n" for name in sorted(environ))

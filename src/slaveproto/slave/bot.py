@@ -1,0 +1,183 @@
+"""The mind of the slave: what the master calls on the slave as a whole.
+
+Source: manual page, section "Bot methods"; `bot.py` of buildslave 0.8.4 and `base.py` of buildbot-worker 4.3.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from slaveproto.commands.context import join_paths
+from slaveproto.commands.registry import SLAVE_VERSION, WORKER_VERSION
+from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, Script
+from slaveproto.errors import CommandError, HostError, RemoteProtocolError
+from slaveproto.slave.builder import SlaveBuilder
+from slaveproto.slave.events import BuildersChanged, MasterSaid
+from slaveproto.slave.site import Site, method_of, parameters, serve
+from slaveproto.slave.step import RunningStep
+from slaveproto.updates import Dialect
+from slaveproto.wire.connection import Connection
+from slaveproto.wire.events import Call
+from slaveproto.wire.values import Failure, Local, Remote, Value, remotes_in
+
+INFO_DIRECTORY: Final = "info"
+
+
+class Bot:
+    """The slave as the master sees it. It outlives connections, as its builders do."""
+
+    def __init__(self, site: Site) -> None:
+        self.local = Local("bot")
+        self._site = site
+        self._builders: dict[str, SlaveBuilder] = {}
+
+    @property
+    def builder_names(self) -> tuple[str, ...]:
+        """The names of all builders, sorted."""
+        return tuple(sorted(self._builders))
+
+    def attach(self) -> None:
+        """A new connection: what kind of master it is will show."""
+        self._site.dialect = Dialect.BYTES
+
+    def detach(self, now: float) -> None:
+        """The connection is over."""
+        for builder in self._builders.values():
+            builder.detach()
+        # Not only the builders' present steps: one whose builder was removed may still be on its way to `complete`.
+        for task in list(self._site.pool.tasks):
+            if isinstance(task, RunningStep) and task.audible:
+                task.drop()
+                self._site.pool.tell(task, Interrupted("the connection to the master is lost"), now)
+
+    def handle(self, connection: Connection, call: Call, now: float) -> None:
+        """Carry out a call of the master. Each gets exactly one answer, now or when its script is done."""
+        kept: list[Remote] = []
+        try:
+            if call.target is self.local:
+                outcome = method_of(_METHODS, call)(self, call, now)
+                serve(self._site, connection, call, outcome, now)
+            else:
+                builder = self._builder_of(call.target)
+                builder.handle(connection, call, now)
+                kept = builder.kept()
+        except CommandError as error:
+            connection.fail(call.id, Failure(error.kind, str(error)))
+        except RemoteProtocolError as error:
+            connection.fail(call.id, Failure("twisted.spread.pb.Error", str(error)))
+        for remote in remotes_in(call.args, dict(call.kwargs.items())):
+            if remote not in kept and connection.owns(remote):
+                connection.release(remote)
+
+    def _builder_of(self, local: Local) -> SlaveBuilder:
+        for builder in self._builders.values():
+            if builder.local is local:
+                return builder
+        raise CommandError("twisted.spread.pb.Error", f"{local.label} was removed")
+
+    def _print(self, call: Call, now: float) -> _Outcome:
+        (message,) = parameters(call, "message")
+        self._site.announce(MasterSaid(self._site.text(message), None))
+        return None
+
+    def _get_version(self, call: Call, now: float) -> _Outcome:
+        parameters(call)
+        return self._site.plain(self._site.host.version)
+
+    def _get_commands(self, call: Call, now: float) -> _Outcome:
+        parameters(call)
+        return self._site.plain(dict.fromkeys(self._site.commands, SLAVE_VERSION))
+
+    def _get_slave_info(self, call: Call, now: float) -> _Outcome:
+        parameters(call)
+        return self._info()
+
+    def _get_worker_info(self, call: Call, now: float) -> _Outcome:
+        """Only masters of 0.9 and later ask for this; they read text."""
+        parameters(call)
+        site = self._site
+        site.dialect = Dialect.TEXT
+        return self._info(
+            **{f"os_{key.lower()}": value for key, value in site.host.release.items()},
+            numcpus=site.host.cpus,
+            version=site.host.version,
+            worker_commands=dict.fromkeys(site.commands, WORKER_VERSION),
+            delete_leftover_dirs=False,
+        )
+
+    def _info(self, **more: Value) -> Script[Value]:
+        site = self._site
+        try:
+            files = yield from ReadDir(self._path(INFO_DIRECTORY))
+        except HostError:
+            files = {}
+        info: dict[Value, Value] = {}
+        info.update(files.items())
+        info["environ"] = dict(site.host.environ.items())
+        info["system"] = site.host.system
+        info["basedir"] = site.config.basedir
+        info.update(more.items())
+        return site.plain(info)
+
+    def _set_builder_list(self, call: Call, now: float) -> _Outcome:
+        (wanted,) = parameters(call, "wanted")
+        if not isinstance(wanted, (list, tuple)):
+            raise CommandError("builtins.TypeError", "setBuilderList takes a list")
+        listed: dict[str, tuple[Value, str]] = {}
+        for entry in wanted:
+            match entry:
+                case ((bytes() | str()) as name, (bytes() | str()) as directory):
+                    # The key goes back in the very kind in which it came: masters look for it by that.
+                    listed[self._site.text(name)] = (name, self._path(self._site.text(directory)))
+                case _:
+                    raise CommandError("builtins.TypeError", "setBuilderList takes pairs of name and directory")
+        return self._list_builders(listed, now)
+
+    def _list_builders(self, listed: dict[str, tuple[Value, str]], now: float) -> Script[Value]:
+        removed = [name for name in self._builders if name not in listed]
+        for name in removed:
+            self._builders.pop(name).unlist(now)
+        added = [name for name in listed if name not in self._builders]
+        for name, (_, directory) in listed.items():
+            if name in self._builders:
+                self._builders[name].directory = directory
+            else:
+                self._builders[name] = SlaveBuilder(name, directory, self._site)
+        answer: dict[Value, Value] = {key: self._builders[name].local for name, (key, _) in listed.items()}
+        return self._make_directories([directory for _, directory in listed.values()], added, removed, answer)
+
+    def _make_directories(
+        self, directories: list[str], added: list[str], removed: list[str], answer: dict[Value, Value]
+    ) -> Script[Value]:
+        for directory in directories:
+            yield from MakeDirs(directory)
+        known = {self._path(INFO_DIRECTORY), *directories}
+        try:
+            entries = yield from ListDir(self._site.config.basedir)
+        except HostError:
+            entries = ()
+        leftover = tuple(sorted(name for name in entries if self._path(name) not in known))
+        self._site.announce(BuildersChanged(tuple(added), tuple(removed), leftover))
+        return answer
+
+    def _shutdown(self, call: Call, now: float) -> _Outcome:
+        parameters(call)
+        self._site.told_to_stop = True
+        return None
+
+    def _path(self, directory: str) -> str:
+        return join_paths(self._site.posix, self._site.config.basedir, directory)
+
+
+_Outcome: TypeAlias = "Value | Script[Value]"
+
+_METHODS: Final[dict[str, Callable[[Bot, Call, float], _Outcome]]] = {
+    "print": Bot._print,
+    "getVersion": Bot._get_version,
+    "getCommands": Bot._get_commands,
+    "getSlaveInfo": Bot._get_slave_info,
+    "getWorkerInfo": Bot._get_worker_info,
+    "setBuilderList": Bot._set_builder_list,
+    "shutdown": Bot._shutdown,
+}

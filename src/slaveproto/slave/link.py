@@ -1,0 +1,37 @@
+"""When to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+FIRST_DELAY: Final = 1.0
+FACTOR: Final = 2.7182818284590451
+REFUSED_DELAY: Final = 10.0
+
+
+class Backoff:
+    """Growing delays between attempts. The factor is that of buildslave; the jitter is the caller's.
+
+    Args:
+        max_delay: most seconds between two attempts, jitter included.
+        jitter: makes the real delay out of the nominal one.
+    """
+
+    def __init__(self, max_delay: float, jitter: Callable[[float], float]) -> None:
+        self._max_delay = max_delay
+        self._jitter = jitter
+        self.failures = 0
+        self._nominal = FIRST_DELAY
+
+    def reset(self) -> None:
+        """An attempt succeeded."""
+        self.failures = 0
+        self._nominal = FIRST_DELAY
+
+    def failed(self, *, refused: bool) -> float:
+        """Count a failure and return the delay before the next attempt. A refused login starts at a longer one."""
+        self.failures += 1
+        nominal = max(self._nominal, REFUSED_DELAY) if refused else self._nominal
+        self._nominal = min(nominal * FACTOR, self._max_delay)
+        return max(0.0, min(self._jitter(nominal), self._max_delay))

@@ -1,0 +1,333 @@
+"""The slave, without I/O.
+
+`SlaveSession` is a pure function of its constructor's arguments and of the inputs that `handle` was given. The order
+for whoever drives it: `handle` an input; perform every one of `requests()`; send `data_to_send()` whenever the data
+before it is sent; read `next_event()` until None; leave the children's output unread while `congested`; wait for the
+next input, but no longer than until `deadline`; end when `finished`.
+
+Source: manual page, sections "Connection" to "Building"; `bot.py` and `pbutil.py` of buildslave 0.8.4.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from typing import Final, assert_never
+
+from slaveproto.commands.registry import COMMANDS, Command
+from slaveproto.effects import CloseConnection, OpenConnection, ProcessClosed, ProcessExited, ProcessOutput, Request
+from slaveproto.errors import RemoteProtocolError
+from slaveproto.machine import Machine
+from slaveproto.slave.bot import Bot
+from slaveproto.slave.config import HostInfo, SlaveConfig
+from slaveproto.slave.events import (
+    AskShutdown,
+    Attached,
+    Completed,
+    Connected,
+    Connecting,
+    Detached,
+    Disconnected,
+    Input,
+    LoginRefused,
+    Notice,
+    Received,
+    Rejected,
+    SlaveEvent,
+    Start,
+    Stop,
+    Stopped,
+    WaitingForMaster,
+    Wakeup,
+)
+from slaveproto.slave.link import Backoff
+from slaveproto.slave.site import Site
+from slaveproto.slave.states import LINK, Link, Linking
+from slaveproto.slave.tasks import TaskPool
+from slaveproto.timers import Timers
+from slaveproto.wire.banana import NEED_DATA
+from slaveproto.wire.connection import Connection, Role
+from slaveproto.wire.events import (
+    Answered,
+    Call,
+    CallLost,
+    Closed,
+    Event,
+    Failed,
+    NotUnderstood,
+    Opened,
+    Refused,
+    Released,
+)
+from slaveproto.wire.login import ClientLogin, LoggedIn
+from slaveproto.wire.login import LoginRefused as Refusal
+from slaveproto.wire.values import Remote, remotes_in
+
+HIGH_WATER: Final = 512 * 1024
+"""Bytes that may wait to be sent before the children's output is left unread."""
+
+
+class _Timer(Enum):
+    CONNECT = auto()
+    SILENCE = auto()
+    KEEPALIVE = auto()
+    RETRY = auto()
+
+
+class SlaveSession:
+    """One slave: its link to the master, its builders, and what they run.
+
+    Args:
+        config: who the slave is.
+        host: what the core cannot look up itself.
+        jitter: makes the real delay before a new attempt out of the nominal one, both in seconds.
+        commands: what the master may start.
+    """
+
+    def __init__(
+        self,
+        config: SlaveConfig,
+        host: HostInfo,
+        jitter: Callable[[float], float],
+        commands: Mapping[str, Command] = COMMANDS,
+    ) -> None:
+        self._config = config
+        self._events: deque[SlaveEvent] = deque()
+        self._pool = TaskPool()
+        self._site = Site(config, host, commands, self._pool, self._events)
+        self._bot = Bot(self._site)
+        self._link = Machine(LINK)
+        self._backoff = Backoff(config.max_delay, jitter)
+        self._timers: Timers[_Timer] = Timers()
+        # The present connection, and the id of the request that opened it (0: none).
+        self._connection: Connection | None = None
+        self._connection_id = 0
+        self._login: ClientLogin | None = None
+        self._avatar: Remote | None = None
+        self._shutdown_call = 0
+
+    # -- the doors out
+
+    @property
+    def state(self) -> Link:
+        """Where the link is."""
+        return self._link.state
+
+    @property
+    def deadline(self) -> float | None:
+        """When `handle(Wakeup(), ...)` is due, in the clock of `now`; None for not before another input."""
+        times = (self._timers.deadline, self._pool.deadline)
+        return min((time for time in times if time is not None), default=None)
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits to be sent that the children's output should stay unread."""
+        unsent = self._connection.unsent if self._connection is not None else 0
+        return unsent + self._pool.waiting_bytes > HIGH_WATER
+
+    @property
+    def finished(self) -> bool:
+        """Whether the session is over and nothing of it runs any more."""
+        return self._link.state is Link.STOPPED and not self._pool.tasks
+
+    def data_to_send(self) -> bytes:
+        """Return bytes for the present connection and forget them."""
+        return self._connection.data_to_send() if self._connection is not None else b""
+
+    def requests(self) -> list[Request]:
+        """Return the effects to start now. What would make more data waits while `congested`."""
+        return self._pool.take_requests(congested=self.congested)
+
+    def next_event(self) -> SlaveEvent | None:
+        """Return the next announcement, None if there is no more."""
+        return self._events.popleft() if self._events else None
+
+    # -- the door in
+
+    def handle(self, item: Input, *, now: float) -> None:
+        """Take one input at the time `now`, in seconds of any clock that never goes back.
+
+        Raises:
+            LocalProtocolError: `Start` for the second time, or the end of a request that nobody made.
+        """
+        match item:
+            case Start():
+                self._connect(now)
+            case Connected():
+                if item.connection == self._connection_id:
+                    self._connected(now)
+            case Received():
+                if item.connection == self._connection_id and self._connection is not None:
+                    self._received(self._connection, item.data, now)
+            case Disconnected():
+                if item.connection == self._connection_id:
+                    self._disconnected(item.why, now)
+            case Completed():
+                self._pool.complete(item.request, item.result, now)
+            case Rejected():
+                self._pool.reject(item.request, item.error, now)
+            case ProcessOutput() | ProcessExited() | ProcessClosed():
+                self._pool.on_process(item, now)
+            case Stop():
+                self._stop(item.why, now, gave_up=False)
+            case AskShutdown():
+                self._ask_shutdown(now)
+            case Wakeup():
+                pass
+            case _:
+                assert_never(item)
+        for timer in self._timers.pop_expired(now):
+            self._on_timer(timer, now)
+        self._pool.look(now)
+
+    def _on_timer(self, timer: _Timer, now: float) -> None:
+        match timer:
+            case _Timer.CONNECT:
+                self._hang_up(f"no connection within {self._config.connect_timeout:g} s", now)
+            case _Timer.SILENCE:
+                self._hang_up(f"the master said nothing for {self._config.silence:g} s", now)
+            case _Timer.KEEPALIVE:
+                self._keep_alive(now)
+            case _Timer.RETRY:
+                self._connect(now)
+            case _:
+                assert_never(timer)
+
+    # -- the link
+
+    def _connect(self, now: float) -> None:
+        self._link.fire(Linking.CONNECT)
+        self._connection_id = self._pool.request(OpenConnection(self._config.host, self._config.port))
+        self._timers.set(_Timer.CONNECT, now + self._config.connect_timeout)
+        self._events.append(Connecting(self._config.host, self._config.port))
+
+    def _connected(self, now: float) -> None:
+        self._link.fire(Linking.CONNECTED)
+        self._timers.cancel(_Timer.CONNECT)
+        self._timers.set(_Timer.SILENCE, now + self._config.silence)
+        self._connection = Connection(Role.CLIENT)
+        self._bot.attach()
+        self._events.append(WaitingForMaster())
+
+    def _received(self, connection: Connection, data: bytes, now: float) -> None:
+        if self._link.state is Link.ATTACHED:
+            self._timers.cancel(_Timer.SILENCE)
+        else:
+            self._timers.set(_Timer.SILENCE, now + self._config.silence)
+        connection.receive_data(data)
+        try:
+            # What an event leads to may end the connection, and with it the reading.
+            while self._connection is connection:
+                event = connection.next_event()
+                if event is NEED_DATA:
+                    break
+                self._on_event(connection, event, now)
+        except RemoteProtocolError as error:
+            self._hang_up(f"the master broke the protocol: {error}", now)
+
+    def _on_event(self, connection: Connection, event: Event, now: float) -> None:
+        match event:
+            case Opened():
+                self._link.fire(Linking.OPENED)
+                name = self._config.name.encode("utf-8", "surrogateescape")
+                password = self._config.password.encode("utf-8", "surrogateescape")
+                self._login = ClientLogin(connection, name, password, self._bot.local)
+            case Call():
+                self._bot.handle(connection, event, now)
+                if self._site.told_to_stop:
+                    self._stop("the master asked for it", now, gave_up=False)
+            case Answered() | Failed():
+                if self._login is not None and self._login.concerns(event):
+                    self._on_login(self._login, event, now)
+                elif isinstance(event, Failed):
+                    what = "to let us go" if event.id == self._shutdown_call else f"call {event.id}"
+                    failure = event.failure
+                    self._events.append(Notice(f"the master refused {what}: {failure.kind}: {failure.message}"))
+                else:
+                    for remote in remotes_in(event.value):
+                        connection.release(remote)
+            case Refused():
+                self._events.append(Notice(f"refused a call of {event.method!r}: {event.failure.message}"))
+            case NotUnderstood():
+                who = "we do not understand the master's" if event.ours else "the master does not understand our"
+                self._events.append(Notice(f"{who} message {event.command!r}"))
+            case Released() | CallLost() | Closed():
+                pass
+            case _:
+                assert_never(event)
+
+    def _on_login(self, login: ClientLogin, event: Answered | Failed, now: float) -> None:
+        match login.handle(event):
+            case LoggedIn(avatar):
+                self._link.fire(Linking.ACCEPTED)
+                self._login = None
+                self._avatar = avatar
+                self._backoff.reset()
+                self._timers.cancel(_Timer.SILENCE)
+                if self._config.keepalive:
+                    self._timers.set(_Timer.KEEPALIVE, now + self._config.keepalive)
+                self._events.append(Attached(self._bot.builder_names))
+            case Refusal() as refusal:
+                failure = refusal.failure
+                why = "wrong name or password" if refusal.unauthorized else f"{failure.kind}: {failure.message}"
+                self._lose(now, lambda delay: LoginRefused(why, delay), refused=True)
+            case None:
+                pass
+
+    def _keep_alive(self, now: float) -> None:
+        if self._connection is not None and self._avatar is not None:
+            self._connection.call(self._avatar, "keepalive")
+            self._timers.set(_Timer.KEEPALIVE, now + self._config.keepalive)
+            self._timers.set(_Timer.SILENCE, now + self._config.silence)
+
+    def _disconnected(self, why: str, now: float) -> None:
+        reason = why or "the master closed the connection"
+        if not why and self._link.state is Link.NEGOTIATING:
+            reason = "closed by a peer that never spoke Perspective Broker"
+        # The runner closed it already, there is nothing to ask for.
+        self._connection_id = 0
+        self._hang_up(reason, now)
+
+    def _hang_up(self, why: str, now: float) -> None:
+        self._lose(now, lambda delay: Detached(why, delay))
+
+    def _lose(self, now: float, announce: Callable[[float | None], SlaveEvent], *, refused: bool = False) -> None:
+        """The connection is over for us. Let go of everything that belongs to it, and try again later."""
+        self._link.fire(Linking.LOST)
+        self._drop_connection(now)
+        delay = self._backoff.failed(refused=refused)
+        retries = self._config.max_retries
+        if retries is not None and self._backoff.failures > retries:
+            self._events.append(announce(None))
+            self._stop(f"gave up after {self._backoff.failures} attempts", now, gave_up=True)
+        else:
+            self._events.append(announce(delay))
+            self._timers.set(_Timer.RETRY, now + delay)
+
+    def _drop_connection(self, now: float) -> None:
+        last = self.data_to_send()
+        connection, self._connection = self._connection, None
+        self._login = None
+        self._avatar = None
+        self._timers.clear()
+        if connection is not None:
+            connection.close()
+        if self._connection_id:
+            self._pool.request(CloseConnection(self._connection_id, last))
+            self._connection_id = 0
+        self._bot.detach(now)
+
+    def _ask_shutdown(self, now: float) -> None:
+        if self._connection is not None and self._avatar is not None:
+            self._shutdown_call = self._connection.call(self._avatar, "shutdown")
+        else:
+            self._stop("asked to stop, with no master to ask first", now, gave_up=False)
+
+    def _stop(self, why: str, now: float, *, gave_up: bool) -> None:
+        if self._link.state is Link.STOPPED:
+            self._pool.abandon()
+            return
+        self._link.fire(Linking.STOP)
+        self._drop_connection(now)
+        self._events.append(Stopped(why, gave_up))

@@ -1,0 +1,135 @@
+"""One command, from `startCommand` to `complete`.
+
+`complete` is sent in one place, by a state that is left on the way: there cannot be two, and nothing follows it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from slaveproto.effects import HostEffect, Script
+from slaveproto.machine import Machine
+from slaveproto.slave.events import SlaveEvent, StepFinished
+from slaveproto.slave.states import STEP, Step, Stepping
+from slaveproto.slave.tasks import Task
+from slaveproto.updates import UpdateBuffer
+from slaveproto.wire.connection import Connection
+from slaveproto.wire.values import Remote
+
+
+class StepOwner(Protocol):
+    """Who started a step."""
+
+    name: str
+
+    def step_finished(self, step: RunningStep) -> None:
+        """The step is at its end."""
+
+
+class RunningStep(Task):
+    """A command of one builder and the stream of its updates.
+
+    Args:
+        owner: the builder.
+        command: the command's name.
+        command_id: the master's number of it, for people only.
+        script: what it does.
+        connection: where the master listens.
+        listener: the master's object that gets the updates.
+        others: further objects of the master that the script may call.
+        updates: collects what is to be sent.
+        announcements: where people are told of its end.
+        now: the time of its start.
+    """
+
+    def __init__(
+        self,
+        owner: StepOwner,
+        command: str,
+        command_id: str,
+        script: Script[None],
+        connection: Connection,
+        listener: Remote,
+        others: list[Remote],
+        updates: UpdateBuffer,
+        announcements: deque[SlaveEvent],
+        now: float,
+    ) -> None:
+        super().__init__(script, updates)
+        self._owner = owner
+        self.command = command
+        self.command_id = command_id
+        self._connection = connection
+        self._listener = listener
+        self._others = others
+        self._updates = updates
+        self._announcements = announcements
+        self._started = now
+        self._machine = Machine(STEP)
+
+    @property
+    def state(self) -> Step:
+        """Where the step is."""
+        return self._machine.state
+
+    @property
+    def audible(self) -> bool:
+        """Whether the master still listens."""
+        return self._machine.can(Stepping.COMPLETE)
+
+    @property
+    def references(self) -> list[Remote]:
+        """The master's objects that the step holds until its end."""
+        return [self._listener, *self._others]
+
+    @property
+    def deadline(self) -> float | None:
+        """When its script or its updates are due."""
+        times = [super().deadline, self._updates.deadline if self.audible else None]
+        return min((time for time in times if time is not None), default=None)
+
+    def look(self, now: float) -> HostEffect | None:
+        """Resume the script if something is there for it, and send updates that are due."""
+        effect = super().look(now)
+        due = self._updates.deadline
+        if due is not None and due <= now and self.audible:
+            self._send_updates(now)
+        return effect
+
+    def interrupt(self) -> None:
+        """The master asked for its end; the script must be told, too."""
+        self._machine.fire(Stepping.INTERRUPT)
+
+    def drop(self) -> None:
+        """The master will hear no more of it; the script must be told, too."""
+        self._machine.fire(Stepping.DROP)
+        self._updates.discard()
+        self._release()
+
+    def finished(self, now: float) -> None:
+        """Send what is left and then `complete`, if the master still listens."""
+        dropped = not self.audible
+        if not dropped:
+            if self._machine.state is Step.RUNNING:
+                self._updates.add_item("elapsed", now - self._started, now)
+            self._send_updates(now)
+            self._machine.fire(Stepping.COMPLETE)
+            self._connection.call(self._listener, "complete", (self.failure,))
+            self._release()
+        failure = None if self.failure is None else f"{self.failure.kind}: {self.failure.message}"
+        self._announcements.append(
+            StepFinished(self._owner.name, self.command, self.command_id, self.rc, failure, dropped)
+        )
+        self._owner.step_finished(self)
+
+    def _send_updates(self, now: float) -> None:
+        updates = self._updates.take(now)
+        if updates:
+            self._machine.fire(Stepping.UPDATE)
+            self._connection.call(self._listener, "update", ([[update, 0] for update in updates],))
+
+    def _release(self) -> None:
+        for remote in self.references:
+            if self._connection.owns(remote):
+                self._connection.release(remote)

@@ -1,0 +1,154 @@
+"""The update stream of one command: what is joined, split, decoded, and when it leaves.
+
+Rules. The order of streams is kept. No value exceeds what a peer reads. To a master that reads text, no character is
+ever split between two updates and every value is valid; to one that reads bytes, the bytes are the process's own.
+"""
+
+from __future__ import annotations
+
+import codecs
+from enum import Enum, auto
+from typing import Final
+
+from slaveproto.wire.values import Value
+
+FULL: Final = 64 * 1024
+"""Bytes of pending text that leave at once."""
+
+LARGEST: Final = 128 * 1024
+"""Most characters of one value; four bytes each stay below the peer's 640 KiB."""
+
+DELAY: Final = 0.1
+"""Seconds that the first piece of output waits for company."""
+
+INTERVAL: Final = 1.0
+"""Seconds per update call that a command may use in the long run, beyond full ones."""
+
+BURST: Final = 5
+"""Update calls that a command may use at once after a pause."""
+
+
+class Dialect(Enum):
+    """How the master reads text: 0.8 takes bytes as they are, 0.9 and later want text and die of invalid UTF-8."""
+
+    BYTES = auto()
+    TEXT = auto()
+
+
+def plain(value: Value, dialect: Dialect, encoding: str) -> Value:
+    """Return `value` with every string in the kind that `dialect` reads; characters that fail are replaced."""
+    if isinstance(value, str):
+        raw = value.encode(encoding, "surrogateescape")
+        return raw if dialect is Dialect.BYTES else raw.decode(encoding, "replace")
+    if isinstance(value, bytes):
+        return value if dialect is Dialect.BYTES else value.decode(encoding, "replace")
+    if isinstance(value, dict):
+        return {plain(k, dialect, encoding): plain(v, dialect, encoding) for k, v in value.items()}
+    if isinstance(value, list):
+        return [plain(item, dialect, encoding) for item in value]
+    if isinstance(value, tuple):
+        return tuple(plain(item, dialect, encoding) for item in value)
+    return value
+
+
+class UpdateBuffer:
+    """Collects the updates of one command until they are due.
+
+    Args:
+        dialect: how the master reads text.
+        encoding: of what processes write.
+    """
+
+    def __init__(self, dialect: Dialect, encoding: str) -> None:
+        self._dialect = dialect
+        self._encoding = encoding
+        self._decoders: dict[tuple[str, bytes | str], codecs.IncrementalDecoder] = {}
+        # Pending updates in order: the stream and its pieces, or a finished dictionary.
+        self._pending: list[tuple[tuple[str, bytes | str], list[bytes] | list[str]] | dict[Value, Value]] = []
+        self._size = 0
+        self._since: float | None = None
+        self._muted = False
+        # When the last of the calls made so far is paid for, at one per INTERVAL.
+        self._paid_until = 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes of pending text, roughly."""
+        return self._size
+
+    @property
+    def deadline(self) -> float | None:
+        """When the pending updates are to leave; None if nothing is pending."""
+        if self._since is None:
+            return None
+        if self._size >= FULL:
+            return self._since
+        return max(self._since + DELAY, self._paid_until - (BURST - 1) * INTERVAL)
+
+    def discard(self) -> None:
+        """Nobody listens any more: forget what is pending and what will come."""
+        self._muted = True
+        self.take(0.0)
+
+    def add_text(self, stream: str, text: bytes | str, log: bytes | str, now: float) -> None:
+        """Append text to a stream."""
+        if self._muted:
+            return
+        key = (stream, log)
+        piece: bytes | str
+        if self._dialect is Dialect.BYTES:
+            piece = text if isinstance(text, bytes) else text.encode(self._encoding, "surrogateescape")
+        elif isinstance(text, bytes):
+            piece = self._decoder(key).decode(text)
+        else:
+            piece = text.encode(self._encoding, "surrogateescape").decode(self._encoding, "replace")
+        self._append(key, piece, now)
+
+    def add_item(self, key: str, value: Value, now: float) -> None:
+        """Append an update that is no text. A return code ends all streams."""
+        if self._muted:
+            return
+        if key == "rc":
+            for stream, decoder in self._decoders.items():
+                self._append(stream, decoder.decode(b"", final=True), now)
+            self._decoders.clear()
+        self._pending.append({self._word(key): plain(value, self._dialect, self._encoding)})
+        self._since = now if self._since is None else self._since
+
+    def take(self, now: float) -> list[dict[Value, Value]]:
+        """Return the pending updates, each a dictionary of one key, and forget them."""
+        updates: list[dict[Value, Value]] = []
+        for entry in self._pending:
+            if isinstance(entry, dict):
+                updates.append(entry)
+                continue
+            (stream, log), pieces = entry
+            whole = pieces[0][:0].join(pieces)  # type: ignore[arg-type]
+            for start in range(0, len(whole), LARGEST):
+                part = whole[start : start + LARGEST]
+                updates.append({self._word(stream): (log, part) if stream == "log" else part})
+        self._pending.clear()
+        self._size = 0
+        self._since = None
+        if updates:
+            self._paid_until = max(self._paid_until, now) + INTERVAL
+        return updates
+
+    def _append(self, key: tuple[str, bytes | str], piece: bytes | str, now: float) -> None:
+        if not piece:
+            return
+        last = self._pending[-1] if self._pending else None
+        if isinstance(last, tuple) and last[0] == key:
+            last[1].append(piece)  # type: ignore[arg-type]
+        else:
+            self._pending.append((key, [piece]))  # type: ignore[arg-type]
+        self._size += len(piece)
+        self._since = now if self._since is None else self._since
+
+    def _decoder(self, key: tuple[str, bytes | str]) -> codecs.IncrementalDecoder:
+        if key not in self._decoders:
+            self._decoders[key] = codecs.getincrementaldecoder(self._encoding)("replace")
+        return self._decoders[key]
+
+    def _word(self, word: str) -> bytes | str:
+        return word.encode() if self._dialect is Dialect.BYTES else word

@@ -1,0 +1,23 @@
+"""What a session has to be told about the host, and the jitter that it asks for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+
+from slaveproto.slave.config import HostInfo
+
+
+def describe_host(version: str) -> HostInfo:
+    """Return what this host is. `version` is that of the program that embeds the slave."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    return HostInfo(dict(os.environ), os.name, os.cpu_count() or 1, release, version)
+
+
+def jitter(delay: float) -> float:
+    """Return a delay between half and one and a half of the nominal one, so that slaves do not come all at once."""
+    return delay * random.uniform(0.5, 1.5)
