@@ -182,12 +182,13 @@ _SCALARS: Final[dict[type, Callable[..., Encodable]]] = {
 
 
 class _Unresolved:
-    """Stands for an object that is not complete yet; `fixes` are told of it once it is."""
+    """Stands for an object that is not complete yet; once it is, `fixes` are told of it and `whole` is it."""
 
-    __slots__ = ("fixes",)
+    __slots__ = ("fixes", "whole")
 
     def __init__(self) -> None:
         self.fixes: list[Callable[[Value], tuple[_Unresolved, Value] | None]] = []
+        self.whole: _Read = self
 
 
 _Read: TypeAlias = "Value | _Unresolved"
@@ -311,6 +312,8 @@ class Unjellier:
         return value
 
     def _immutable(self, items: list[_Read], make: Callable[[list[Value]], Value]) -> _Read:
+        # An element may have been completed while those after it were read.
+        items = [item.whole if isinstance(item, _Unresolved) else item for item in items]
         waiting = [n for n, item in enumerate(items) if isinstance(item, _Unresolved)]
         if not waiting:
             return make(items)  # type: ignore[arg-type]
@@ -369,6 +372,7 @@ class Unjellier:
         todo = [first]
         while todo:
             holder, value = todo.pop()
+            holder.whole = value
             self._unresolved -= 1
             todo += filter(None, (fix(value) for fix in holder.fixes))
 

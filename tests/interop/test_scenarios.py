@@ -1,0 +1,116 @@
+"""What happens around builds: interruptions, reconfigurations, lost masters, shutdowns."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.compare import INTERRUPTED, mismatches
+from tests.peers import Builder, Kind, Master, OurSlave, OwnSlave, Slave, poll
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.fixture
+def slave(master: Master, tmp_path: Path) -> Iterator[OurSlave]:
+    """Our slave, attached to the master."""
+    with OurSlave(tmp_path / "our", master, "our") as slave:
+        master.wait_attached("our")
+        yield slave
+
+
+def wait_for_sleep(slave: Slave) -> set[int]:
+    """Wait until a step of a slave has come to its ``sleep``; return the processes of its steps."""
+    def sleeping() -> set[int]:
+        found = slave.step_processes()
+        return set(found) if any(command.startswith("sleep") for command in found.values()) else set()
+
+    return poll(sleeping, 15, f"a step on {slave.name} sleeps")
+
+
+def wait_for_end_of(pids: set[int], slave: Slave) -> None:
+    """Wait, no longer than a kill takes, until the given processes of steps are gone."""
+    poll(lambda: not pids & slave.step_processes().keys(), 2, f"{pids} are gone")
+
+
+def test_attach(master: Master, slave: OurSlave) -> None:
+    status = master.status().slaves["our"]
+    assert (status.admin, status.host) == ("Test Admin <admin@example.org>\n", "a test host\n")
+    assert status.version
+    assert master.ping("hello")
+    assert master.build("hello").result == "success"
+
+
+@pytest.mark.parametrize("builder", INTERRUPTED)
+def test_interrupt(kind: Kind, master: Master, slave: OurSlave, tmp_path: Path, builder: str) -> None:
+    with OwnSlave(tmp_path / "own", master, "own") as own:
+        master.wait_attached("own")
+        names = [f"own-{builder}", f"our-{builder}"]
+        tokens = [master.force(name) for name in names]
+        wait_for_sleep(own)
+        pids = wait_for_sleep(slave)
+        for name in names:
+            master.stop_build(name)
+        builds = [master.wait(token) for token in tokens]
+    wait_for_end_of(pids, slave)
+    assert not (text := mismatches(kind, builder, *builds)), text
+
+
+def test_builder_list_changes(master: Master, slave: OurSlave) -> None:
+    master.reconfig(builders=[Builder("kept", "hello", ("our",)), Builder("removed", "hello", ("our",))])
+    master.wait_attached("our")
+    assert master.build("kept").result == "success"
+    # 4.3 tells a slave of another directory only when the list of names changes as well
+    master.reconfig(builders=[Builder("kept", "hello", ("our",), directory="moved"),
+                              Builder("added", "hello", ("our",))])
+    master.wait_attached("our")
+    assert "removed" not in master.status().builders
+    assert master.build("kept").result == "success"
+    assert master.build("added").result == "success"
+    assert (slave.directory / "moved" / "build").is_dir()
+    assert (slave.directory / "added" / "build").is_dir()
+    assert slave.running
+
+
+def test_master_killed_in_a_build(master: Master, slave: OurSlave) -> None:
+    master.force("slow1")
+    pids = wait_for_sleep(slave)
+    master.kill()
+    wait_for_end_of(pids, slave)
+    master.start()
+    master.wait_attached("our")
+    assert slave.running
+    assert master.build("hello").result == "success"
+
+
+def test_wrong_password_is_corrected(master: Master, tmp_path: Path) -> None:
+    with OurSlave(tmp_path / "our", master, "our", password="other") as slave:
+        # the second refusal shows that the slave tries again by itself
+        poll(lambda: master.log().count("invalid login from user 'our'") >= 2, 20, "two logins are refused")
+        assert slave.running
+        assert not master.status().slaves["our"].connected
+        master.reconfig(slaves={**master.slaves, "our": "other"})
+        master.wait_attached("our")
+        assert master.build("hello").result == "success"
+
+
+def test_graceful_shutdown_of_an_idle_slave(master: Master, slave: OurSlave) -> None:
+    master.graceful("our")
+    assert slave.wait_exit(10) == 0
+
+
+def test_graceful_shutdown_of_a_busy_slave(master: Master, slave: OurSlave) -> None:
+    token = master.force("slow1")
+    wait_for_sleep(slave)
+    master.graceful("our")
+    assert master.wait(token).result == "success"
+    assert slave.wait_exit(10) == 0
+
+
+def test_sigterm_in_a_build(master: Master, slave: OurSlave) -> None:
+    master.force("interrupt")
+    pids = wait_for_sleep(slave)
+    slave.process.terminate()
+    slave.wait_exit(10)
+    wait_for_end_of(pids, slave)
+    master.wait_detached("our")

@@ -1,0 +1,49 @@
+"""Step constructors for the 4.3 master."""
+from buildbot.plugins import steps, util
+from buildbot.process import buildstep, remotecommand
+from twisted.internet import defer
+
+
+class Raw(buildstep.BuildStep):
+    """Run one worker command with the given arguments, no questions asked."""
+
+    name = 'raw'
+
+    def __init__(self, command, cargs, alwaysRun=True, **kw):
+        super().__init__(alwaysRun=alwaysRun, **kw)
+        self.command, self.cargs = command, cargs
+
+    @defer.inlineCallbacks
+    def run(self):
+        log = yield self.addLog('stdio')
+        cmd = remotecommand.RemoteCommand(self.command, dict(self.cargs))
+        cmd.useLog(log, True)
+        yield self.runCommand(cmd)
+        if cmd.updates:
+            yield self.addCompleteLog('updates', repr(sorted(cmd.updates.items())))
+        return cmd.results()
+
+
+class Shim:
+    generation = 'new'
+
+    def sh(self, command, **kw):
+        kw.setdefault('timeout', 600)
+        kw.setdefault('haltOnFailure', False)
+        return steps.ShellCommand(command=command, **kw)
+
+    def interp(self, fmt, *names):
+        return util.Interpolate(fmt % tuple('%%(prop:%s:-none)s' % n for n in names))
+
+    def setprop(self, command, prop):
+        return steps.SetPropertyFromCommand(command=command, property=prop, timeout=600)
+
+    def stdin(self, command, data):
+        return steps.ShellCommand(command=command, initialStdin=data, timeout=20,
+                                  logEnviron=False, name='stdin', haltOnFailure=False)
+
+    def raw(self, command, args):
+        return Raw(command, args)
+
+    def envprops(self, names):
+        return steps.SetPropertiesFromEnv(variables=names)

@@ -1,0 +1,16 @@
+import json
+import os
+
+from buildbot_worker.bot import Worker
+from twisted.application import service
+from twisted.python.log import FileLogObserver, ILogObserver
+from twisted.python.logfile import LogFile
+
+basedir = os.getcwd()
+with open('peer.json') as f:
+    conf = json.load(f)
+application = service.Application('buildbot-worker')
+logfile = LogFile.fromFullPath(os.path.join(basedir, 'twistd.log'), rotateLength=100000000)
+application.setComponent(ILogObserver, FileLogObserver(logfile).emit)
+Worker('127.0.0.1', conf['port'], conf['name'], conf['password'], basedir, 600,
+       maxdelay=2, protocol='pb').setServiceParent(application)

@@ -1,0 +1,226 @@
+# -*- coding: utf-8 -*-
+"""The builders of the test masters; runs in Python 2.7 and 3.
+
+S (peer_shim) makes the steps of the master at hand.  Plain literals are byte strings in the
+old master, as in a configuration of its time; both kinds look different on the wire.
+"""
+
+IGNORE_SIGNALS = ("trap '' TERM INT HUP; i=0; while [ $i -lt 600 ]; do i=$((i+1));"
+                  " echo line $i; sleep 0.5; done")
+UNICODE = u'caf\u00e9 \u2603'
+
+
+def steps(name, S):
+    """-> the build steps of catalogue entry `name`"""
+    return globals()['build_' + name](S)
+
+
+def build_first(S):
+    return [
+        S.sh('echo "the slave runs in $(pwd)"; uname -s', name='look around'),
+        S.sh("printf '#!/bin/sh\\necho hello from a real build\\n' > hello; chmod +x hello; ls -l hello"
+             " | cut -c1-10", name='compile'),
+        S.sh('./hello', name='test'),
+    ]
+
+
+def build_hello(S):
+    return [
+        S.sh(['echo', 'hello', 'world']),
+        S.setprop('echo value-42', 'prop1'),
+        S.sh(S.interp('echo prop1=%s name=%s', 'prop1', 'buildername')),
+    ]
+
+
+def build_shell(S):
+    return [
+        S.sh('echo the quick brown fox; echo to-stderr >&2; exit 3'),
+        S.sh(['printf', '[%s]\\n', 'a b', 'q"uo\'te', '$HOME `x` *', '', '-n', 'back\\slash']),
+        S.sh(['no-such-program-xyz', 'arg']),
+        S.sh('no-such-program-in-shell'),
+        S.sh('echo dying; kill -9 $$'),
+        S.sh('true'),
+        S.sh('echo unseen; echo seen >&2', want_stdout=False),
+        S.sh('echo seen; echo unseen >&2', want_stderr=False),
+        S.sh(['false'], flunkOnFailure=False, warnOnFailure=True),
+        S.sh('pwd; exit 0', logEnviron=False),
+        S.sh('pwd', workdir='other/dir'),
+    ]
+
+
+def build_output(S):
+    return [
+        S.sh("printf 'u8 \\303\\251 \\342\\230\\203 \\360\\237\\230\\200\\n'", logEnviron=False),
+        S.sh("printf 'split \\342\\230'; sleep 1; printf '\\203 done\\n'", logEnviron=False),
+        S.sh("head -c 10000 /dev/zero | tr '\\0' x", logEnviron=False),
+        S.sh("printf 'a\\r\\nb\\rc\\n\\n\\nno newline at end'", logEnviron=False),
+        S.sh("printf '\\033[31mred\\033[0m \\033[2J \\010\\010 bell\\007\\n'", logEnviron=False),
+        S.sh("printf 'nul[\\000]\\n'", logEnviron=False),
+    ]
+
+
+def build_binary(S):
+    every_byte = ''.join('\\%03o' % i for i in range(256))
+    return [
+        S.sh("printf 'l1 \\351\\350\\374\\n'", logEnviron=False, alwaysRun=True),
+        S.sh("printf '%s'" % every_byte, logEnviron=False, alwaysRun=True),
+        S.sh("printf 'err \\377\\376\\n' >&2; printf 'nul[\\000]\\n'", logEnviron=False,
+             alwaysRun=True),
+        S.sh("printf 'log \\377' > bin.log; sleep 3", logfiles={'bin': 'bin.log'},
+             logEnviron=False, alwaysRun=True),
+    ]
+
+
+def build_unicode(S):
+    return [
+        S.sh([u'echo', u'arg', UNICODE], logEnviron=False),
+        S.sh(u'echo "shell ' + UNICODE + u'"', logEnviron=False),
+    ]
+
+
+def build_env(S):
+    env = {'FOO': 'bar', 'PATH': '/opt/first:${PATH}', 'LANG': None, 'EMPTY': '',
+           'NESTED': 'home=${HOME} none=${NO_SUCH_VAR}.'}
+    return [
+        S.sh("env | grep -v -E '^(_|PWD|OLDPWD|SHLVL)=' | sort", env=env),
+        S.sh('env | grep PYTHONPATH | sort', env={'PYTHONPATH': ['dir/a', '/dir/b']}),
+        S.sh('env | grep ^X | sort', env={'X1': '${X2}', 'X2': 'x'}, logEnviron=False),
+        S.sh('echo no env argument', logEnviron=False),
+    ]
+
+
+def build_envuni(S):
+    return [
+        S.sh('env | grep ^UNI=', env={'UNI': UNICODE}, logEnviron=False),
+        S.sh('echo after', logEnviron=False),
+    ]
+
+
+def build_logfiles(S):
+    return [
+        S.sh('echo start; echo one > extra.log; echo alpha > second.log; sleep 3;'
+             ' echo two >> extra.log; echo beta >> second.log; sleep 3;'
+             " printf 'last, no newline' >> extra.log; echo end",
+             logfiles={'extra': 'extra.log',
+                       'second': {'filename': 'second.log', 'follow': True}}),
+        S.sh('echo more >> second.log; sleep 3; echo appended >> second.log; sleep 3',
+             logfiles={'followed': {'filename': 'second.log', 'follow': True},
+                       'whole': 'second.log', 'never': 'no-such.log'}),
+    ]
+
+
+def build_lazylog(S):
+    return [
+        S.sh('echo only stdio', logfiles={'lazy': 'lazy.log'}, lazylogfiles=True),
+        S.sh('echo content > lazy.log; sleep 3', logfiles={'lazy': 'lazy.log'}, lazylogfiles=True),
+    ]
+
+
+def build_timeout(S):
+    return [
+        S.sh('echo before; sleep 300; echo never', timeout=2),
+        S.sh('echo next step'),
+    ]
+
+
+def build_maxtime(S):
+    return [
+        S.sh('while true; do echo tick; sleep 0.5; done', maxTime=3),
+        S.sh('echo next step'),
+    ]
+
+
+def build_interrupt(S):
+    return [
+        S.sh('echo started; sleep 300; echo never', timeout=None),
+        S.sh('echo not reached'),
+    ]
+
+
+def build_interrupt2(S):
+    return [
+        S.sh(IGNORE_SIGNALS, haltOnFailure=True),
+        S.sh('echo always', alwaysRun=True),
+    ]
+
+
+def build_big(S):
+    return [S.sh('seq 1 300000', logEnviron=False)]
+
+
+def build_trickle(S):
+    return [S.sh('i=0; while [ $i -lt 5 ]; do i=$((i+1)); echo line $i;'
+                 ' echo err $i >&2; sleep 1.5; done', logEnviron=False)]
+
+
+def build_stdin(S):
+    text = 'first line\nsecond line\n'
+    return [
+        S.stdin(['cat'], text),
+        S.stdin('wc -c; echo done', text * 50),
+    ]
+
+
+def build_pty(S):
+    return [
+        S.sh('tty; echo out; echo err >&2; exit 4', usePTY=True, logEnviron=False),
+        S.sh('test -t 1 && echo tty || echo notty', usePTY=False, logEnviron=False),
+    ]
+
+
+def build_obfuscated(S):
+    return [S.sh(['echo', 'plain', ('obfuscated', 's3cret-dummy', 'XXXX')], logEnviron=False)]
+
+
+def build_sigterm(S):
+    trap = "trap 'echo got %s; exit %d' %s; echo up; while true; do sleep 0.2; done"
+    if S.generation == 'old':
+        # 0.8.4p1 has neither sigtermTime nor interruptSignal nor max_lines
+        return [S.sh(trap % ('TERM', 5, 'TERM'), timeout=2)]
+    return [
+        S.sh(trap % ('TERM', 5, 'TERM'), timeout=2, sigtermTime=4),
+        S.sh(trap % ('INT', 6, 'INT'), timeout=2, interruptSignal='INT'),
+        S.sh('i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo $i; done; sleep 5', max_lines=100),
+    ]
+
+
+def build_unknown(S):
+    return [
+        S.raw('no-such-command', {'some': 'arg'}),
+        S.sh('echo after', logEnviron=False, alwaysRun=True),
+    ]
+
+
+def build_badargs(S):
+    return [
+        S.raw('shell', {'workdir': 'build'}),
+        S.raw('mkdir', {}),
+        S.raw('shell', {'workdir': 'build', 'command': ['echo', 'bare minimum']}),
+        S.raw('shell', {'workdir': 'build', 'command': ['echo', 'x'], 'timeout': 1.5,
+                        'future_argument': [1, 2.5, None, True, 'x' * 70, -1, 2 ** 40]}),
+        S.raw('shell', {'workdir': 'build', 'command': []}),
+        S.sh('echo after', logEnviron=False, alwaysRun=True),
+    ]
+
+
+def build_props(S):
+    return [
+        S.envprops(['HOME', 'LANG', 'NOPE']),
+        S.sh(S.interp('echo home=%s lang=%s', 'HOME', 'LANG'), logEnviron=False),
+    ]
+
+
+def slow(S, name):
+    return [
+        S.sh('i=0; while [ $i -lt 4 ]; do i=$((i+1)); echo %s $i; sleep 1; done' % name,
+             logEnviron=False),
+        S.sh('echo %s done' % name, logEnviron=False),
+    ]
+
+
+def build_slow1(S):
+    return slow(S, 'slow1')
+
+
+def build_slow2(S):
+    return slow(S, 'slow2')
