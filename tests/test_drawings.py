@@ -1,0 +1,29 @@
+"""The drawings show the tables as they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_drawings_are_fresh() -> None:
+    run = subprocess.run(
+        [sys.executable, ROOT / "docs" / "draw_states.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_every_table_is_drawn() -> None:
+    """A table that nobody draws is a table that nobody reads."""
+    found = [
+        line.partition(":")[0]
+        for path in (ROOT / "src").rglob("states.py")
+        for line in path.read_text().splitlines()
+        if ": Table[" in line
+    ]
+    drawn = (ROOT / "docs" / "draw_states.py").read_text()
+    assert found
+    assert [name for name in found if f"({name}," not in drawn] == []
