@@ -9,8 +9,8 @@ from slaveproto.errors import LocalProtocolError as LocalProtocolError
 from slaveproto.errors import RemoteProtocolError as RemoteProtocolError
 from slaveproto.errors import SlaveProtoError as SlaveProtoError
 from slaveproto.limits import Limits as Limits
-from slaveproto.slave.config import HostInfo as HostInfo
-from slaveproto.slave.config import SlaveConfig as SlaveConfig
-from slaveproto.slave.session import SlaveSession as SlaveSession
+from slaveproto.slave import HostInfo as HostInfo
+from slaveproto.slave import SlaveConfig as SlaveConfig
+from slaveproto.slave import SlaveSession as SlaveSession
 
 __version__ = "0.1.0"

@@ -35,10 +35,18 @@ class Dialect(Enum):
     TEXT = auto()
 
 
+def encoded(text: str, encoding: str) -> bytes:
+    """Return the bytes of text that is shown to people; what `encoding` cannot express is replaced."""
+    try:
+        return text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(encoding, "replace")
+
+
 def plain(value: Value, dialect: Dialect, encoding: str) -> Value:
     """Return `value` with every string in the kind that `dialect` reads; characters that fail are replaced."""
     if isinstance(value, str):
-        raw = value.encode(encoding, "surrogateescape")
+        raw = encoded(value, encoding)
         return raw if dialect is Dialect.BYTES else raw.decode(encoding, "replace")
     if isinstance(value, bytes):
         return value if dialect is Dialect.BYTES else value.decode(encoding, "replace")
@@ -97,11 +105,11 @@ class UpdateBuffer:
         key = (stream, log)
         piece: bytes | str
         if self._dialect is Dialect.BYTES:
-            piece = text if isinstance(text, bytes) else text.encode(self._encoding, "surrogateescape")
+            piece = text if isinstance(text, bytes) else encoded(text, self._encoding)
         elif isinstance(text, bytes):
             piece = self._decoder(key).decode(text)
         else:
-            piece = text.encode(self._encoding, "surrogateescape").decode(self._encoding, "replace")
+            piece = encoded(text, self._encoding).decode(self._encoding, "replace")
         self._append(key, piece, now)
 
     def add_item(self, key: str, value: Value, now: float) -> None:

@@ -111,6 +111,6 @@ def test_sigterm_in_a_build(master: Master, slave: OurSlave) -> None:
     master.force("interrupt")
     pids = wait_for_sleep(slave)
     slave.process.terminate()
-    slave.wait_exit(10)
+    assert slave.wait_exit(10) == 0
     wait_for_end_of(pids, slave)
     master.wait_detached("our")

@@ -100,6 +100,7 @@ class Master(Program):
             for file in folder.glob("*.*"):
                 shutil.copy(file, directory)
         self._write_configuration()
+        # without log rotation a master in the foreground logs to its output
         create = "from buildbot.scripts.runner import run; run()"
         subprocess.run([str(self._python), "-W", "ignore", "-c", create, "create-master", "--no-logrotate",
                         str(directory)], env=environment(directory), check=True, capture_output=True)
@@ -125,7 +126,7 @@ class Master(Program):
         poll(ready, 60, "the master is ready")
 
     def log(self) -> str:
-        return read_log(self.directory / "twistd.log") + read_log(self.directory / "stdio.log")
+        return read_log(self.directory / "stdio.log")
 
     def reconfig(self, *, builders: Iterable[Builder | str] | None = None,
                  slaves: Mapping[str, str] | None = None) -> None:
@@ -135,12 +136,11 @@ class Master(Program):
         if slaves is not None:
             self.slaves = dict(slaves)
         self._write_configuration()
-        twistd_log = self.directory / "twistd.log"
-        before = len(read_log(twistd_log))
+        before = len(self.log())
         self.process.send_signal(signal.SIGHUP)
 
         def finished() -> bool:
-            news = read_log(twistd_log)[before:]
+            news = self.log()[before:]
             if any(text in news for text in ("Configuration Errors", "update aborted", "partially applied")):
                 raise RuntimeError(f"reconfig failed:\n{news[-3000:]}")
             return "configuration update complete" in news or "configuration update finished" in news

@@ -84,9 +84,11 @@ def pb(expression: Encodable) -> bytes:
     return encode(expression, vocabulary=True, limits=LIMITS)
 
 
-def expressions(data: bytes | Sequence[bytes], *, vocabulary: bool = True) -> list[Expression]:
+def expressions(
+    data: bytes | Sequence[bytes], *, vocabulary: bool = True, limits: Limits = LIMITS
+) -> list[Expression]:
     """Decode all complete expressions."""
-    decoder = Decoder(LIMITS, vocabulary=vocabulary)
+    decoder = Decoder(limits, vocabulary=vocabulary)
     out: list[Expression] = []
     for chunk in [data] if isinstance(data, bytes) else data:
         decoder.feed(chunk)

@@ -69,4 +69,7 @@ class Context:
         """Return the bytes of text that the master sent in either kind; raises as `text`."""
         if isinstance(value, bytes):
             return value
-        return self.text(what, value).encode(self.encoding, "surrogateescape")
+        try:
+            return self.text(what, value).encode(self.encoding, "surrogateescape")
+        except UnicodeEncodeError:
+            raise CommandError("builtins.UnicodeEncodeError", f"{what} cannot be said in {self.encoding}") from None

@@ -47,9 +47,13 @@ def merged_environ(changes: Value, context: Context) -> dict[str, str]:
     return merged
 
 
-def raw_environ(environ: Mapping[str, str], encoding: str) -> dict[bytes, bytes]:
-    """Return `environ` as a process gets it."""
+def raw_environ(environ: Mapping[str, str], context: Context) -> dict[bytes, bytes]:
+    """Return `environ` as a process gets it.
+
+    Raises:
+        CommandError: a name or value cannot be said in the encoding of processes.
+    """
     return {
-        name.encode(encoding, "surrogateescape"): value.encode(encoding, "surrogateescape")
+        context.raw("the name of an environment variable", name): context.raw(f"the value of {name}", value)
         for name, value in environ.items()
     }

@@ -136,9 +136,7 @@ def _run(spec: ShellSpec, env: Value, context: Context) -> Script[None]:
         yield from log.begin()
     started = yield from Now()
     try:
-        process = yield from Spawn(
-            argv, raw_environ(environ, context.encoding), spec.workdir, spec.stdin or b"", spec.use_pty
-        )
+        process = yield from Spawn(argv, raw_environ(environ, context), spec.workdir, spec.stdin or b"", spec.use_pty)
     except HostError as error:
         program = argv[0].decode(context.encoding, "surrogateescape")
         yield from SendText("stderr", f"{program}: {error.strerror}\n")
