@@ -26,8 +26,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 @pytest.fixture
 def master(kind: Kind, tmp_path: Path) -> Iterator[Master]:
     """A running master with the builders of the scenarios and the slaves ``own`` and ``our``."""
-    paired = [Builder(f"{slave}-{name}", name, (slave,))
-              for name in INTERRUPTED for slave in ("own", "our")]
+    paired = [Builder(f"{slave}-{name}", name, (slave,)) for name in INTERRUPTED for slave in ("own", "our")]
     builders = [Builder(name, slaves=("our",)) for name in ("hello", "slow1", "interrupt")]
     slaves = {"own": "pw-own", "our": "pw-our"}
     with Master(kind, tmp_path / "master", [*paired, *builders], slaves=slaves) as master:
@@ -38,10 +37,13 @@ def master(kind: Kind, tmp_path: Path) -> Iterator[Master]:
 def paired_builds(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, BuildResult]:
     """One build of every builder on the master's own slave and on ours, by its name."""
     root = tmp_path_factory.mktemp(f"{kind}-builds")
-    names = BUILDERS + (OLD_BUILDERS if kind == "old" else ())
+    names = BUILDERS + OLD_BUILDERS
     builders = [Builder(f"{slave}-{name}", name, (slave,)) for name in names for slave in ("own", "our")]
-    with (Master(kind, root / "master", builders, slaves={"own": "pw-own", "our": "pw-our"}) as master,
-          OwnSlave(root / "own", master, "own"), OurSlave(root / "our", master, "our")):
+    with (
+        Master(kind, root / "master", builders, slaves={"own": "pw-own", "our": "pw-our"}) as master,
+        OwnSlave(root / "own", master, "own"),
+        OurSlave(root / "our", master, "our"),
+    ):
         master.wait_attached("own")
         master.wait_attached("our")
         return master.build_all([b.name for b in builders], at_once=6, timeout=240)

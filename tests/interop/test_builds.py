@@ -18,9 +18,20 @@ def test_same_build(kind: Kind, builder: str, paired_builds: Mapping[str, BuildR
 
 @pytest.mark.parametrize("kind", ["old"], indirect=True)
 @pytest.mark.parametrize("builder", OLD_BUILDERS)
-def test_same_build_with_the_old_master(kind: Kind, builder: str,
-                                        paired_builds: Mapping[str, BuildResult]) -> None:
+def test_same_build_with_the_old_master(kind: Kind, builder: str, paired_builds: Mapping[str, BuildResult]) -> None:
     assert_same(kind, builder, paired_builds)
+
+
+@pytest.mark.parametrize("kind", ["new"], indirect=True)
+def test_bytes_become_valid_text_for_the_new_master(kind: Kind, paired_builds: Mapping[str, BuildResult]) -> None:
+    """What is no UTF-8 is replaced, character by character, and the build goes on."""
+    build = paired_builds["our-binary"]
+    assert build.result == "success"
+    logs = {f"{step.name}/{log}": streams for step in build.steps for log, streams in step.logs.items()}
+    assert logs["shell/stdio"]["stdout"] == "l1 " + "\N{REPLACEMENT CHARACTER}" * 3 + "\n"
+    assert logs["shell_1/stdio"]["stdout"].count("\N{REPLACEMENT CHARACTER}") == 128
+    assert logs["shell_2/stdio"]["stderr"] == "err \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}\n"
+    assert logs["shell_3/bin"]["stdout"] == "log \N{REPLACEMENT CHARACTER}\n"
 
 
 def assert_same(kind: Kind, builder: str, paired_builds: Mapping[str, BuildResult]) -> None:

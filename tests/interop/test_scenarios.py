@@ -21,6 +21,7 @@ def slave(master: Master, tmp_path: Path) -> Iterator[OurSlave]:
 
 def wait_for_sleep(slave: Slave) -> set[int]:
     """Wait until a step of a slave has come to its ``sleep``; return the processes of its steps."""
+
     def sleeping() -> set[int]:
         found = slave.step_processes()
         return set(found) if any(command.startswith("sleep") for command in found.values()) else set()
@@ -61,8 +62,9 @@ def test_builder_list_changes(master: Master, slave: OurSlave) -> None:
     master.wait_attached("our")
     assert master.build("kept").result == "success"
     # 4.3 tells a slave of another directory only when the list of names changes as well
-    master.reconfig(builders=[Builder("kept", "hello", ("our",), directory="moved"),
-                              Builder("added", "hello", ("our",))])
+    master.reconfig(
+        builders=[Builder("kept", "hello", ("our",), directory="moved"), Builder("added", "hello", ("our",))]
+    )
     master.wait_attached("our")
     assert "removed" not in master.status().builders
     assert master.build("kept").result == "success"

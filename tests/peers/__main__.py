@@ -12,8 +12,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.peers", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("install", help="install peers into the cache folder")
-    command.add_argument("kinds", nargs="+", choices=get_args(Kind), metavar="KIND",
-                         help=" or ".join(get_args(Kind)))
+    command.add_argument("kinds", nargs="+", choices=get_args(Kind), metavar="KIND", help=" or ".join(get_args(Kind)))
     for kind in parser.parse_args().kinds:
         try:
             print(f"{kind}: {install(kind)}")

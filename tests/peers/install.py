@@ -87,8 +87,9 @@ class _Log:
         with open(self.path, "a") as out:
             out.write(f"\n$ {' '.join(words)}\n")
             out.flush()
-            status = subprocess.call(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                     env=_install_environment())
+            status = subprocess.call(
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=_install_environment()
+            )
         if status:
             tail = self.path.read_text(errors="replace")[-3000:]
             raise PeerUnavailable(f"{words[0]} failed (exit {status}); {self.path} ends:\n{tail}")
@@ -135,8 +136,12 @@ def find_python2() -> Path | None:
     for candidate in _python2_candidates():
         check = "import ssl, zlib, sys; sys.exit(sys.version_info[:2] != (2, 7))"
         try:
-            if not subprocess.call([candidate, "-c", check], env=_install_environment(),
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            if not subprocess.call(
+                [candidate, "-c", check],
+                env=_install_environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ):
                 return candidate
         except OSError:
             continue

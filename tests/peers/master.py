@@ -84,8 +84,15 @@ class Status:
 class Master(Program):
     """A real master of one generation; a context manager that is ready to build when entered."""
 
-    def __init__(self, kind: Kind, directory: Path, builders: Iterable[Builder | str], *,
-                 slaves: Mapping[str, str] | None = None, keepalive: int = 3600) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        directory: Path,
+        builders: Iterable[Builder | str],
+        *,
+        slaves: Mapping[str, str] | None = None,
+        keepalive: int = 3600,
+    ) -> None:
         """Make the base directory; `slaves` maps name to password, `keepalive` is in seconds."""
         super().__init__(directory)
         self.kind = kind
@@ -102,8 +109,12 @@ class Master(Program):
         self._write_configuration()
         # without log rotation a master in the foreground logs to its output
         create = "from buildbot.scripts.runner import run; run()"
-        subprocess.run([str(self._python), "-W", "ignore", "-c", create, "create-master", "--no-logrotate",
-                        str(directory)], env=environment(directory), check=True, capture_output=True)
+        subprocess.run(
+            [str(self._python), "-W", "ignore", "-c", create, "create-master", "--no-logrotate", str(directory)],
+            env=environment(directory),
+            check=True,
+            capture_output=True,
+        )
 
     def command(self) -> Sequence[str]:
         return twistd(self._python)
@@ -128,8 +139,9 @@ class Master(Program):
     def log(self) -> str:
         return read_log(self.directory / "stdio.log")
 
-    def reconfig(self, *, builders: Iterable[Builder | str] | None = None,
-                 slaves: Mapping[str, str] | None = None) -> None:
+    def reconfig(
+        self, *, builders: Iterable[Builder | str] | None = None, slaves: Mapping[str, str] | None = None
+    ) -> None:
         """Give the running master another list of builders or slaves."""
         if builders is not None:
             self.builders = _builders(builders)
@@ -153,7 +165,8 @@ class Master(Program):
         return Status(
             slaves={name: SlaveStatus(**slave) for name, slave in answer["slaves"].items()},
             builders=answer["builders"],
-            running=[Running(**build) for build in answer["running"]])
+            running=[Running(**build) for build in answer["running"]],
+        )
 
     def wait_attached(self, slave: str, builders: Iterable[str] | None = None, timeout: float = 30) -> None:
         """Wait until a slave serves `builders`, by default all that it may build."""
@@ -223,8 +236,11 @@ class Master(Program):
 
     def wait_running(self, builder: str, timeout: float = 30) -> None:
         """Wait until a step of a builder runs."""
-        poll(lambda: any(b.builder == builder and b.step for b in self.status().running), timeout,
-             f"a step of {builder} runs")
+        poll(
+            lambda: any(b.builder == builder and b.step for b in self.status().running),
+            timeout,
+            f"a step of {builder} runs",
+        )
 
     def stop_build(self, builder: str) -> None:
         """Interrupt the running build of a builder."""

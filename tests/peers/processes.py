@@ -33,8 +33,7 @@ def twistd(python: Path) -> list[str]:
     """Return the command that runs the buildbot.tac of the current directory in the foreground."""
     # not bin/twistd: its #! line has a length limit
     code = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
-    return [str(python), "-W", "ignore", "-c", code, "--nodaemon", "--no_save", "--pidfile=",
-            "--python=buildbot.tac"]
+    return [str(python), "-W", "ignore", "-c", code, "--nodaemon", "--no_save", "--pidfile=", "--python=buildbot.tac"]
 
 
 class Program(ABC):
@@ -56,8 +55,14 @@ class Program(ABC):
         """Start the program, without waiting until it is of use."""
         with open(self.directory / "stdio.log", "ab") as out:
             self._process = subprocess.Popen(
-                self.command(), cwd=self.directory, env=environment(self.directory),
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+                self.command(),
+                cwd=self.directory,
+                env=environment(self.directory),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

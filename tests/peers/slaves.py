@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +27,9 @@ class Slave(Program):
         (directory / "info" / "admin").write_text("Test Admin <admin@example.org>\n")
         (directory / "info" / "host").write_text("a test host\n")
 
+    @abstractmethod
     def create(self) -> None:
         """Make the base directory."""
-        raise NotImplementedError
 
     def step_processes(self) -> dict[int, str]:
         """Return the processes of running steps: id and command line."""
@@ -57,9 +58,21 @@ class OurSlave(Slave):
     def create(self) -> None:
         options = ["--maxdelay", "2"]
         done = subprocess.run(
-            [sys.executable, "-m", "slaveproto", "create-slave", *options, str(self.directory),
-             f"127.0.0.1:{self.master.port}", self.name, self.password],
-            env=environment(self.directory.parent), capture_output=True, text=True)
+            [
+                sys.executable,
+                "-m",
+                "slaveproto",
+                "create-slave",
+                *options,
+                str(self.directory),
+                f"127.0.0.1:{self.master.port}",
+                self.name,
+                self.password,
+            ],
+            env=environment(self.directory.parent),
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             raise RuntimeError(f"create-slave: exit {done.returncode}\n{done.stdout}{done.stderr}")
 

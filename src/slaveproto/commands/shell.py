@@ -165,6 +165,7 @@ class _Supervision:
         self.process = process
         self.logs = logs
         self.phase = _Phase.RUNNING
+        self.exited: ProcessExited | None = None
         self.lines = 0
 
     def script(self) -> Script[int]:
@@ -172,9 +173,8 @@ class _Supervision:
         yield from SetTimer("lifetime", self.spec.lifetime)
         if self.logs:
             yield from SetTimer("logs", POLL_INTERVAL)
-        exited: ProcessExited | None = None
         closed = False
-        while exited is None or not closed:
+        while self.exited is None or not closed:
             event = yield from NextEvent()
             match event:
                 case ProcessOutput():
@@ -182,11 +182,9 @@ class _Supervision:
                 case ProcessClosed():
                     closed = True
                 case ProcessExited():
-                    exited = event
+                    self.exited = event
                     if self.phase is not _Phase.RUNNING:
-                        # A daemon that escaped the group may hold the streams open for ever.
-                        yield from SetTimer("kill", None)
-                        yield from SetTimer("drain", DRAIN_TIMEOUT)
+                        yield from self.drain()
                 case Interrupted():
                     yield from self.end("command interrupted", None)
                 case TimerFired(key="silence"):
@@ -205,10 +203,10 @@ class _Supervision:
                     yield from self.kill()
                 case _:
                     assert_never(event)
-        if exited.signal is not None:
-            yield from SendText("header", f"process killed by signal {exited.signal}\n")
-        died_of_us = self.phase is not _Phase.RUNNING and exited.code == 0
-        return -1 if exited.signal is not None or died_of_us else exited.code
+        if self.exited.signal is not None:
+            yield from SendText("header", f"process killed by signal {self.exited.signal}\n")
+        died_of_us = self.phase is not _Phase.RUNNING and self.exited.code == 0
+        return -1 if self.exited.signal is not None or died_of_us else self.exited.code
 
     def output(self, event: ProcessOutput) -> Script[None]:
         if event.stream in self.spec.streams:
@@ -255,7 +253,15 @@ class _Supervision:
     def kill(self) -> Script[None]:
         self.phase = _Phase.KILL_SENT
         yield from self.signal(self.spec.signal)
-        yield from SetTimer("kill", BACKUP_TIMEOUT)
+        if self.exited is None:
+            yield from SetTimer("kill", BACKUP_TIMEOUT)
+        else:
+            yield from self.drain()
+
+    def drain(self) -> Script[None]:
+        """The process is gone, but a daemon that escaped its group may hold the streams open for ever."""
+        yield from SetTimer("kill", None)
+        yield from SetTimer("drain", DRAIN_TIMEOUT)
 
     def signal(self, name: str) -> Script[None]:
         try:
@@ -307,9 +313,9 @@ def _command(value: Value, context: Context) -> tuple[_Words, _Words]:
     public: list[bytes | str] = []
     for word in value:
         match word:
-            case (("obfuscated" | b"obfuscated"), secret, stand_in):
-                real.append(context.text("an obfuscated word", secret))
-                public.append(context.text("an obfuscated word", stand_in))
+            case (("obfuscated" | b"obfuscated"), (bytes() | str()) as secret, (bytes() | str()) as stand_in):
+                real.append(secret)
+                public.append(stand_in)
             case bytes() | str():
                 real.append(word)
                 public.append(word)

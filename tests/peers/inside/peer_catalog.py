@@ -179,8 +179,8 @@ def build_sigterm(S):
         return [S.sh(on_term, timeout=2)]
     return [
         S.sh(on_term, timeout=2, sigtermTime=4),
-        # no output from this trap: the 4.3 worker closes the pipes as soon as the signal is sent
-        S.sh("trap 'exit 6' INT; echo up; while true; do sleep 0.2; done", timeout=2, interruptSignal='INT'),
+        S.sh("trap 'echo got INT; exit 6' INT; echo up; while true; do sleep 0.2; done", timeout=2,
+             interruptSignal='INT'),
         S.sh('i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo $i; done; sleep 5', max_lines=100),
     ]
 
