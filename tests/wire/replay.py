@@ -7,7 +7,7 @@ then wants to send have to be the recorded ones, expression for expression.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from slaveproto.errors import LocalProtocolError, RemoteProtocolError, UnreadableValue
@@ -35,6 +35,14 @@ TAGS: Final = frozenset({b"vectors.Point", b"vectors.JellyError"})
 
 FAILURE_FORM: Final = "the form of a failure"
 KEYWORD_NAMES: Final = "keyword names are text"
+WORDED_DIFFERENTLY: Final = {
+    "builtins.TypeError",
+    "builtins.AttributeError",
+    "builtins.IndexError",
+    "twisted.spread.jelly.InsecureJelly",
+}
+"""Even the two generations do not agree in the words of these failures."""
+
 RELEASED_FIRST: Final = "released before it is sent home"
 
 
@@ -56,13 +64,18 @@ class Replay:
 
     `unlike` collects in which of the known ways our bytes were not the recorded ones; `events` everything that
     happened.
+
+    Args:
+        role: the side to replay.
+        going_home: numbers of the peer's objects that this side sends home although it has released them before.
     """
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, going_home: Iterable[int] = ()) -> None:
         self.root = Local("root")
         root = self.root if role is Role.SERVER else None
         self.connection = Connection(role, root=root, tags=TAGS)
         self.unlike: set[str] = set()
+        self.going_home = frozenset(going_home)
         self.events: list[Event] = []
         self.violation: RemoteProtocolError | None = None
         self.sent: deque[Expression] = deque()
@@ -221,9 +234,6 @@ class Replay:
             return True
         return False
 
-    going_home: set[int | bytes] = set()
-    """Numbers of objects of the peer that the recorded side sends home although it has released them before."""
-
     # -- values of our side
 
     def _read(self, expression: Expression) -> Value:
@@ -266,18 +276,17 @@ def alike(ours: Expression, recorded: Expression, unlike: set[str]) -> bool:
 def _meaning(expression: Expression) -> tuple[str, str]:
     value = as_failure(expression)
     kind = value.kind.replace("exceptions.", "builtins.", 1)
-    if kind in ("builtins.TypeError", "builtins.AttributeError"):
-        # Each Python words these in its own way.
+    if kind in WORDED_DIFFERENTLY:
         return kind, ""
     message = value.message.encode("ascii", "backslashreplace").decode()
     # Twisted 26 prints the name of an atom as bytes.
     return kind, message.removeprefix("b'").removesuffix("'")
 
 
-def homecomings(own: Iterable[Expression]) -> set[int | bytes]:
+def homecomings(own: Iterable[Expression]) -> set[int]:
     """Return the numbers in `[local n]` that come after their `[decref n]` in what one side sent."""
     released: set[int] = set()
-    found: set[int | bytes] = set()
+    found: set[int] = set()
 
     def walk(expression: Expression) -> None:
         match expression:
@@ -294,3 +303,11 @@ def homecomings(own: Iterable[Expression]) -> set[int | bytes]:
             case [b"answer" | b"message", *rest]:
                 walk(rest)
     return found
+
+
+def challenges_in(sent: Iterable[Expression]) -> Iterator[bytes]:
+    """Yield the challenges that a recorded login server gave out."""
+    for expression in sent:
+        match expression:
+            case [b"answer", _, [b"tuple", bytes() as challenge, [b"remote", _]]]:
+                yield challenge

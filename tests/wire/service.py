@@ -84,6 +84,8 @@ class Service:
         self.challenges = challenges
         self.targets: dict[Local, Any] = {}
         self.kept: list[Remote] = []
+        # What came with a call that failed hangs in its traceback until the garbage collector runs.
+        self.stuck: list[Remote] = []
         self.pending: list[tuple[float, int, Value]] = []
         self.relayed: dict[int, int] = {}
         self.shared = self.object("counter", Counter())
@@ -129,11 +131,10 @@ class Service:
             if method is None or call.method.startswith("_"):
                 raise methods._unknown(call.method)
             result: Result = method(*call.args, **call.kwargs)
-        except Raised as error:
-            self.connection.fail(call.id, error.failure)
-            return
-        except TypeError as error:
-            self.connection.fail(call.id, Failure("builtins.TypeError", str(error)))
+        except (Raised, TypeError) as error:
+            self.stuck += came
+            failure = error.failure if isinstance(error, Raised) else Failure("builtins.TypeError", str(error))
+            self.connection.fail(call.id, failure)
             return
         going_home = set() if isinstance(result, Later) else set(remotes_in(result))
         for remote in came:
@@ -215,7 +216,9 @@ class Root(Methods):
         return [x is None for x in args]
 
     def gc(self) -> Value:
-        return None
+        for remote in self._service.stuck:
+            self._service.connection.release(remote)
+        return 0
 
     def values(self) -> Value:
         return [
@@ -229,7 +232,7 @@ class Root(Methods):
         ]
 
     def point(self) -> Value:
-        return self._point(3, self._service.native("y"))
+        return self._point(3, "y")
 
     def two_points(self) -> Value:
         point = self._point(1, 2)
@@ -297,8 +300,10 @@ class Root(Methods):
 
     def stats(self) -> Value:
         connection = self._service.connection
-        exports = [[export.luid, export.count] for export in connection._exports.by_luid.values()]
-        counts: list[Value] = [["name:root", 1], *exports]
+        exports: list[Value] = [[export.luid, export.count] for export in connection._exports.by_luid.values()]
+        root: list[Value] = [["name:root", 1]]
+        # Python 2 happens to iterate over numbers before names.
+        counts: list[Value] = [*exports, *root] if self._service.old else [*root, *exports]
         return [counts, connection._exports.last, len(connection._waiting), connection._last_call]
 
     # -- time
@@ -441,4 +446,3 @@ class Avatar(Methods):
 
     def _unknown(self, name: str) -> Raised:
         return raised("builtins.AttributeError", f"'Avatar' object has no attribute 'perspective_{name}'")
-

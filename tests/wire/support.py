@@ -84,9 +84,7 @@ def pb(expression: Encodable) -> bytes:
     return encode(expression, vocabulary=True, limits=LIMITS)
 
 
-def expressions(
-    data: bytes | Sequence[bytes], *, vocabulary: bool = True, limits: Limits = LIMITS
-) -> list[Expression]:
+def expressions(data: bytes | Sequence[bytes], *, vocabulary: bool = True, limits: Limits = LIMITS) -> list[Expression]:
     """Decode all complete expressions."""
     decoder = Decoder(limits, vocabulary=vocabulary)
     out: list[Expression] = []
@@ -103,9 +101,10 @@ def expressions(
 def jelly_value(note: Vector, shared: dict[int | None, Any] | None = None) -> Value:
     """Return what the notation of Jelly values means, with the sharing that it tells."""
     shared = {} if shared is None else shared
-    kind, content = note["t"], note.get("v")
+    kind: str = note["t"]
+    content: Any = note.get("v")
     if kind == "ref":
-        value: Value = shared.setdefault(content, _Later(content))
+        value: Value = shared.setdefault(content, _Later("to come"))
         return value
     if kind in _SIMPLE:
         return _SIMPLE[kind](content)
@@ -209,7 +208,7 @@ class NoObjects:
         return self.remotes[-1]
 
     def local(self, luid: int | bytes) -> Local | None:
-        return {number: local for local, number in self.numbers.items()}.get(luid)  # type: ignore[call-overload, no-any-return]
+        return next((local for local, number in self.numbers.items() if number == luid), None)
 
 
 # -- Connection
@@ -242,7 +241,8 @@ def events_until_violation(connection: Connection, data: bytes = b"") -> tuple[l
 
 def failure_state(kind: str, message: str, parents: Sequence[str] = ()) -> Expression:
     """Return a failure as Twisted 26 would send it, without what nobody reads."""
-    names: list[Expression] = [b"list", *([b"unicode", name.encode()] for name in parents or (kind,))]
+    names: list[Expression] = [b"list"]
+    names += [[b"unicode", name.encode()] for name in parents or (kind,)]
     pairs: list[Expression] = [
         [[b"unicode", b"type"], kind.encode()],
         [[b"unicode", b"value"], [b"unicode", message.encode()]],

@@ -36,7 +36,9 @@ ATOMS: Final[st.SearchStrategy[Expression]] = st.one_of(
     st.binary(max_size=300),
     st.sampled_from(VOCABULARY),
 )
-EXPRESSIONS: Final[st.SearchStrategy[Expression]] = st.recursive(ATOMS, lambda e: st.lists(e, max_size=5), max_leaves=30)
+EXPRESSIONS: Final[st.SearchStrategy[Expression]] = st.recursive(
+    ATOMS, lambda e: st.lists(e, max_size=5), max_leaves=30
+)
 
 
 def decode_three_ways(data: bytes, *, vocabulary: bool, limits: Limits = LIMITS) -> Expression:
@@ -216,11 +218,7 @@ def test_limits_hold_at_the_header(header: bytes, limits: Limits, words: str) ->
     shortened.feed(header[:-1])
     assert shortened.next_expression() is NEED_DATA
     for chunks in ([header], [header[n : n + 1] for n in range(len(header))]):
-        decoder = Decoder(limits)
-        with pytest.raises(RemoteProtocolError, match=words):
-            for chunk in chunks:
-                decoder.feed(chunk)
-                decoder.next_expression()
+        assert re.search(words, what_comes(chunks, limits)[1])
 
 
 def test_just_within_the_limits() -> None:
@@ -236,6 +234,9 @@ def test_the_message_limit_counts_one_message_only() -> None:
     for _ in range(10):
         decoder.feed(one)
         assert decoder.next_expression() == [1, b"x"]
+    for byte in one * 10:
+        decoder.feed(bytes((byte,)))
+        assert decoder.next_expression() in (NEED_DATA, [1, b"x"])
     decoder.feed(one * 10 + b"\x03\x80\x01\x81\x01\x81")
     for _ in range(10):
         assert decoder.next_expression() == [1, b"x"]
@@ -373,7 +374,7 @@ def test_decoding_is_linear(shape: str, chunk: int) -> None:
         assert not decoder.pending
         return lines, joined
 
-    size = 8 * 1024
+    size = 6 * 1024
     (lines, joined), (more_lines, more_joined) = cost(size), cost(2 * size)
     # Of a header that came in pieces, all of its up to 64 digits are looked at and copied again with each piece.
     assert lines <= (500 if shape == "digits" else 80) * size

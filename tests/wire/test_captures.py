@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 import pytest
@@ -85,7 +85,7 @@ def streams(name: str) -> dict[str, list[bytes]]:
     return {way: [bytes.fromhex(chunk[2]) for chunk in chunks if chunk[1] == way] for way in DIRECTIONS}
 
 
-@cache
+@lru_cache(maxsize=4)
 def conversation(name: str) -> list[tuple[str, Expression]]:
     """Return the expressions of both directions in the order in which they were complete."""
     decoders = {way: Decoder(LIMITS, vocabulary=True) for way in DIRECTIONS}
@@ -114,8 +114,7 @@ def test_bytes(name: str, way: str) -> None:
 @pytest.mark.parametrize("name", captures())
 def test_replay(name: str, role: Role, own: str) -> None:
     session = conversation(name)
-    replay = Replay(role)
-    replay.going_home = homecomings(expression for way, expression in session if way == own)
+    replay = Replay(role, homecomings(expression for way, expression in session if way == own))
     for way, expression in session:
         if way == own:
             replay.send(expression)

@@ -6,7 +6,7 @@ import datetime
 import enum
 import sys
 from collections import OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, Final
 
@@ -147,11 +147,15 @@ class En(enum.Enum):
     A = 1
 
 
+def iter_nothing() -> Iterator[None]:
+    yield from ()
+
+
 class IntEn(enum.IntEnum):
     A = 1
 
 
-Pair = namedtuple("Pair", "a b")  # noqa: PYI024  the kind of class that the vector is about
+Pair = namedtuple("Pair", "a b")
 
 UNSENDABLE: Final[dict[str, Callable[[], Any]]] = {
     "builtin_function": lambda: len,
@@ -171,7 +175,7 @@ UNSENDABLE: Final[dict[str, Callable[[], Any]]] = {
     "enum": lambda: En.A,
     "exception": lambda: ValueError("x"),
     "function": lambda: rows,
-    "generator": lambda: (x for x in ()),
+    "generator": lambda: iter_nothing(),
     "int_2pow448": lambda: 2**448,
     "int_subclass": lambda: IntSub(5),
     "intenum": lambda: IntEn.A,
@@ -199,9 +203,17 @@ def test_the_unsendable_vectors_are_covered() -> None:
     assert recorded - {"text_utf8_at_limit"} - set(UNSENDABLE) == ONLY_PYTHON_2
 
 
+PLACEHOLDERS: Final = {
+    f"U:{name}" for _, name, vector in rows("jelly_unsendable") if "sent_hex" in vector and name in UNSENDABLE
+}
+"""What at least one Twisted sends in another form, or as a placeholder, and we do not send at all."""
+
+
 @pytest.mark.parametrize("name", UNSENDABLE)
 def test_what_cannot_be_sent_is_refused_at_the_sender(name: str) -> None:
-    for value in (UNSENDABLE[name](), [UNSENDABLE[name]()], {1: UNSENDABLE[name]()}, (1, UNSENDABLE[name]())):
+    bad = UNSENDABLE[name]()
+    places: list[Any] = [bad, [bad], {1: bad}, (1, bad)]
+    for value in places:
         with pytest.raises(LocalProtocolError):
             pb(jelly(value, NoObjects()))
 
@@ -268,7 +280,7 @@ def values(draw: st.DrawFn) -> Value:
 
 
 @given(values())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_round_trip(value: Value) -> None:
     expression = to_expression(value)
     back = read(expression, frozenset({TAG}))
@@ -292,11 +304,9 @@ def test_numbers_are_given_at_the_second_meeting(order: list[str]) -> None:
     assert to_expression([objects[name] for name in order]) == expected
 
 
-def test_two_failures_in_one_value_stay_two() -> None:
-    first, second = read(to_expression([Failure("a.B", "first"), Failure("c.D", "second")]))  # type: ignore[misc]
-    assert (first.message, second.message) == ("first", "second")
-    many = [Failure("a.B", str(n)) for n in range(50)]
-    assert [f.message for f in read(to_expression(list(many)))] == [f.message for f in many]  # type: ignore[union-attr]
+def test_failures_in_one_value_stay_apart() -> None:
+    many: list[Value] = [Failure("a.B", str(n), ("a.B",)) for n in range(50)]
+    assert read(to_expression(many)) == many
 
 
 @given(TEXT.filter(bool), TEXT, st.lists(TEXT, max_size=3), TEXT)
@@ -583,12 +593,12 @@ def test_only_unreadable_value_escapes(expression: Any) -> None:
     objects = NoObjects()
     try:
         value = Unjellier(objects, frozenset({TAG})).read(expression)
-    except UnreadableValue as error:
-        assert len(str(error)) < 1000
+    except UnreadableValue:
         return
     again = jelly(value, objects)
     assert len(list(remotes_in(value))) <= len(objects.remotes)
-    if not objects.remotes:
+    # A failure that names no ancestors is sent with those that its kind implies.
+    if not objects.remotes and "Failure(" not in repr(value):
         assert describe(read(expressions(pb(again))[0], frozenset({TAG}))) == describe(value)
 
 
@@ -689,23 +699,28 @@ def test_hostile_values_take_linear_work(hostile: Callable[[int], Any]) -> None:
     few, many = work(hostile(500)), work(hostile(1000))
     assert many <= 2.1 * few + 200
     # If the number of steps were right but each of them slow, this would not end.
-    outcome_of_large = work(hostile(20_000))
-    assert outcome_of_large <= 45 * few
+    assert work(hostile(10_000)) <= 23 * few
 
 
 def test_a_hundred_thousand_references() -> None:
-    value = read(chain_forward(100_000))
+    value = read(chain_of_names(100_000))
     assert isinstance(value, list)
     assert len(value) == 100_001
-    assert len(read(chain_of_names(100_000))) == 100_001  # type: ignore[arg-type]
 
 
 def test_unusual_keys_are_counted() -> None:
-    assert len(read([b"set", *([b"tuple", n] for n in range(1000))])) == 1000  # type: ignore[arg-type]
+    assert read([b"set", *(fixed([b"tuple", n]) for n in range(1000))]) == {(n,) for n in range(1000)}
     for member in ([b"tuple", 5], [b"frozenset", 5], [b"decimal", 5, 0], 2**61):
         with pytest.raises(UnreadableValue, match="unusual keys"):
             read([b"set", *(fixed(member) for _ in range(1001))])
     assert len(read([b"set", *range(5000)])) == 5000  # type: ignore[arg-type]
+
+
+def test_elements_of_unusual_keys_are_counted() -> None:
+    """Keys that differ only at their end, and hash alike, would be compared to their end, each with each."""
+    assert len(read([b"set", *(fixed([b"tuple", *range(99), n]) for n in range(100))])) == 100  # type: ignore[arg-type]
+    with pytest.raises(UnreadableValue, match="keys of more than"):
+        read([b"set", *(fixed([b"tuple", *range(99), n]) for n in range(101))])
 
 
 def test_failure_state_is_what_the_helpers_say() -> None:

@@ -24,6 +24,7 @@ INSECURE: Final = "twisted.spread.jelly.InsecureJelly"
 # Python's hashes of these can be made equal at will, so a message may hold only so many as keys or set members.
 _HASH_MODULUS: Final = 2**61 - 1
 _MOST_HARD_KEYS: Final = 1000
+_MOST_KEY_ELEMENTS: Final = 10_000
 
 # 2**448, the first integer that Banana cannot carry, has 135 digits.
 _MOST_DECIMAL_DIGITS: Final = 135
@@ -210,6 +211,7 @@ class Unjellier:
         self._unresolved = 0
         self._key_depth = 0
         self._hard_keys = 0
+        self._key_elements = 0
 
     def read(self, expression: Expression) -> Value:
         """Return the value.
@@ -299,7 +301,7 @@ class Unjellier:
         kind = type(value)
         if kind is bytes or kind is str:
             return value  # type: ignore[return-value]
-        if isinstance(value, _Unresolved) or isinstance(value, (list, dict, set, Copied, Failure)):
+        if isinstance(value, (_Unresolved, list, dict, set, Copied, Failure)):
             raise UnreadableValue("builtins.TypeError", "a key or member that cannot be hashed")
         if isinstance(value, (tuple, frozenset, Decimal)) or (isinstance(value, int) and abs(value) >= _HASH_MODULUS):
             self._hard_keys += 1
@@ -312,6 +314,10 @@ class Unjellier:
         return value
 
     def _immutable(self, items: list[_Read], make: Callable[[list[Value]], Value]) -> _Read:
+        if self._key_depth:
+            self._key_elements += len(items)
+            if self._key_elements > _MOST_KEY_ELEMENTS:
+                raise UnreadableValue("builtins.ValueError", f"keys of more than {_MOST_KEY_ELEMENTS} elements")
         # An element may have been completed while those after it were read.
         items = [item.whole if isinstance(item, _Unresolved) else item for item in items]
         waiting = [n for n, item in enumerate(items) if isinstance(item, _Unresolved)]
