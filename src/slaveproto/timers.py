@@ -18,6 +18,10 @@ class Timers(Generic[K]):
         """Set or move the deadline of `key` to the time `when`."""
         self._due[key] = when
 
+    def __contains__(self, key: K) -> bool:
+        """Whether `key` has a deadline."""
+        return key in self._due
+
     def cancel(self, key: K) -> None:
         """Forget `key`; it need not be set."""
         self._due.pop(key, None)

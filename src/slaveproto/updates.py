@@ -76,8 +76,8 @@ class UpdateBuffer:
         self._size = 0
         self._since: float | None = None
         self._muted = False
-        # When the last of the calls made so far is paid for, at one per INTERVAL.
-        self._paid_until = 0.0
+        # When the last of the calls made so far is paid for, at one per INTERVAL; full ones are free.
+        self._paid_until = float("-inf")
 
     @property
     def size(self) -> int:
@@ -135,11 +135,11 @@ class UpdateBuffer:
             for start in range(0, len(whole), LARGEST):
                 part = whole[start : start + LARGEST]
                 updates.append({self._word(stream): (log, part) if stream == "log" else part})
+        if updates and self._size < FULL:
+            self._paid_until = max(self._paid_until, now) + INTERVAL
         self._pending.clear()
         self._size = 0
         self._since = None
-        if updates:
-            self._paid_until = max(self._paid_until, now) + INTERVAL
         return updates
 
     def _append(self, key: tuple[str, bytes | str], piece: bytes | str, now: float) -> None:

@@ -13,7 +13,7 @@ def describe_host(version: str) -> HostInfo:
     """Return what this host is. `version` is that of the program that embeds the slave."""
     try:
         release = platform.freedesktop_os_release()
-    except OSError:
+    except (OSError, ValueError):
         release = {}
     return HostInfo(dict(os.environ), os.name, os.cpu_count() or 1, release, version)
 

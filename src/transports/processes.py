@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import pty
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -14,8 +13,13 @@ import attrs
 
 from slaveproto.effects import ProcessExited, Spawn
 
-# The new session's first open of a terminal makes that its controlling terminal; only the directory is left to set.
-_IN_DIRECTORY = (b"/bin/sh", b"-c", b'cd "$0" && exec "$@"')
+# The new session's first open of a terminal makes that its controlling terminal; only the directory is left to set. A
+# shell does that, which passes on no variable whose name it could not have itself.
+_IN_DIRECTORY = (b"/bin/sh", b"-c", b'cd "$0" && unset OLDPWD && exec "$@"')
+
+# `subprocess` hands down neither these, which Python ignores, nor a descriptor that it was not told of; `posix_spawn`
+# does both.
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 @attrs.frozen
@@ -73,33 +77,35 @@ def send_signal(pid: int, name: str) -> bool:
 
 
 def _spawn_on_pipes(effect: Spawn) -> Child:
-    child = subprocess.Popen(
-        effect.argv,
-        stdin=subprocess.PIPE if effect.stdin else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=effect.directory,
-        env=effect.environ,
-        start_new_session=True,
-        bufsize=0,
-    )
-    assert child.stdout is not None
-    assert child.stderr is not None
-    outputs = {os.dup(child.stdout.fileno()): "stdout", os.dup(child.stderr.fileno()): "stderr"}
-    stdin = os.dup(child.stdin.fileno()) if child.stdin is not None else None
-    for stream in (child.stdin, child.stdout, child.stderr):
-        if stream is not None:
-            stream.close()
-    return Child(child.pid, outputs, stdin, child.wait)
+    # Not `subprocess.PIPE`: all that can fail has to fail before the process is there.
+    with contextlib.ExitStack() as on_error, contextlib.ExitStack() as theirs:
+        out, their_out = _pipe(on_error, theirs)
+        err, their_err = _pipe(on_error, theirs)
+        their_in, stdin = _pipe(theirs, on_error) if effect.stdin else (subprocess.DEVNULL, None)
+        child = subprocess.Popen(
+            effect.argv,
+            stdin=their_in,
+            stdout=their_out,
+            stderr=their_err,
+            cwd=effect.directory,
+            env=effect.environ,
+            start_new_session=True,
+        )
+        on_error.pop_all()
+    return Child(child.pid, {out: "stdout", err: "stderr"}, stdin, child.wait)
+
+
+def _pipe(of_read_end: contextlib.ExitStack, of_write_end: contextlib.ExitStack) -> tuple[int, int]:
+    read_end, write_end = os.pipe()
+    of_read_end.callback(os.close, read_end)
+    of_write_end.callback(os.close, write_end)
+    return read_end, write_end
 
 
 def _spawn_on_terminal(effect: Spawn) -> Child:
-    program = os.fsdecode(effect.argv[0])
-    if "/" in program:
-        program = os.path.join(effect.directory, program)
-    if shutil.which(program, path=os.fsdecode(effect.environ.get(b"PATH", b"")) or os.defpath) is None:
+    if not _is_there(os.fsdecode(effect.argv[0]), effect):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    master, slave = pty.openpty()
+    master, slave = os.openpty()
     try:
         name = os.ttyname(slave)
         pid = os.posix_spawn(
@@ -110,12 +116,32 @@ def _spawn_on_terminal(effect: Spawn) -> Child:
                 (os.POSIX_SPAWN_OPEN, 0, name, os.O_RDWR, 0),
                 (os.POSIX_SPAWN_DUP2, 0, 1),
                 (os.POSIX_SPAWN_DUP2, 0, 2),
+                *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()),
             ],
             setsid=True,
+            setsigdef=_IGNORED_BY_PYTHON,
         )
-    except OSError:
+    except BaseException:
         os.close(master)
         raise
     finally:
         os.close(slave)
     return Child(pid, {master: "stdout"}, None, lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _is_there(program: str, effect: Spawn) -> bool:
+    folders = os.fsdecode(effect.environ.get(b"PATH", b"")) or os.defpath
+    places = [program] if "/" in program else [os.path.join(folder, program) for folder in folders.split(os.pathsep)]
+    paths = [os.path.join(effect.directory, place) for place in places]
+    return any(os.path.isfile(path) and os.access(path, os.X_OK) for path in paths)
+
+
+def _inheritable() -> list[int]:
+    """The descriptors that whoever started this program left open."""
+    found = []
+    for fd in map(int, os.listdir("/dev/fd")):
+        # The one that lists them is gone by now.
+        with contextlib.suppress(OSError):
+            if fd > 2 and os.get_inheritable(fd):
+                found.append(fd)
+    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
+import socket
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -26,20 +28,25 @@ class Streams:
     ) -> None:
         self._put_output = put_output
         self._put_closed = put_closed
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._paused = False
         self._running = True
+        # Of each process, the descriptors of its output that are still open, and whom to tell when none is.
+        self._open: dict[int, tuple[set[int], threading.Event]] = {}
+        self._inputs: dict[int, int] = {}
+        # Sockets, for these can be closed under another thread that is about to use them.
+        self._wake_read, self._wake_write = socket.socketpair()
+        for wake in (self._wake_read, self._wake_write):
+            wake.setblocking(False)
         # While paused only the second one is asked.
         self._all = selectors.DefaultSelector()
         self._only_wake = selectors.DefaultSelector()
         for selector in (self._all, self._only_wake):
-            selector.register(self._wake_read, selectors.EVENT_READ)
-        # Of each process, the descriptors of its output that are still open, and whom to tell when none is.
-        self._open: dict[int, tuple[set[int], threading.Event]] = {}
-        self._inputs: dict[int, int] = {}
+            selector.register(self._wake_read, selectors.EVENT_READ, self._take_wakes)
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read and write."""
         self._thread.start()
 
     def add(
@@ -59,30 +66,37 @@ class Streams:
         """Leave outputs unread, or read them again."""
         if paused != self._paused:
             self._paused = paused
-            self._submit(lambda: None)
+            self._wake()
 
     def close(self) -> None:
-        """End the thread."""
-
-        def stop() -> None:
-            self._running = False
-
-        self._submit(stop)
+        """Drop every process and end the thread, which may not be blocked any more."""
+        self._running = False
+        self._wake()
+        self._thread.join()
 
     def _submit(self, job: Callable[[], None]) -> None:
         self._jobs.put(job)
-        os.write(self._wake_write, b"\0")
+        self._wake()
+
+    def _wake(self) -> None:
+        # If it takes no more it is about to be read; if it is closed there is nobody left to wake.
+        with contextlib.suppress(OSError):
+            self._wake_write.send(b"\0")
 
     def _run(self) -> None:
         while self._running:
             selector = self._only_wake if self._paused else self._all
             for key, _ in selector.select():
-                if key.fd == self._wake_read:
-                    os.read(self._wake_read, BLOCK)
-                elif key.fd in self._all.get_map():
-                    key.data()
+                key.data()
             while not self._jobs.empty():
                 self._jobs.get()()
+        for process in {*self._open, *self._inputs}:
+            self._drop(process)
+        for end in (self._all, self._only_wake, self._wake_read, self._wake_write):
+            end.close()
+
+    def _take_wakes(self) -> None:
+        self._wake_read.recv(BLOCK)
 
     def _add(
         self, process: int, outputs: dict[int, str], stdin: int | None, data: bytes, closed: threading.Event
@@ -126,8 +140,8 @@ class Streams:
         outputs, closed = self._open[process]
         outputs.discard(fd)
         if not outputs:
+            # The input stays: who writes no more may still read.
             del self._open[process]
-            self.close_input(process)
             self._put_closed(ProcessClosed(process))
             closed.set()
 

@@ -1,42 +1,28 @@
 """The blocking runner: one thread owns the session, the others do the waiting.
 
-`Runner(session).run()` returns when the session is finished. From other threads, and from signal handlers, only `post`
-may be called.
+`Runner(session, on_event).run()` returns when the session is finished. From other threads, and from signal handlers,
+only `post` and `stop` may be called. Nothing else may wait for the processes that it starts, and SIGCHLD must not be
+ignored.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
+import errno
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
-from slaveproto.effects import Abandon, CloseConnection, OpenConnection, ProcessOutput, Request, Signal, Spawn
+from slaveproto.effects import Abandon, CloseConnection, OpenConnection, Request, Signal, Spawn
 from slaveproto.errors import HostError
-from slaveproto.slave.events import (
-    Completed,
-    Connected,
-    Disconnected,
-    Input,
-    Received,
-    Rejected,
-    SlaveEvent,
-    Start,
-    Stop,
-    Wakeup,
-)
+from slaveproto.slave.events import Completed, Input, Rejected, SlaveEvent, Start, Stop, Wakeup
 from slaveproto.slave.session import SlaveSession
 from transports import files, processes
+from transports.links import LINGER, Link
 from transports.streams import Streams
 
 UNHANDLED = 8
 """Blocks of data of one source that may wait for the session; then the source is left unread."""
-
-LINGER = 5.0
-"""Seconds that the last bytes of a connection have to get out."""
 
 
 class Runner:
@@ -51,12 +37,12 @@ class Runner:
         self._session = session
         self._on_event = on_event
         self._inbox: SimpleQueue[tuple[Input, threading.Semaphore | None]] = SimpleQueue()
-        self._link: _Link | None = None
-        self._closing: list[_Link] = []
+        self._link: Link | None = None
         self._children: dict[int, processes.Child] = {}
-        output_credit = threading.Semaphore(UNHANDLED)
-        self._streams = Streams(lambda item: self._post_data(item, output_credit), self.post)
-        self._files = ThreadPoolExecutor(4, "files")
+        # A process is signalled or reaped, never both at a time: its number may be another's right after.
+        self._reaping = threading.Lock()
+        self._output = _Source(self._inbox)
+        self._streams = Streams(self._output.put, self.post)
 
     def post(self, item: Input) -> None:
         """Hand an input to the session. Safe from any thread and from signal handlers."""
@@ -67,21 +53,28 @@ class Runner:
         self.post(Stop(why))
 
     def run(self) -> None:
-        """Run the session to its end."""
+        """Run the session to its end. Whatever it raises, nothing that the session started runs on."""
         session = self._session
-        session.handle(Start(), now=time.monotonic())
-        while True:
-            for request in session.requests():
-                self._perform(request)
-            if self._link is not None:
-                self._link.send_from(session)
-            self._streams.pause(session.congested)
-            while (event := session.next_event()) is not None:
-                self._on_event(event)
-            if session.finished:
-                break
-            session.handle(self._next_input(session.deadline), now=time.monotonic())
-        self._close()
+        self._streams.start()
+        try:
+            session.handle(Start(), now=time.monotonic())
+            while True:
+                for request in session.requests():
+                    self._perform(request)
+                if self._link is not None:
+                    self._link.send_from(session)
+                self._streams.pause(session.congested)
+                while (event := session.next_event()) is not None:
+                    self._on_event(event)
+                if session.finished:
+                    break
+                session.handle(self._next_input(session.deadline), now=time.monotonic())
+        except BaseException:
+            for number in list(self._children):
+                self._signal(number, "KILL")
+            raise
+        finally:
+            self._close()
 
     def _next_input(self, deadline: float | None) -> Input:
         try:
@@ -92,19 +85,14 @@ class Runner:
             credit.release()
         return item
 
-    def _post_data(self, item: Received | ProcessOutput, credit: threading.Semaphore) -> None:
-        credit.acquire()
-        self._inbox.put((item, credit))
-
     def _perform(self, request: Request) -> None:
         match request.effect:
             case OpenConnection(host, port):
-                self._link = _Link(request.id, host, port, self.post, self._post_data)
+                source = _Source(self._inbox)
+                self._link = Link(request.id, host, port, post=self.post, put_data=source.put, close_data=source.close)
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
-                    self._closing = [self._link]
-                    self._link = None
             case Spawn() as start:
                 self._attempt(request.id, lambda: self._spawn(request.id, start))
             case Signal(process, name):
@@ -113,13 +101,18 @@ class Runner:
                 self._streams.drop(process)
                 self.post(Completed(request.id, None))
             case effect:
-                self._files.submit(self._attempt, request.id, lambda: files.perform(effect))
+                # A thread for each: a file system that hangs holds up nobody but the one who asked.
+                work = (request.id, lambda: files.perform(effect))
+                threading.Thread(target=self._attempt, args=work, name="file", daemon=True).start()
 
     def _attempt(self, request: int, action: Callable[[], object]) -> None:
         try:
             self.post(Completed(request, action()))
         except OSError as error:
             self.post(Rejected(request, HostError(error.errno or 0, error.strerror or str(error))))
+        except ValueError as error:
+            # What Python itself refuses to hand to the system, such as a null byte in a path.
+            self.post(Rejected(request, HostError(errno.EINVAL, str(error))))
 
     def _spawn(self, number: int, effect: Spawn) -> int:
         child = processes.spawn(effect)
@@ -131,118 +124,45 @@ class Runner:
             self.post(child.wait(number))
             # Until then the session may still want to reach what is left of the group.
             closed.wait()
-            child.reap()
-            del self._children[number]
+            self._streams.drop(number)
+            with self._reaping:
+                child.reap()
+                del self._children[number]
 
         threading.Thread(target=wait, name=f"wait {child.pid}", daemon=True).start()
         return number
 
     def _signal(self, process: int, name: str) -> bool:
-        child = self._children.get(process)
-        return child is not None and processes.send_signal(child.pid, name)
+        with self._reaping:
+            child = self._children.get(process)
+            return child is not None and processes.send_signal(child.pid, name)
 
     def _close(self) -> None:
+        self._output.close()
         self._streams.close()
-        self._files.shutdown(wait=False, cancel_futures=True)
-        for link in self._closing:
-            link.join()
+        if self._link is not None:
+            self._link.close(b"")
+            self._link.join(LINGER)
 
 
-class _Link:
-    """One connection: a thread that connects and reads, and one that writes."""
+class _Source:
+    """Puts data into the inbox, but only so much at a time."""
 
-    def __init__(
-        self,
-        number: int,
-        host: str,
-        port: int,
-        post: Callable[[Input], None],
-        post_data: Callable[[Received, threading.Semaphore], None],
-    ) -> None:
-        self._number = number
-        self._address = (host, port)
-        self._post = post
-        self._post_data = post_data
-        self._writer: _Writer | None = None
-        self._closed = threading.Event()
-        threading.Thread(target=self._run, name=f"link {number}", daemon=True).start()
+    def __init__(self, inbox: SimpleQueue[tuple[Input, threading.Semaphore | None]]) -> None:
+        self._inbox = inbox
+        self._credit = threading.Semaphore(UNHANDLED)
+        self._closed = False
 
-    def send_from(self, session: SlaveSession) -> None:
-        """Take the session's data if all data before it is sent."""
-        if self._writer is not None and self._writer.idle:
-            data = session.data_to_send()
-            if data:
-                self._writer.send(data)
+    def put(self, item: Input) -> None:
+        """Hand over `item`; blocks while too much of the source waits."""
+        self._credit.acquire()
+        if self._closed:
+            # Nobody takes it any more; let the next one through.
+            self._credit.release()
+        else:
+            self._inbox.put((item, self._credit))
 
-    def close(self, last: bytes) -> None:
-        """Send `last` and close; nothing more is reported."""
-        self._closed.set()
-        if self._writer is not None:
-            self._writer.finish(last)
-
-    def join(self) -> None:
-        """Wait until the last bytes are out."""
-        if self._writer is not None:
-            self._writer.join(LINGER)
-
-    def _run(self) -> None:
-        try:
-            sock = socket.create_connection(self._address)
-        except (OSError, UnicodeError) as error:
-            self._report(Disconnected(self._number, getattr(error, "strerror", None) or str(error)))
-            return
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._writer = _Writer(sock, self._post)
-        self._report(Connected(self._number))
-        if self._closed.is_set():
-            self._writer.finish(b"")
-        why = ""
-        credit = threading.Semaphore(UNHANDLED)
-        try:
-            while data := sock.recv(64 * 1024):
-                self._post_data(Received(self._number, data), credit)
-        except OSError as error:
-            why = error.strerror or str(error)
-        self._report(Disconnected(self._number, why))
-        self._writer.finish(b"")
-
-    def _report(self, item: Input) -> None:
-        if not self._closed.is_set():
-            self._post(item)
-
-
-class _Writer(threading.Thread):
-    """Writes to one socket, one batch at a time, and closes it in the end."""
-
-    def __init__(self, sock: socket.socket, post: Callable[[Input], None]) -> None:
-        super().__init__(name="writer", daemon=True)
-        self._sock = sock
-        self._post = post
-        self._batches: SimpleQueue[tuple[bytes, bool]] = SimpleQueue()
-        self.idle = True
-        self.start()
-
-    def send(self, data: bytes) -> None:
-        self.idle = False
-        self._batches.put((data, False))
-
-    def finish(self, last: bytes) -> None:
-        self._batches.put((last, True))
-
-    def run(self) -> None:
-        final = False
-        try:
-            while not final:
-                data, final = self._batches.get()
-                if final:
-                    self._sock.settimeout(LINGER)
-                self._sock.sendall(data)
-                self.idle = True
-                self._post(Wakeup())
-        except OSError:
-            # Whoever reads the socket reports its end.
-            pass
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
+    def close(self) -> None:
+        """Let everything pass, to nowhere."""
+        self._closed = True
+        self._credit.release()

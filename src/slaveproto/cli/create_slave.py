@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Any, Final
 
+from slaveproto.cli.console import STDOUT, say
 from slaveproto.cli.errors import UsageError
 from slaveproto.cli.settings import FILE_NAME, SHUTDOWNS, Settings, dump
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands = argparse._SubParsersAction[Any]
 
 DEFAULT_PORT: Final = 9989
 INFO: Final = {
@@ -28,7 +29,7 @@ def add_to(commands: Commands) -> None:
         description="Make BASEDIR the home of a slave: a configuration file that only you can read, and info/ files "
         "for you to edit. Then run `slaveproto slave BASEDIR`.",
     )
-    parser.add_argument("basedir", metavar="BASEDIR")
+    parser.add_argument("basedir", metavar="BASEDIR", help="made if it is not there")
     parser.add_argument("master", metavar="MASTERHOST[:PORT]", help=f"the port is {DEFAULT_PORT} unless you say so")
     parser.add_argument("name", metavar="NAME", help="of the slave, as the master knows it")
     parser.add_argument("password", metavar="PASSWORD", help="a lone - reads it from standard input")
@@ -40,19 +41,23 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--usepty", type=_flag, default=False, metavar="0|1", help="run commands on a pseudo-terminal [0]"
     )
-    parser.add_argument("--umask", type=_umask, metavar="MASK", help="of files that commands make, as 022 or 0o022")
+    parser.add_argument(
+        "--umask", type=_umask, metavar="MASK", help="of files that commands make, in octal [that of the program]"
+    )
     parser.add_argument(
         "--maxdelay", type=_seconds, default=300, metavar="SECONDS", help="most between two attempts to connect [300]"
     )
-    parser.add_argument("--maxretries", type=_count, metavar="N", help="give up after N failed attempts in a row")
+    parser.add_argument(
+        "--maxretries", type=_count, metavar="N", help="give up after N failed attempts in a row [never]"
+    )
     parser.add_argument(
         "-a", "--allow-shutdown", choices=SHUTDOWNS[1:], default="none",
-        help="ask the master for a graceful shutdown at SIGHUP, or when shutdown.stamp is touched",
+        help="ask the master for a graceful shutdown at SIGHUP, or when BASEDIR/shutdown.stamp is touched",
     )  # fmt: skip
     same = parser.add_argument_group(
         "accepted for the sake of scripts written for buildslave",
-        "The slave logs to standard error and leaves log files to whoever starts it; its base directory can always be "
-        "moved.",
+        "They change nothing: the slave logs to standard error, whoever starts it may rotate that, and its base "
+        "directory can always be moved.",
     )
     same.add_argument("-r", "--relocatable", action="store_true")
     same.add_argument("-n", "--no-logrotate", action="store_true")
@@ -68,13 +73,10 @@ def run(options: argparse.Namespace) -> int:
         UsageError: it cannot be made as asked.
     """
     host, port = parse_master(options.master)
-    password = options.password
-    if password == "-":
-        password = sys.stdin.readline().rstrip("\r\n")
-        if not password:
-            raise UsageError("no password on standard input")
-    if not options.name:
-        raise UsageError("the name of the slave is empty")
+    for what, text in (("BASEDIR", options.basedir), ("NAME", options.name)):
+        if not text:
+            raise UsageError(f"{what} is empty")
+    password = options.password if options.password != "-" else _read_password()
     settings = Settings(
         host=host,
         port=port,
@@ -90,13 +92,14 @@ def run(options: argparse.Namespace) -> int:
     try:
         text = dump(settings).encode()
     except UnicodeEncodeError:
-        raise UsageError("name, host and password must be valid text") from None
+        raise UsageError("MASTERHOST, NAME or PASSWORD is not UTF-8") from None
     try:
         done = _make(options.basedir, text, force=options.force)
     except OSError as error:
         raise UsageError(f"{error.filename or options.basedir}: {error.strerror}") from None
     if not options.quiet:
-        print(f"{options.basedir}: {done}; now edit info/admin and info/host, then: slaveproto slave {options.basedir}")
+        where = options.basedir
+        say(STDOUT, f"{where}: {done}; now edit info/admin and info/host, then: slaveproto slave {where}")
     return 0
 
 
@@ -108,15 +111,24 @@ def parse_master(text: str) -> tuple[str, int]:
     """
     if text.startswith(("http:", "https:")):
         raise UsageError(f"{text}: give the master's host and slave port, not the address of its web page")
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, str(DEFAULT_PORT)
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not host or (":" in host and not text.startswith("[")):
+    match = re.fullmatch(r"(?:\[([^][]+)]|([^][:]+))(?::(.*))?", text)
+    if match is None:
         raise UsageError(f"{text}: should be HOST, HOST:PORT or [IPV6]:PORT")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    host, port = match[1] or match[2], str(DEFAULT_PORT) if match[3] is None else match[3]
+    if not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536):
         raise UsageError(f"{text}: {port!r} is no port number")
     return host, int(port)
+
+
+def _read_password() -> str:
+    try:
+        with open(0, "rb", closefd=False) as stdin:
+            password = stdin.readline().decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise UsageError("the password on standard input is not UTF-8") from None
+    if not password:
+        raise UsageError("no password on standard input")
+    return password
 
 
 def _make(basedir: str, text: bytes, *, force: bool) -> str:
@@ -144,17 +156,19 @@ def _make(basedir: str, text: bytes, *, force: bool) -> str:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError("not a number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return int(value) if value.is_integer() else value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("negative")
-    return value
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
 
 
 def _count_or_none(text: str) -> int | None:
@@ -163,14 +177,13 @@ def _count_or_none(text: str) -> int | None:
 
 def _flag(text: str) -> bool:
     if text not in ("0", "1"):
-        raise argparse.ArgumentTypeError("0 or 1")
+        raise argparse.ArgumentTypeError(f"{text!r} should be 0 or 1")
     return text == "1"
 
 
 def _umask(text: str) -> int | None:
     if text == "None":
         return None
-    value = int(text.removeprefix("0o"), 8)
-    if not 0 <= value <= 0o777:
-        raise argparse.ArgumentTypeError("not a umask")
-    return value
+    if not re.fullmatch("(0o)?[0-7]{1,4}", text) or int(text.removeprefix("0o"), 8) > 0o777:
+        raise argparse.ArgumentTypeError(f"{text!r} is no umask, such as 022")
+    return int(text.removeprefix("0o"), 8)

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class UsageError(Exception):
-    """The program was called wrongly; the message is one line, the exit code 2."""
+    """The program was called wrongly; the message is shown as one line, the exit code is 2."""

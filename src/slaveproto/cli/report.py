@@ -20,12 +20,8 @@ from slaveproto.slave.events import (
 )
 
 
-def line_of(event: SlaveEvent) -> str:
-    """Return one printable line."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in _text_of(event))
-
-
-def _text_of(event: SlaveEvent) -> str:
+def text_of(event: SlaveEvent) -> str:
+    """Return what happened, in words; those of the master may contain anything."""
     match event:
         case Connecting(host, port):
             return f"connecting to {host}:{port}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from slaveproto import __version__
-from slaveproto.cli.report import line_of
+from slaveproto.cli.console import STDERR, say
+from slaveproto.cli.errors import UsageError
+from slaveproto.cli.report import text_of
 from slaveproto.cli.settings import Settings, load
 from slaveproto.slave.config import SlaveConfig
 from slaveproto.slave.events import AskShutdown, SlaveEvent, Stopped
@@ -20,7 +21,7 @@ from transports.host import describe_host, jitter
 from transports.threads import Runner
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands = argparse._SubParsersAction[Any]
 
 GAVE_UP: Final = 3
 STAMP_INTERVAL: Final = 10.0
@@ -31,8 +32,9 @@ def add_to(commands: Commands) -> None:
     parser = commands.add_parser(
         "slave",
         help="run a slave in the foreground",
-        description="Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGINT or SIGTERM "
-        "stops it and kills what it runs; a second one does not wait for what dies slowly.",
+        description="Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGINT, SIGTERM or "
+        "SIGHUP stops it and kills what it runs; a second one does not wait for what dies slowly. Configured with "
+        "allow_shutdown, SIGHUP or the file shutdown.stamp asks the master for a graceful shutdown instead.",
         epilog="exit codes: 0 stopped by a signal or by the master, 2 called wrongly or a bad configuration, "
         f"{GAVE_UP} gave up after max_retries attempts",
     )
@@ -46,22 +48,39 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: the directory is not a slave's, or its configuration is wrong.
     """
-    basedir = os.path.abspath(options.basedir)
+    if not options.basedir:
+        raise UsageError("BASEDIR is empty")
+    try:
+        basedir = os.path.abspath(options.basedir)
+    except OSError as error:
+        raise UsageError(f"the working directory: {error.strerror}") from None
     settings = load(basedir)
     if settings.umask is not None:
         os.umask(settings.umask)
     session = SlaveSession(_config(settings, basedir), describe_host(f"slaveproto {__version__}"), jitter)
     log = _Log()
     runner = Runner(session, log.on_event)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: runner.stop(f"received {signal.Signals(received).name}"))
-    if settings.allow_shutdown == "signal":
-        signal.signal(signal.SIGHUP, lambda *_: runner.post(AskShutdown()))
-    elif settings.allow_shutdown == "file":
+    _obey_signals(runner, settings.allow_shutdown)
+    if settings.allow_shutdown == "file":
         stamp = os.path.join(basedir, "shutdown.stamp")
         threading.Thread(target=_watch_stamp, args=(stamp, runner), name="stamp", daemon=True).start()
     runner.run()
     return GAVE_UP if log.gave_up else 0
+
+
+def _obey_signals(runner: Runner, allow_shutdown: str) -> None:
+    def stop(number: int, _: object) -> None:
+        runner.stop(f"received {signal.Signals(number).name}")
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    if allow_shutdown == "signal":
+        signal.signal(signal.SIGHUP, lambda *_: runner.post(AskShutdown()))
+    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # Unless somebody said nohup.
+        signal.signal(signal.SIGHUP, stop)
+    # Whoever started us may have left it ignored, and then nobody learns how a process ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class _Log:
@@ -71,7 +90,7 @@ class _Log:
         self.gave_up = False
 
     def on_event(self, event: SlaveEvent) -> None:
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line_of(event)}", file=sys.stderr, flush=True)
+        say(STDERR, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text_of(event)}")
         if isinstance(event, Stopped):
             self.gave_up = event.gave_up
 

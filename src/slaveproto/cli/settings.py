@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
@@ -52,6 +51,21 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "encoding": (str,),
     "allow_shutdown": (str,),
 }
+_KINDS: Final[dict[type, str]] = {
+    str: "a string",
+    int: "an integer",
+    float: "a float",
+    bool: "true or false",
+    list: "an array",
+    dict: "a table",
+}
+_RANGES: Final = {
+    "port": range(1, 65536),
+    "keepalive": range(10**9),
+    "max_delay": range(10**9),
+    "max_retries": range(10**9),
+    "umask": range(0o1000),
+}
 _REQUIRED: Final = ("host", "port", "name", "password")
 
 
@@ -72,15 +86,16 @@ def load(basedir: str) -> Settings:
         raise UsageError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Not only `TOMLDecodeError`: a number of many digits and a deep nesting come as Python's own.
         raise UsageError(f"{path}: {error}") from None
     for key, value in values.items():
         where = f"{path}{_line_of(key, text)}"
         if key not in _TYPES:
             raise UsageError(f"{where}: unknown key {key!r}; there are {', '.join(_TYPES)}")
         if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and bool not in _TYPES[key]):
-            kinds = " or ".join(kind.__name__ for kind in _TYPES[key])
-            raise UsageError(f"{where}: {key} should be {kinds}, not {type(value).__name__}")
+            kinds = " or ".join(_KINDS.get(kind, kind.__name__) for kind in _TYPES[key])
+            raise UsageError(f"{where}: {key} should be {kinds}, not {_KINDS.get(type(value), type(value).__name__)}")
         problem = _problem(key, value)
         if problem:
             raise UsageError(f"{where}: {key} {problem}")
@@ -96,27 +111,42 @@ def dump(settings: Settings) -> str:
     for key, value in attrs.asdict(settings).items():
         if value is None:
             continue
-        shown = f"0o{value:03o}" if key == "umask" else json.dumps(value, ensure_ascii=False)
-        lines.append(f"{key} = {shown}\n")
+        lines.append(f"{key} = {_shown(key, value)}\n")
     return "".join(lines)
+
+
+def _shown(key: str, value: object) -> str:
+    if isinstance(value, str):
+        return '"' + "".join(_ESCAPES.get(char, char) for char in value) + '"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"0o{value:03o}" if key == "umask" else str(value)
+
+
+_ESCAPES: Final = {chr(code): f"\\u{code:04x}" for code in (*range(0x20), 0x7F)} | {'"': '\\"', "\\": "\\\\"}
 
 
 def _problem(key: str, value: object) -> str:
     """Say what is wrong with a value of the right type; empty if nothing is."""
     if isinstance(value, str) and not value and key != "password":
         return "is empty"
-    if key == "port" and not 0 < int(str(value)) < 65536:
-        return "is no port number"
-    if key in ("keepalive", "max_delay", "max_retries", "umask") and float(str(value)) < 0:
-        return "is negative"
+    if isinstance(value, (int, float)) and key in _RANGES:
+        allowed = _RANGES[key]
+        if not allowed.start <= value <= allowed[-1]:
+            last = oct(allowed[-1]) if key == "umask" else allowed[-1]
+            return f"should be from {allowed.start} to {last}"
     if key == "allow_shutdown" and value not in SHUTDOWNS:
         return f"should be one of {', '.join(SHUTDOWNS)}"
-    if key == "encoding":
-        try:
-            "".encode(str(value))
-        except LookupError:
-            return f"names no encoding that Python knows: {value}"
+    if key == "encoding" and not _can_encode(str(value)):
+        return f"should be an encoding that Python knows and that contains ASCII, not {value!r}"
     return ""
+
+
+def _can_encode(encoding: str) -> bool:
+    try:
+        return "a/b\n".encode(encoding) == b"a/b\n"
+    except (LookupError, ValueError):
+        return False
 
 
 def _line_of(key: str, text: str) -> str:

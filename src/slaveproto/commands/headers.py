@@ -25,6 +25,8 @@ def shown(value: Value, dialect: Dialect) -> str:
         return "{" + ", ".join(f"{shown(k, dialect)}: {shown(v, dialect)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(shown(item, dialect) for item in value) + "]"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(shown(item, dialect) for item in value) + (",)" if len(value) == 1 else ")")
     return repr(value)
 
 

@@ -95,10 +95,11 @@ def shell(arguments: Mapping[str, Value], context: Context) -> Script[None]:
     command, hidden = _command(arguments["command"], context)
     workdir = context.path(arguments["workdir"])
     stdin = get("initial_stdin")
-    wants_pty = get("usePTY", "slave-config")
-    if wants_pty is None or wants_pty in ("slave-config", b"slave-config"):
-        wants_pty = context.use_pty
-    impossible = bool(stdin) or not context.posix
+    asked = get("usePTY")
+    left_to_us = asked is None or asked in ("slave-config", b"slave-config")
+    wants_pty = context.use_pty if left_to_us else bool(asked)
+    # To be closed, standard input has to be a pipe.
+    impossible = stdin is not None or not context.posix
     spec = ShellSpec(
         command=command,
         shown=hidden,
@@ -106,8 +107,8 @@ def shell(arguments: Mapping[str, Value], context: Context) -> Script[None]:
         environ={},
         streams=frozenset(name for name in ("stdout", "stderr") if get(f"want_{name}", True)),
         stdin=None if stdin is None else context.raw("initial_stdin", stdin),
-        use_pty=bool(wants_pty) and not impossible,
-        pty_refused=bool(wants_pty) and impossible,
+        use_pty=wants_pty and not impossible,
+        pty_refused=wants_pty and impossible and not left_to_us,
         silence=_seconds("timeout", get("timeout")),
         lifetime=_seconds("maxTime", get("maxTime")),
         max_lines=_count("max_lines", get("max_lines")),
@@ -268,14 +269,21 @@ class _Supervision:
             yield from Signal(self.process, name)
         except HostError as error:
             yield from SendText("header", f"cannot send SIG{name}: {error.strerror}; sending SIGKILL\n")
+            yield from self.last_signal()
+
+    def last_signal(self) -> Script[None]:
+        """Send the one signal that cannot be caught. Where even that is not allowed, time will tell."""
+        try:
             yield from Signal(self.process, "KILL")
+        except HostError:
+            return
 
     def give_up(self) -> Script[None]:
         """The process survived. Let it go, but never without the one signal that cannot be caught."""
         text = f"SIG{self.spec.signal} failed to kill process"
         yield from SendText("header", f"{text}\n")
         if self.spec.signal != "KILL":
-            yield from Signal(self.process, "KILL")
+            yield from self.last_signal()
         yield from Abandon(self.process)
         yield from SendText("header", "using fake rc=-1\n")
         yield from SendItem("rc", -1)
@@ -320,8 +328,8 @@ def _command(value: Value, context: Context) -> tuple[_Words, _Words]:
                 real.append(word)
                 public.append(word)
             case int() | float():
-                real.append(str(word))
-                public.append(str(word))
+                real.append(str(word).encode())
+                public.append(str(word).encode())
             case _:
                 raise CommandError("builtins.TypeError", f"command should hold texts, not a {type(word).__name__}")
     return real, public

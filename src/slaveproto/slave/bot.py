@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from slaveproto.commands.context import join_paths
 from slaveproto.commands.registry import SLAVE_VERSION, WORKER_VERSION
 from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, Script
 from slaveproto.errors import CommandError, HostError, RemoteProtocolError
@@ -16,10 +15,11 @@ from slaveproto.slave.builder import SlaveBuilder
 from slaveproto.slave.events import BuildersChanged, MasterSaid
 from slaveproto.slave.site import Site, method_of, parameters, serve
 from slaveproto.slave.step import RunningStep
+from slaveproto.slave.tasks import failure_of
 from slaveproto.updates import Dialect
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
-from slaveproto.wire.values import Failure, Local, Remote, Value, remotes_in
+from slaveproto.wire.values import Local, Remote, Value, remotes_in
 
 INFO_DIRECTORY: Final = "info"
 
@@ -63,9 +63,9 @@ class Bot:
                 builder.handle(connection, call, now)
                 kept = builder.kept()
         except CommandError as error:
-            connection.fail(call.id, Failure(error.kind, str(error)))
+            connection.fail(call.id, failure_of(error.kind, str(error)))
         except RemoteProtocolError as error:
-            connection.fail(call.id, Failure("twisted.spread.pb.Error", str(error)))
+            connection.fail(call.id, failure_of("twisted.spread.pb.Error", str(error)))
         for remote in remotes_in(call.args, dict(call.kwargs.items())):
             if remote not in kept and connection.owns(remote):
                 connection.release(remote)
@@ -129,7 +129,7 @@ class Bot:
             match entry:
                 case ((bytes() | str()) as name, (bytes() | str()) as directory):
                     # The key goes back in the very kind in which it came: masters look for it by that.
-                    listed[self._site.text(name)] = (name, self._path(self._site.text(directory)))
+                    listed[self._site.text(name)] = (name, self._path(directory))
                 case _:
                     raise CommandError("builtins.TypeError", "setBuilderList takes pairs of name and directory")
         return self._list_builders(listed, now)
@@ -166,8 +166,8 @@ class Bot:
         self._site.told_to_stop = True
         return None
 
-    def _path(self, directory: str) -> str:
-        return join_paths(self._site.posix, self._site.config.basedir, directory)
+    def _path(self, directory: Value) -> str:
+        return self._site.context(self._site.config.basedir).path(directory)
 
 
 _Outcome: TypeAlias = "Value | Script[Value]"

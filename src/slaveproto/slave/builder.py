@@ -42,7 +42,8 @@ class SlaveBuilder:
         self.local = Local(f"builder {name}")
         self._site = site
         self._machine = Machine(BUILDER)
-        self._master: Remote | None = None
+        # The master's twin of this builder, held only so that its count stays above zero, as the master expects.
+        self._master: tuple[Connection, Remote] | None = None
         self._step: RunningStep | None = None
 
     def handle(self, connection: Connection, call: Call, now: float) -> None:
@@ -57,12 +58,13 @@ class SlaveBuilder:
     def detach(self) -> None:
         """The connection is over: the builder is free again."""
         self._machine.fire(Building.DETACH)
-        self._master = None
+        self._release_master()
         self._step = None
 
     def unlist(self, now: float) -> None:
         """The master does not want the builder any more. What runs is told to end, and does complete."""
         self._machine.fire(Building.UNLIST)
+        self._release_master()
         if self._step is not None:
             self._interrupt(self._step, "the builder was removed", now)
         self._step = None
@@ -70,11 +72,16 @@ class SlaveBuilder:
     def _set_master(self, connection: Connection, call: Call, now: float) -> None:
         (master,) = parameters(call, "master")
         self._machine.fire(Building.SET_MASTER)
-        if self._master is not None:
-            connection.release(self._master)
-        # Held only so that the master's count of it stays above zero, as it expects.
-        self._master = master if isinstance(master, Remote) else None
+        self._release_master()
+        if isinstance(master, Remote):
+            self._master = connection, master
         connection.answer(call.id)
+
+    def _release_master(self) -> None:
+        if self._master is not None:
+            connection, master = self._master
+            connection.release(master)
+            self._master = None
 
     def _print(self, connection: Connection, call: Call, now: float) -> None:
         (message,) = parameters(call, "message")
@@ -141,7 +148,7 @@ class SlaveBuilder:
 
     def kept(self) -> list[Remote]:
         """The master's objects that are still needed here."""
-        master = [self._master] if self._master is not None else []
+        master = [self._master[1]] if self._master is not None else []
         return master + (self._step.references if self._step is not None else [])
 
     def step_finished(self, step: RunningStep) -> None:

@@ -123,8 +123,11 @@ class SlaveSession:
     @property
     def congested(self) -> bool:
         """Whether so much waits to be sent that the children's output should stay unread."""
-        unsent = self._connection.unsent if self._connection is not None else 0
-        return unsent + self._pool.waiting_bytes > HIGH_WATER
+        return self._unsent + self._pool.waiting_bytes > HIGH_WATER
+
+    @property
+    def _unsent(self) -> int:
+        return self._connection.unsent if self._connection is not None else 0
 
     @property
     def finished(self) -> bool:
@@ -136,8 +139,9 @@ class SlaveSession:
         return self._connection.data_to_send() if self._connection is not None else b""
 
     def requests(self) -> list[Request]:
-        """Return the effects to start now. What would make more data waits while `congested`."""
-        return self._pool.take_requests(congested=self.congested)
+        """Return the effects to start now. What would make more data waits while the master is slow to take it."""
+        # Output that waits for a script does not count here: the script may be waiting for this very data.
+        return self._pool.take_requests(congested=self._unsent + self._pool.pending_bytes > HIGH_WATER)
 
     def next_event(self) -> SlaveEvent | None:
         """Return the next announcement, None if there is no more."""
@@ -279,7 +283,9 @@ class SlaveSession:
         if self._connection is not None and self._avatar is not None:
             self._connection.call(self._avatar, "keepalive")
             self._timers.set(_Timer.KEEPALIVE, now + self._config.keepalive)
-            self._timers.set(_Timer.SILENCE, now + self._config.silence)
+            # What was asked before and is not answered yet counts from then.
+            if _Timer.SILENCE not in self._timers:
+                self._timers.set(_Timer.SILENCE, now + self._config.silence)
 
     def _disconnected(self, why: str, now: float) -> None:
         reason = why or "the master closed the connection"
@@ -321,7 +327,7 @@ class SlaveSession:
     def _ask_shutdown(self, now: float) -> None:
         if self._connection is not None and self._avatar is not None:
             self._shutdown_call = self._connection.call(self._avatar, "shutdown")
-        else:
+        elif self._link.state is not Link.STOPPED:
             self._stop("asked to stop, with no master to ask first", now, gave_up=False)
 
     def _stop(self, why: str, now: float, *, gave_up: bool) -> None:

@@ -33,7 +33,7 @@ class Site:
         commands: what the master may start.
         pool: runs the scripts.
         announcements: where people are told what happens.
-    dialect: how the present master reads text.
+        dialect: how the present master reads text.
         told_to_stop: whether the master asked the slave to go.
     """
 

@@ -9,10 +9,11 @@ from collections import deque
 from typing import Protocol
 
 from slaveproto.effects import HostEffect, Script
+from slaveproto.errors import LocalProtocolError
 from slaveproto.machine import Machine
 from slaveproto.slave.events import SlaveEvent, StepFinished
 from slaveproto.slave.states import STEP, Step, Stepping
-from slaveproto.slave.tasks import Task
+from slaveproto.slave.tasks import Task, failure_of
 from slaveproto.updates import UpdateBuffer
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.values import Remote
@@ -127,7 +128,11 @@ class RunningStep(Task):
         updates = self._updates.take(now)
         if updates:
             self._machine.fire(Stepping.UPDATE)
-            self._connection.call(self._listener, "update", ([[update, 0] for update in updates],))
+            try:
+                self._connection.call(self._listener, "update", ([[update, 0] for update in updates],))
+            except LocalProtocolError as error:
+                # A script may be somebody else's: what it sends may be anything.
+                self.failure = self.failure or failure_of("builtins.ValueError", f"an update cannot be sent: {error}")
 
     def _release(self) -> None:
         for remote in self.references:

@@ -7,7 +7,9 @@ itself. An exception that leaves it ends only this task.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
+
+import attrs
 
 from slaveproto.effects import (
     Abandon,
@@ -19,7 +21,9 @@ from slaveproto.effects import (
     NextEvent,
     Now,
     OpenConnection,
+    ProcessClosed,
     ProcessEvent,
+    ProcessExited,
     ProcessOutput,
     ReadDir,
     ReadFile,
@@ -51,6 +55,14 @@ _HOST_EFFECTS = (
     Signal,
     Abandon,
 )
+
+
+_LONGEST_MESSAGE: Final = 4000
+
+
+def failure_of(kind: str, message: str) -> Failure:
+    """Return a failure that can be sent, however much its message quotes of what the master sent."""
+    return Failure(kind, message[:_LONGEST_MESSAGE])
 
 
 class Task:
@@ -130,7 +142,7 @@ class Task:
             self._timers.set(key, when)
         return TimerFired(expired[0])
 
-    def _run(self, value: object, error: HostError | None, now: float) -> HostEffect | None:
+    def _run(self, value: object, error: Exception | None, now: float) -> HostEffect | None:
         try:
             while True:
                 effect = self._script.send(value) if error is None else self._script.throw(error)
@@ -143,16 +155,20 @@ class Task:
                         self._listening = True
                         return None
                 else:
-                    value = self._inner(effect, now)
+                    try:
+                        value = self._inner(effect, now)
+                    except Exception as mistake:
+                        # It belongs to the script that asked.
+                        error = mistake
         except StopIteration as end:
             self.result = end.value
         except CommandError as failure:
-            self.failure = Failure(failure.kind, str(failure))
+            self.failure = failure_of(failure.kind, str(failure))
         except HostError as failure:
-            self.failure = Failure("builtins.OSError", f"[Errno {failure.errno}] {failure.strerror}")
+            self.failure = failure_of("builtins.OSError", f"[Errno {failure.errno}] {failure.strerror}")
         except Exception as failure:
             # A script may be somebody else's: whatever goes wrong in it must still end its command.
-            self.failure = Failure(f"{type(failure).__module__}.{type(failure).__qualname__}", str(failure))
+            self.failure = failure_of(f"{type(failure).__module__}.{type(failure).__qualname__}", str(failure))
         self.done = True
         self._timers.clear()
         self._mailbox.clear()
@@ -180,6 +196,14 @@ class Task:
         raise TypeError(f"a script cannot ask for {effect!r} here")
 
 
+@attrs.define
+class _Process:
+    """A process, the task that started it, and the reports of it that are still to come."""
+
+    task: Task
+    awaited: set[type] = attrs.field(factory=lambda: {ProcessExited, ProcessClosed})
+
+
 class TaskPool:
     """Every running script of a session, and the requests that they made of the host."""
 
@@ -188,7 +212,9 @@ class TaskPool:
         self._last = 0
         self._requests: deque[Request] = deque()
         self._waiting: dict[int, Task] = {}
-        self._processes: dict[int, Task] = {}
+        # Requests whose end nobody waits for any more.
+        self._orphaned: set[int] = set()
+        self._processes: dict[int, _Process] = {}
 
     @property
     def deadline(self) -> float | None:
@@ -199,6 +225,11 @@ class TaskPool:
     def waiting_bytes(self) -> int:
         """Bytes that wait in all tasks, roughly."""
         return sum(task.waiting_bytes for task in self.tasks)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Those of them that scripts are done with: pending updates."""
+        return sum(task.updates.size for task in self.tasks if task.updates is not None)
 
     def request(self, effect: HostEffect) -> int:
         """Ask the host for something and return the request's id."""
@@ -223,9 +254,12 @@ class TaskPool:
 
     def on_process(self, event: ProcessEvent, now: float) -> None:
         """Give an event to the task that owns the process; one that nobody owns any more is forgotten."""
-        task = self._processes.get(event.process)
-        if task is not None:
-            self.tell(task, event, now)
+        process = self._processes.get(event.process)
+        if process is not None:
+            process.awaited.discard(type(event))
+            if not process.awaited:
+                del self._processes[event.process]
+            self.tell(process.task, event, now)
 
     def complete(self, request: int, result: object, now: float) -> None:
         """A request was performed.
@@ -234,13 +268,15 @@ class TaskPool:
             LocalProtocolError: nobody waits for it.
         """
         task = self._waiter(request)
-        self._after(task, task.reply(result, now), now)
+        if task is not None:
+            self._after(task, task.reply(result, now), now)
 
     def reject(self, request: int, error: HostError, now: float) -> None:
         """A request could not be performed; raises as `complete`."""
         task = self._waiter(request)
         self._processes.pop(request, None)
-        self._after(task, task.reject(error, now), now)
+        if task is not None:
+            self._after(task, task.reject(error, now), now)
 
     def look(self, now: float) -> None:
         """Let every task do what is due."""
@@ -249,26 +285,36 @@ class TaskPool:
 
     def abandon(self) -> None:
         """Kill every process and forget every task."""
-        for process in self._processes:
-            self.request(Signal(process, "KILL"))
-            self.request(Abandon(process))
+        for task in self.tasks:
+            self._abandon_processes(task)
         self.tasks.clear()
+        self._orphaned.update(self._waiting)
         self._waiting.clear()
-        self._processes.clear()
 
-    def _waiter(self, request: int) -> Task:
-        task = self._waiting.pop(request, None)
-        if task is None:
+    def _abandon_processes(self, task: Task) -> None:
+        for number in [number for number, process in self._processes.items() if process.task is task]:
+            del self._processes[number]
+            self._orphaned.add(self.request(Signal(number, "KILL")))
+            self._orphaned.add(self.request(Abandon(number)))
+
+    def _waiter(self, request: int) -> Task | None:
+        if request in self._orphaned:
+            self._orphaned.discard(request)
+            return None
+        if request not in self._waiting:
             raise LocalProtocolError(f"nobody waits for request {request}")
-        return task
+        return self._waiting.pop(request)
 
     def _after(self, task: Task, effect: HostEffect | None, now: float) -> None:
         if effect is not None:
             number = self.request(effect)
             self._waiting[number] = task
             if isinstance(effect, Spawn):
-                self._processes[number] = task
+                self._processes[number] = _Process(task)
+            elif isinstance(effect, Abandon):
+                self._processes.pop(effect.process, None)
         elif task.done and task in self.tasks:
             del self.tasks[task]
-            self._processes = {number: owner for number, owner in self._processes.items() if owner is not task}
+            # A script that fails may leave one behind, and nobody would read its output any more.
+            self._abandon_processes(task)
             task.finished(now)

@@ -1,0 +1,141 @@
+"""The configuration file: what is wrong with it is said in one line that names the place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slaveproto.cli.errors import UsageError
+from slaveproto.cli.settings import SHUTDOWNS, Settings, dump, load
+
+GOOD = 'host = "master"\nport = 9989\nname = "bot"\npassword = "secret"\n'
+
+
+def refusal(tmp_path: Path, text: str | bytes) -> str:
+    """Return why a file with this text is refused, without the path before it."""
+    path = tmp_path / "slaveproto.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError) as caught:
+        load(str(tmp_path))
+    return str(caught.value).removeprefix(str(path))
+
+
+def test_the_least_that_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "slaveproto.toml").write_text(GOOD)
+    assert load(str(tmp_path)) == Settings(host="master", port=9989, name="bot", password="secret")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("keepalvie = 5", ":5: unknown key 'keepalvie'; there are host, port, "),
+        ("[slave]\nname = 1", ":5: unknown key 'slave'"),
+        ("'key word' = 1", ":5: unknown key 'key word'"),
+        ('keepalive = "often"', ":5: keepalive should be an integer or a float, not a string"),
+        ("keepalive = true", ":5: keepalive should be an integer or a float, not true or false"),
+        ("use_pty = 1", ":5: use_pty should be true or false, not an integer"),
+        ("encoding = []", ":5: encoding should be a string, not an array"),
+        ("umask = 2024-01-01", ":5: umask should be an integer, not date"),
+        ("keepalive = -1", ":5: keepalive should be from 0 to 999999999"),
+        ("keepalive = nan", ":5: keepalive should be from 0 to"),
+        ("keepalive = inf", ":5: keepalive should be from 0 to"),
+        ("max_delay = 1e10", ":5: max_delay should be from 0 to"),
+        ("max_retries = -1", ":5: max_retries should be from 0 to"),
+        ("umask = 0o1000", ":5: umask should be from 0 to 0o777"),
+        ('allow_shutdown = "maybe"', ":5: allow_shutdown should be one of none, signal, file"),
+        ('encoding = "klingon"', ":5: encoding should be an encoding that"),
+        ('encoding = "undefined"', ":5: encoding should be an encoding that"),
+        ('encoding = "rot13"', ":5: encoding should be an encoding that"),
+        ('encoding = "utf-16"', ":5: encoding should be an encoding that"),
+        ('encoding = "a\\u0000b"', ":5: encoding should be an encoding that"),
+        ('encoding = ""', ":5: encoding is empty"),
+        ("keepalive", ": Expected '=' after a key in a key/value pair (at line 5"),
+        ("keepalive = 5\nkeepalive = 6", ": Cannot overwrite a value (at line 6"),
+        ("port = 1", ": Cannot overwrite a value (at line 5"),
+        ("keepalive = " + "1" * 5000, ": Exceeds the limit"),
+        ("keepalive = " + "[" * 100_000, ": maximum recursion depth"),
+    ],
+)
+def test_mistakes(tmp_path: Path, line: str, words: str) -> None:
+    assert refusal(tmp_path, f"{GOOD}{line}\n").startswith(words)
+
+
+@pytest.mark.parametrize("key", ["host", "port", "name", "password"])
+def test_what_is_missing(tmp_path: Path, key: str) -> None:
+    lines = [line for line in GOOD.splitlines() if not line.startswith(key)]
+    assert refusal(tmp_path, "\n".join(lines)) == f": {key} missing"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1"])
+def test_ports(tmp_path: Path, port: str) -> None:
+    assert refusal(tmp_path, GOOD.replace("9989", port)) == ":2: port should be from 1 to 65535"
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "") == ": host, port, name, password missing"
+
+
+def test_no_text(tmp_path: Path) -> None:
+    assert refusal(tmp_path, b"host = '\xff'") == ": not UTF-8"
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"not a slave's base directory.*make it one with `slaveproto create-slave`"):
+        load(str(tmp_path))
+    with pytest.raises(UsageError, match="no such directory; make it with"):
+        load(str(tmp_path / "none"))
+    (tmp_path / "buildbot.tac").write_text("")
+    with pytest.raises(UsageError, match=r"made by buildslave, not by us; run `slaveproto create-slave` on it"):
+        load(str(tmp_path))
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "slaveproto.toml").mkdir()
+    with pytest.raises(UsageError, match="Is a directory"):
+        load(str(tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="Not a directory"):
+        load(str(tmp_path / "file"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "slaveproto.toml").touch(0)
+    with pytest.raises(UsageError, match="Permission denied"):
+        load(str(tmp_path))
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+seconds = st.integers(0, 10**9 - 1) | st.floats(0, 10**9 - 1)
+
+
+@settings(max_examples=50)
+@given(
+    st.builds(
+        Settings,
+        host=words,
+        port=st.integers(1, 65535),
+        name=words,
+        password=st.just("") | words,
+        keepalive=seconds,
+        max_delay=seconds,
+        max_retries=st.none() | st.integers(0, 10**9 - 1),
+        use_pty=st.booleans(),
+        umask=st.none() | st.integers(0, 0o777),
+        encoding=st.sampled_from(["utf-8", "latin-1", "shift_jis"]),
+        allow_shutdown=st.sampled_from(SHUTDOWNS),
+    )
+)
+def test_what_is_written_is_read_back(written: Settings) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "slaveproto.toml").write_bytes(dump(written).encode())
+        assert load(directory) == written
+
+
+def test_the_password_is_not_shown() -> None:
+    assert "secret" not in repr(Settings(host="h", port=1, name="n", password="secret"))

@@ -1,0 +1,340 @@
+"""`slaveproto slave`, the real program: signals, files, logs, exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slaveproto.cli import main
+from slaveproto.cli.settings import Settings, dump
+from tests.transports.scripted_master import DEADLINE, Listener, Master
+from tests.transports.support import is_alive, wait_until
+
+Log = Callable[[], str]
+CALL = [sys.executable, "-m", "slaveproto", "slave"]
+# Looks at the file every moment, not every ten seconds.
+HURRIED = [sys.executable, "-c", "import sys, slaveproto.cli.run_slave as m; m.STAMP_INTERVAL = 0.02; "
+           "from slaveproto.cli import main; sys.exit(main())", "slave"]  # fmt: skip
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as listener:
+        yield listener
+
+
+class Program:
+    """A slave that was started."""
+
+    def __init__(self, basedir: Path, port: int, call: list[str] = CALL, **settings: Any) -> None:
+        basedir.mkdir(exist_ok=True)
+        all_settings = Settings(host="127.0.0.1", port=port, name="bot", password="very secret", **settings)
+        (basedir / "slaveproto.toml").write_text(dump(all_settings))
+        self.file = basedir.with_suffix(".log")
+        with self.file.open("wb") as log:
+            self.process = subprocess.Popen([*call, str(basedir)], stderr=log, stdin=subprocess.DEVNULL)
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def log(self) -> str:
+        """What it said, without the times."""
+        lines = self.file.read_text().splitlines()
+        for line in lines:
+            time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")
+        return "".join(f"{line[20:]}\n" for line in lines)
+
+    def says(self, words: str) -> None:
+        """Wait until the log contains some words."""
+        wait_until(lambda: words in self.log)
+
+    def ends(self, code: int, *, within: float = DEADLINE) -> None:
+        """Wait for the end."""
+        assert self.process.wait(within) == code, self.file.read_text()
+
+
+def pids_of(master: Master, script: str, count: int, **more: Any) -> list[int]:
+    step = master.start("b", script, **more)
+    master.wait_for(lambda: len(step.text("stdout").split()) == count)
+    return [int(word) for word in step.text("stdout").split()]
+
+
+# -- how it begins
+
+
+@pytest.mark.parametrize("name", ["none", "file", "", "empty", "foreign"])
+def test_a_directory_that_is_no_slave(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "buildbot.tac").write_text("")
+    assert main(["slave", str(tmp_path / name) if name else ""]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("slaveproto: ")
+    assert err.count("\n") == 1
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(["sh", "-c", 'rmdir "$0"; exec "$@"', str(tmp_path / "gone"), *CALL, "."],
+                          cwd=tmp_path / "gone", capture_output=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, b"slaveproto: the working directory: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["slave"], ["slave", "a", "b"], ["frobnicate"], ["--frob"], ["slave", "--frob", "a"]]
+)
+def test_calls_that_are_wrong(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("slaveproto: ")
+    assert err.count("\n") == 1
+    assert "--help`" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ["usage: slaveproto [-h] [--version] COMMAND", "create-slave", "run a slave in the foreground"]),
+        (["create-slave"], ["BASEDIR MASTERHOST[:PORT] NAME PASSWORD", "9989", "[600]", "standard input", "umask"]),
+        (["slave"], ["usage: slaveproto slave [-h] BASEDIR", "shutdown.stamp", "exit codes: 0 ", "3 gave up"]),
+    ],
+)  # fmt: skip
+def test_help(argv: list[str], words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*argv, "--help"])
+    assert caught.value.code == 0
+    out = " ".join(capfd.readouterr().out.split())
+    assert [word for word in words if word not in out] == []
+
+
+def test_version(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capfd.readouterr().out == "slaveproto 0.1.0\n"
+
+
+# -- a day of a slave
+
+
+def test_a_build_and_its_log(listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b", "c") as master:
+        assert master.run("b", "echo hello").text("stdout") == "hello\n"
+        command_line = Path(f"/proc/{slave.process.pid}/cmdline")
+        assert not command_line.exists() or b"secret" not in command_line.read_bytes()
+        slave.says("finished")
+        slave.process.terminate()
+        slave.ends(0)
+        assert slave.log.splitlines() == [
+            f"connecting to 127.0.0.1:{listener.port}",
+            "connected; waiting for the master to speak",
+            "new builders: b, c",
+            "attached; 2 builders: b, c",
+            "b: shell (command 1) started",
+            "b: shell (command 1) finished with exit code 0",
+            "stopping: received SIGTERM",
+        ]
+
+
+def test_what_the_master_says_stays_in_its_line(listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b") as master:
+        assert master.mind is not None
+        master.ask(master.mind, "print", "one\n2026-01-01 00:00:00 two\x1b[31m\udc80".replace("\udc80", "é"))
+        slave.says("message from master: one\\n2026-01-01 00:00:00 two\\x1b[31mé\n")
+
+
+def test_the_umask_is_that_of_commands(listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port, umask=0o027), listener.attach("b") as master:
+        assert master.run("b", "umask; touch file").text("stdout") == "0027\n"
+        assert (tmp_path / "slave/b/file").stat().st_mode & 0o777 == 0o640
+        assert (tmp_path / "slave/b").stat().st_mode & 0o777 == 0o750
+
+
+def test_a_terminal_by_configuration(listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port, use_pty=True), listener.attach("b") as master:
+        assert master.run("b", "tty").text("stdout").startswith("/dev/")
+        assert master.run("b", "tty", usePTY=False).text("stdout") == "not a tty\n"
+
+
+def test_giving_up(tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", 1, max_retries=1, max_delay=0.01) as slave:
+        slave.ends(3)
+        assert slave.log.splitlines()[-2:] == [
+            "not connected: Connection refused; not trying again",
+            "giving up: gave up after 2 attempts",
+        ]
+
+
+def test_the_master_sends_it_away(listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b") as master:
+        assert master.mind is not None
+        assert master.ask(master.mind, "shutdown") is None
+        slave.ends(0)
+        assert slave.log.endswith("stopping: the master asked for it\n")
+
+
+# -- signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_end_it_and_what_it_runs(number: signal.Signals, listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b") as master:
+        pids = pids_of(master, "sleep 60 & echo $!; echo $$; wait", 2)
+        slave.process.send_signal(number)
+        slave.ends(0)
+        assert f"stopping: received {number.name}\n" in slave.log
+        wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_a_second_signal_does_not_wait(listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b") as master:
+        pids = pids_of(master, "trap '' TERM; echo $$; while :; do sleep 1; done", 1, sigtermTime=1000)
+        slave.process.send_signal(signal.SIGINT)
+        slave.says("stopping: received SIGINT")
+        with pytest.raises(subprocess.TimeoutExpired):
+            slave.process.wait(0.3)
+        slave.process.send_signal(signal.SIGINT)
+        slave.ends(0)
+        wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_hangup_asks_the_master(listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port, allow_shutdown="signal") as slave:
+        with listener.attach("b") as master:
+            slave.says("attached")
+            slave.process.send_signal(signal.SIGHUP)
+            master.wait_for(lambda: master.asked == ["shutdown"])
+            assert slave.process.poll() is None
+        slave.says("not connected")
+        # Without a master there is nobody to ask.
+        slave.process.send_signal(signal.SIGHUP)
+        slave.ends(0)
+
+
+def test_hangup_is_ignored_if_it_was(listener: Listener, tmp_path: Path) -> None:
+    call = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *CALL]
+    with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
+        slave.says("attached")
+        slave.process.send_signal(signal.SIGHUP)
+        assert master.run("b", "echo fine").text("stdout") == "fine\n"
+
+
+def test_children_are_waited_for_even_if_the_caller_ignored_them(listener: Listener, tmp_path: Path) -> None:
+    call = [sys.executable, "-c", "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+            "os.execv(sys.argv[1], sys.argv[1:])", *CALL]  # fmt: skip
+    with Program(tmp_path / "slave", listener.port, call), listener.attach("b") as master:
+        assert master.run("b", "exit 7").rc == 7
+
+
+def test_the_stamp_asks_the_master(listener: Listener, tmp_path: Path) -> None:
+    basedir = tmp_path / "slave"
+    basedir.mkdir()
+    stamp = basedir / "shutdown.stamp"
+    stamp.touch()
+    with Program(basedir, listener.port, HURRIED, allow_shutdown="file") as slave, listener.attach("b") as master:
+        slave.says("attached")
+        assert master.run("b", "sleep 0.1").rc == 0
+        assert master.asked == [], "what was there at the start does not count"
+        os.utime(stamp, (time.time() + 10, time.time() + 10))
+        master.wait_for(lambda: master.asked)
+        assert master.run("b", "sleep 0.1").rc == 0
+        assert master.asked == ["shutdown"]
+
+
+def test_the_stamp_without_permission(listener: Listener, tmp_path: Path) -> None:
+    basedir = tmp_path / "slave"
+    with Program(basedir, listener.port, HURRIED) as slave, listener.attach("b") as master:
+        slave.says("attached")
+        (basedir / "shutdown.stamp").touch()
+        assert master.run("b", "sleep 0.2").rc == 0
+        assert master.asked == []
+
+
+# -- where it writes
+
+
+def test_without_standard_streams(listener: Listener, tmp_path: Path) -> None:
+    call = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *CALL]
+    with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
+        step = master.run("b", "cat; echo out; echo err >&2")
+        assert (step.text("stdout"), step.text("stderr"), step.rc) == ("out\n", "err\n", 0)
+        slave.process.terminate()
+        slave.ends(0)
+        assert slave.log == ""
+
+
+def test_a_log_that_nobody_reads_any_more(listener: Listener, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    call = ["sh", "-c", f'exec "$@" 2>/dev/fd/{writing}', "sh", *CALL]
+    os.set_inheritable(writing, True)
+    (tmp_path / "slave").mkdir()
+    settings = Settings(host="127.0.0.1", port=listener.port, name="bot", password="secret")
+    (tmp_path / "slave/slaveproto.toml").write_text(dump(settings))
+    with subprocess.Popen([*call, str(tmp_path / "slave")], pass_fds=[writing]) as process:
+        os.close(writing)
+        with listener.accept() as master:
+            os.close(reading)
+            master.attach("b")
+            assert master.run("b", "echo fine").text("stdout") == "fine\n"
+            process.terminate()
+            assert process.wait(DEADLINE) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
+def test_a_log_on_a_full_disk(listener: Listener, tmp_path: Path) -> None:
+    call = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *CALL]
+    with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
+        assert master.run("b", "echo fine").text("stdout") == "fine\n"
+        slave.process.terminate()
+        slave.ends(0)
+
+
+def test_an_end_that_does_not_wait_for_a_dead_file_system(listener: Listener, tmp_path: Path) -> None:
+    patch = (
+        "import sys, time, transports.files as files; perform = files.perform; "
+        "files.perform = lambda effect: time.sleep(1000) if effect.path.endswith('dead') else perform(effect); "
+        "from slaveproto.cli import main; sys.exit(main())"
+    )
+    call = [sys.executable, "-c", patch, "slave"]
+    with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
+        master.start("b", "true", workdir="dead")
+        slave.process.terminate()
+        slave.says("stopping")
+        slave.process.terminate()
+        slave.ends(0, within=5)
+
+
+# -- what it costs
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc")
+def test_what_it_costs(listener: Listener, tmp_path: Path) -> None:
+    """Wide limits: a doubling is to be noticed, not another build of Python."""
+    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b"):
+        slave.says("attached")
+        pid = slave.process.pid
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        cpu = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+        resident = int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1000
+        threads = int(next(line for line in status if line.startswith("Threads")).split()[1])
+        print(f"attached after {cpu:.2f} s CPU, {resident:.1f} MB resident, {threads} threads")
+        assert cpu < 1.0
+        assert resident < 40
+        assert threads == 4

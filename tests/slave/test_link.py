@@ -1,0 +1,436 @@
+"""The link to the master: connecting, silence, keepalives, refusals, and when to try again."""
+
+from __future__ import annotations
+
+from math import e
+
+import pytest
+
+from slaveproto.effects import CloseConnection, OpenConnection, Request
+from slaveproto.errors import LocalProtocolError
+from slaveproto.slave.events import (
+    Attached,
+    Connected,
+    Connecting,
+    Detached,
+    Disconnected,
+    LoginRefused,
+    Received,
+    SlaveEvent,
+    Start,
+    Stop,
+    Stopped,
+    WaitingForMaster,
+    Wakeup,
+)
+from slaveproto.slave.link import REFUSED_DELAY, Backoff
+from slaveproto.slave.states import Link
+from slaveproto.testing import ScriptedMaster, SessionDriver
+from slaveproto.wire import Failure
+from tests.slave.support import BUILDERS, CONFIG, GENERATIONS, INFO, attach, attached, configured, events_of, state_of
+
+GROWING = [1.0, e, e**2, e**3, e**4, e**5, 300.0, 300.0]
+
+
+def unreachable(**changes: object) -> SessionDriver:
+    driver = SessionDriver(configured(**changes), INFO)
+    driver.reachable = False
+    driver.handle(Start())
+    return driver
+
+
+# -- the rows of the table, one by one
+
+
+def test_nothing_happens_before_the_start() -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    assert state_of(driver) is Link.IDLE
+    assert driver.session.deadline is None
+    assert driver.session.requests() == []
+    assert driver.session.data_to_send() == b""
+    assert driver.session.next_event() is None
+    assert not driver.session.finished
+
+
+def test_start_connects() -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    driver.reachable = None
+    driver.handle(Start())
+    assert state_of(driver) is Link.CONNECTING
+    assert driver.requests == [Request(1, OpenConnection("master", 9989))]
+    assert driver.events == [Connecting("master", 9989)]
+
+
+def test_second_start_is_our_mistake() -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    driver.start()
+    with pytest.raises(LocalProtocolError):
+        driver.handle(Start())
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_whole_way(generation: str) -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    driver.reachable = None
+    driver.handle(Start())
+    driver.handle(Connected(1))
+    assert state_of(driver) is Link.NEGOTIATING
+    assert driver.session.data_to_send() == b""
+
+    driver = SessionDriver(CONFIG, INFO)
+    master = driver.start()
+    assert state_of(driver) is Link.LOGGING_IN
+    assert master.login_name == b"bot1"
+    attach(master, generation)
+    assert state_of(driver) is Link.ATTACHED
+    assert [event for event in driver.events if isinstance(event, (Connecting, WaitingForMaster, Attached))] == [
+        Connecting("master", 9989),
+        WaitingForMaster(),
+        Attached(("linux", "mac")),
+    ]
+
+
+def connecting() -> SessionDriver:
+    driver = SessionDriver(CONFIG, INFO)
+    driver.reachable = None
+    driver.handle(Start())
+    return driver
+
+
+def negotiating() -> SessionDriver:
+    driver = connecting()
+    driver.handle(Connected(1))
+    return driver
+
+
+def logging_in() -> SessionDriver:
+    driver = SessionDriver(CONFIG, INFO)
+    driver.start()
+    return driver
+
+
+def waiting() -> SessionDriver:
+    return unreachable()
+
+
+WAYS = {
+    Link.IDLE: lambda: SessionDriver(CONFIG, INFO),
+    Link.CONNECTING: connecting,
+    Link.NEGOTIATING: negotiating,
+    Link.LOGGING_IN: logging_in,
+    Link.ATTACHED: lambda: attached()[0],
+    Link.WAITING: waiting,
+}
+CONNECTED = (Link.CONNECTING, Link.NEGOTIATING, Link.LOGGING_IN, Link.ATTACHED)
+
+
+@pytest.mark.parametrize("state", WAYS)
+def test_stop(state: Link) -> None:
+    driver = WAYS[state]()
+    assert state_of(driver) is state
+    driver.handle(Stop("enough"))
+    assert state_of(driver) is Link.STOPPED
+    assert driver.session.finished
+    assert driver.session.deadline is None
+    assert driver.events[-1] == Stopped("enough", False)
+    closings = [request.effect for request in driver.requests if isinstance(request.effect, CloseConnection)]
+    assert closings == ([CloseConnection(1, b"")] if state in CONNECTED else [])
+
+
+@pytest.mark.parametrize("state", CONNECTED)
+@pytest.mark.parametrize("why", ["", "Connection reset by peer"])
+def test_lost(state: Link, why: str) -> None:
+    driver = WAYS[state]()
+    driver.handle(Disconnected(1, why))
+    assert state_of(driver) is Link.WAITING
+    reason = why or (
+        "closed by a peer that never spoke Perspective Broker"
+        if state is Link.NEGOTIATING
+        else "the master closed the connection"
+    )
+    assert driver.events[-1] == Detached(reason, 1.0)
+    # The runner closed it already.
+    assert not any(isinstance(request.effect, CloseConnection) for request in driver.requests)
+
+
+@pytest.mark.parametrize("state", [Link.WAITING, Link.IDLE])
+def test_reports_of_other_connections_are_nothing(state: Link) -> None:
+    driver = WAYS[state]()
+    before = list(driver.events)
+    for number in (1, 17):
+        driver.handle(Connected(number), Received(number, b"x"), Disconnected(number, ""))
+    assert state_of(driver) is state
+    assert driver.events == before
+
+
+def test_reports_of_the_connection_before_are_nothing() -> None:
+    driver, _ = attached()
+    driver.lose_connection()
+    attach(driver.reconnect(), "4.x")
+    driver.handle(Connected(1), Received(1, b"\xff" * 100), Disconnected(1, "late"))
+    assert state_of(driver) is Link.ATTACHED
+    assert driver.master.call_bot("print", message="still there?") is None
+
+
+# -- trying again
+
+
+def delays(driver: SessionDriver, count: int) -> list[float | None]:
+    """Return the delays that were announced for the first `count` failures."""
+    while len(found := [ev.retry_in for ev in driver.events if isinstance(ev, (Detached, LoginRefused))]) < count:
+        assert driver.session.deadline is not None
+        driver.advance(driver.session.deadline - driver.now)
+    return found
+
+
+def test_delays_grow_to_their_cap() -> None:
+    assert delays(unreachable(), 8) == pytest.approx(GROWING)
+
+
+def test_delay_is_kept() -> None:
+    driver = unreachable()
+    for delay in GROWING:
+        opened = len(events_of(driver, Connecting))
+        driver.advance(delay - 0.001)
+        assert len(events_of(driver, Connecting)) == opened
+        assert driver.session.deadline is not None
+        driver.advance(driver.session.deadline - driver.now)
+        assert len(events_of(driver, Connecting)) == opened + 1
+
+
+def test_jitter_is_applied_to_each_and_does_not_add_up() -> None:
+    asked: list[float] = []
+
+    def jitter(delay: float) -> float:
+        asked.append(delay)
+        return delay * 0.5
+
+    driver = SessionDriver(CONFIG, INFO, jitter=jitter)
+    driver.reachable = False
+    driver.handle(Start())
+    assert delays(driver, 8) == pytest.approx([delay / 2 for delay in GROWING])
+    assert asked == pytest.approx(GROWING)
+
+
+@pytest.mark.parametrize(("jitter", "expected"), [(1e6, 60.0), (-1.0, 0.0)])
+def test_no_jitter_leaves_the_bounds(jitter: float, expected: float) -> None:
+    backoff = Backoff(60.0, lambda delay: delay * jitter)
+    assert {backoff.failed(refused=refused) for refused in (False, True) for _ in range(10)} == {expected}
+
+
+def test_login_ends_the_row_of_failures() -> None:
+    driver = unreachable()
+    delays(driver, 4)
+    driver.reachable = True
+    attach(driver.reconnect(), "4.x")
+    driver.lose_connection()
+    assert driver.events[-1] == Detached("the master closed the connection", 1.0)
+
+
+def test_connection_without_a_login_does_not() -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    driver.start()
+    for _ in range(4):
+        driver.lose_connection()
+        driver.reconnect()
+    assert delays(driver, 4) == pytest.approx(GROWING[:4])
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_retries_have_an_end(retries: int) -> None:
+    driver = unreachable(max_retries=retries)
+    driver.advance(10_000)
+    assert len(events_of(driver, Connecting)) == retries + 1
+    assert delays(driver, retries + 1) == pytest.approx([*GROWING[:retries], None])
+    assert driver.events[-1] == Stopped(f"gave up after {retries + 1} attempts", True)
+    assert driver.session.finished
+
+
+def test_retries_begin_anew_after_a_login() -> None:
+    driver = unreachable(max_retries=2)
+    driver.advance(1.0)
+    driver.reachable = True
+    attach(driver.reconnect(), "4.x")
+    driver.reachable = False
+    driver.lose_connection()
+    driver.advance(10_000)
+    assert len(events_of(driver, Connecting)) == 2 + 1 + 2
+
+
+# -- refusals
+
+
+def refused(master: ScriptedMaster, kind: str, message: str = "") -> None:
+    master.call_bot("print", message="attached")
+    master.refuse_login(kind, message)
+
+
+def test_wrong_password() -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    refused(driver.start(), "twisted.cred.error.UnauthorizedLogin")
+    assert driver.events[-1] == LoginRefused("wrong name or password", REFUSED_DELAY)
+    assert state_of(driver) is Link.WAITING
+    assert not driver.master.open
+    refused(driver.reconnect(), "twisted.cred.error.UnauthorizedLogin")
+    assert delays(driver, 2) == pytest.approx([REFUSED_DELAY, REFUSED_DELAY * e])
+
+
+def test_other_refusal() -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    refused(driver.start(), "builtins.RuntimeError", "rejecting duplicate slave")
+    why = "builtins.RuntimeError: rejecting duplicate slave"
+    assert driver.events[-1] == LoginRefused(why, REFUSED_DELAY)
+
+
+def test_refusals_are_retried_only_so_often() -> None:
+    driver = SessionDriver(configured(max_retries=1), INFO)
+    refused(driver.start(), "builtins.RuntimeError")
+    refused(driver.reconnect(), "builtins.RuntimeError")
+    assert driver.events[-2:] == [
+        LoginRefused("builtins.RuntimeError: ", None),
+        Stopped("gave up after 2 attempts", True),
+    ]
+
+
+@pytest.mark.parametrize("value", [None, 0, b"", (b"challenge",), [], "yes"])
+def test_login_answered_with_nonsense(value: object) -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    master = driver.start()
+    master.avatar = value  # type: ignore[assignment]
+    master.accept_login()
+    assert state_of(driver) is Link.WAITING
+    (event,) = events_of(driver, Detached)
+    assert event.why.startswith("the master broke the protocol: ")
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10, b"\x00" * 100, b"\x01\x80\x03\x82abc"])
+def test_peer_that_speaks_something_else(data: bytes) -> None:
+    driver = negotiating()
+    driver.handle(Received(1, data))
+    assert state_of(driver) is Link.WAITING
+    (event,) = events_of(driver, Detached)
+    assert event.why.startswith("the master broke the protocol: ")
+    assert isinstance(driver.requests[-1].effect, CloseConnection)
+
+
+def test_violation_later() -> None:
+    driver, _ = attached()
+    driver.handle(Received(1, b"\xff" * 100))
+    assert state_of(driver) is Link.WAITING
+    attach(driver.reconnect(), "0.8")
+    assert state_of(driver) is Link.ATTACHED
+
+
+# -- clocks
+
+
+def test_connecting_takes_only_so_long() -> None:
+    driver = connecting()
+    driver.advance(CONFIG.connect_timeout - 0.001)
+    assert state_of(driver) is Link.CONNECTING
+    driver.advance(0.001)
+    assert driver.events[-1] == Detached("no connection within 30 s", 1.0)
+    assert driver.requests[-1].effect == CloseConnection(1, b"")
+    driver.handle(Connected(1))
+    assert state_of(driver) is Link.WAITING
+
+
+def test_what_came_in_time_counts_however_late_it_is_told() -> None:
+    driver = connecting()
+    driver.now = 1000.0
+    driver.handle(Connected(1))
+    assert state_of(driver) is Link.NEGOTIATING
+
+
+def test_silence_before_the_negotiation() -> None:
+    driver = negotiating()
+    driver.advance(CONFIG.silence)
+    assert driver.events[-1] == Detached("the master said nothing for 120 s", 1.0)
+
+
+def test_silence_before_the_login_is_counted_from_the_last_word() -> None:
+    driver = logging_in()
+    for _ in range(5):
+        driver.advance(CONFIG.silence - 1)
+        driver.master.call_bot("print", message="checking")
+    driver.advance(CONFIG.silence - 0.001)
+    assert state_of(driver) is Link.LOGGING_IN
+    driver.advance(0.001)
+    assert driver.events[-1] == Detached("the master said nothing for 120 s", 1.0)
+
+
+def test_silence_of_an_attached_master_is_fine_without_keepalives() -> None:
+    driver, _ = attached(config=configured(keepalive=0))
+    assert driver.session.deadline is None
+    driver.advance(1e6)
+    assert state_of(driver) is Link.ATTACHED
+
+
+@pytest.mark.parametrize("interval", [600.0, 60.0, 7.0])
+def test_keepalives(interval: float) -> None:
+    driver, master = attached(config=configured(keepalive=interval))
+    driver.advance(interval - 0.001)
+    assert master.wishes == []
+    driver.advance(0.001)
+    assert master.wishes == ["keepalive"]
+    driver.advance(9 * interval)
+    assert master.wishes == ["keepalive"] * 10
+    assert state_of(driver) is Link.ATTACHED
+
+
+@pytest.mark.parametrize("interval", [600.0, 120.0, 60.0, 7.0])
+def test_silence_after_a_keepalive(interval: float) -> None:
+    """Also where the next keepalive comes before the silence was long enough."""
+    driver, _ = attached(config=configured(keepalive=interval))
+    driver.listening = False
+    driver.advance(interval + CONFIG.silence - 0.001)
+    assert state_of(driver) is Link.ATTACHED
+    driver.advance(0.001)
+    assert state_of(driver) is Link.WAITING
+    assert driver.events[-1] == Detached("the master said nothing for 120 s", 1.0)
+
+
+def test_any_word_ends_the_silence() -> None:
+    driver, master = attached()
+    driver.listening = False
+    driver.advance(CONFIG.keepalive)
+    master.ask(master.bot, "print", message="busy")  # type: ignore[arg-type]
+    driver.advance(CONFIG.silence)
+    assert state_of(driver) is Link.ATTACHED
+
+
+def test_keepalives_end_with_the_connection() -> None:
+    driver, master = attached()
+    driver.lose_connection()
+    driver.reachable = None
+    driver.advance(CONFIG.keepalive - 0.001)
+    assert master.wishes == []
+
+
+def test_keepalive_that_is_refused_is_still_a_word() -> None:
+    driver, master = attached()
+    master.refuses_wishes = Failure("builtins.AttributeError", "keepalive")
+    driver.advance(CONFIG.keepalive * 3)
+    assert state_of(driver) is Link.ATTACHED
+
+
+def test_stale_timer_cannot_fire() -> None:
+    """All deadlines of the connection are gone with it, also those that passed in the same moment."""
+    driver, _ = attached()
+    driver.listening = False
+    driver.advance(CONFIG.keepalive)
+    driver.now += 1e6
+    driver.handle(Wakeup())
+    assert state_of(driver) is Link.WAITING
+    assert driver.session.deadline == driver.now + 1.0
+
+
+@pytest.mark.parametrize("start", [-1000.0, 0.0, 1e9])
+def test_clock_may_begin_anywhere(start: float) -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    driver.now = start
+    events: list[SlaveEvent] = driver.events
+    attach(driver.start(), "4.x")
+    assert events[-1] == Attached(tuple(name for name, _ in BUILDERS))
+    driver.lose_connection()
+    assert driver.session.deadline == pytest.approx(start + 1.0)
