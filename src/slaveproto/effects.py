@@ -72,6 +72,11 @@ class Now(Effect[float]):
 
 
 @attrs.frozen
+class OutputUnread(Effect[bool]):
+    """Whether the children's output is left unread at present, because the master takes in nothing."""
+
+
+@attrs.frozen
 class NextEvent(Effect["ScriptEvent"]):
     """Wait for the next event; what already happened comes first, then timers that are due."""
 
@@ -111,7 +116,7 @@ class ListDir(Effect[tuple[str, ...]]):
 
 @attrs.frozen
 class ReadDir(Effect[Mapping[str, bytes]]):
-    """Read every regular file in a directory; empty if there is no such directory."""
+    """Read every regular file in a directory that can be read; empty if there is no such directory."""
 
     path: str
 

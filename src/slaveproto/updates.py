@@ -117,11 +117,15 @@ class UpdateBuffer:
         if self._muted:
             return
         if key == "rc":
-            for stream, decoder in self._decoders.items():
-                self._append(stream, decoder.decode(b"", final=True), now)
-            self._decoders.clear()
+            self.end_streams(now)
         self._pending.append({self._word(key): plain(value, self._dialect, self._encoding)})
         self._since = now if self._since is None else self._since
+
+    def end_streams(self, now: float) -> None:
+        """What is left of a character that was cut will not be completed any more."""
+        for stream, decoder in self._decoders.items():
+            self._append(stream, decoder.decode(b"", final=True), now)
+        self._decoders.clear()
 
     def take(self, now: float) -> list[dict[Value, Value]]:
         """Return the pending updates, each a dictionary of one key, and forget them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -39,9 +40,11 @@ def _read_dir(path: str) -> dict[str, bytes]:
     if os.path.isdir(path):
         for name in sorted(os.listdir(path)):
             full = os.path.join(path, name)
-            if os.path.isfile(full):
-                with open(full, "rb") as file:
-                    contents[name] = file.read()
+            # One that cannot be read must not take the others with it.
+            with contextlib.suppress(PermissionError, FileNotFoundError):
+                if os.path.isfile(full):
+                    with open(full, "rb") as file:
+                        contents[name] = file.read()
     return contents
 
 

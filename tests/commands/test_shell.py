@@ -25,6 +25,7 @@ from slaveproto.testing import (
     after,
     ends_with,
     fails,
+    output_unread,
     play,
     replies,
     sends,
@@ -209,6 +210,27 @@ def test_silence(context: Context) -> None:
         *KILLED,
         *finishes(-1, 39),
         context=context,
+        limits=" (timeout 20 secs)",
+        timeout=20,
+    )
+
+
+def test_nobody_is_silent_while_nobody_listens() -> None:
+    """The master takes in nothing, so the output is left unread: that is not the command's fault."""
+    play_running(
+        output_unread(True),
+        after(20),
+        output_unread(False),
+        after(19),
+        after(1),
+        sends("failure_reason", "timeout_without_output"),
+        sends_text(
+            "header",
+            f"\ncommand timed out: 20 seconds without output{running(TEXT)}, attempting to kill\n",
+        ),
+        *KILL,
+        *KILLED,
+        *finishes(-1, 40),
         limits=" (timeout 20 secs)",
         timeout=20,
     )

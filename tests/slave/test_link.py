@@ -345,7 +345,7 @@ def test_what_came_in_time_counts_however_late_it_is_told() -> None:
 def test_silence_before_the_negotiation() -> None:
     driver = negotiating()
     driver.advance(CONFIG.silence)
-    assert driver.events[-1] == Detached("the master said nothing for 120 s", 1.0)
+    assert driver.events[-1] == Detached("the master spoke no Perspective Broker for 120 s", 1.0)
 
 
 def test_silence_before_the_login_is_counted_from_the_last_word() -> None:

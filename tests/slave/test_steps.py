@@ -498,7 +498,6 @@ def test_script_that_reads_a_log_is_not_held_up_by_output_that_waits_for_it() ->
     while not driver.session.congested:
         driver.output(child, b"x" * 50_000)
     driver.perform_held()
-    assert not driver.session.congested
     driver.end(child)
     assert command.ends == [None]
 
@@ -530,4 +529,30 @@ def test_what_makes_more_data_waits_while_the_master_is_slow() -> None:
     driver.listening = True
     driver.handle()
     assert ("log", ("a", "log\n")) in command.items()
+    assert command.ends == [None]
+
+
+def test_slow_master_does_not_make_a_command_silent() -> None:
+    driver, master = attached()
+    command = master.start_command("linux", "shell", {**SHELL, "timeout": 20})
+    child = newest(driver)
+    driver.listening = False
+    while not driver.session.congested:
+        driver.output(child, b"x" * 50_000)
+    driver.advance(100)
+    assert child.signals == []
+    driver.listening = True
+    driver.handle()
+    driver.advance(21)
+    assert child.signals == ["KILL"]
+    assert ("rc", -1) in command.items()
+
+
+def test_half_a_character_of_a_command_without_a_return_code() -> None:
+    def own(arguments: Arguments, context: Context) -> Script[None]:
+        yield from SendText("stdout", b"\xe2\x82")
+
+    _, master = attached_with(own)
+    command = master.start_command("linux", "own", {})
+    assert command.text("stdout") == "\ufffd"
     assert command.ends == [None]

@@ -242,7 +242,7 @@ def test_log_files_are_followed_beside_much_output(master: Master, monkeypatch: 
     assert step.rc == 0
     assert step.sizes["stdout"] == 200_000_000
     pieces = [value for key, value in step.updates if key == "log"]
-    assert "".join(text for _, text in pieces) == "".join(f"{n}\n" for n in range(1, 41))  # type: ignore[misc]
+    assert "".join(text for _, text in pieces) == "".join(f"{n}\n" for n in range(1, 41))  # type: ignore[misc,str-unpack]
 
 
 def test_an_input_that_the_session_does_not_expect_ends_the_runner_and_its_children(

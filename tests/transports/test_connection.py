@@ -82,14 +82,14 @@ GREETING = bytes.fromhex("02800282706204826e6f6e65")
 @pytest.mark.parametrize(
     ("serve", "expected"),
     [
-        (lambda sock: None, "said nothing for 0.25 s"),
+        (lambda sock: None, "spoke no Perspective Broker for 0.25 s"),
         (lambda sock: sock.close(), "closed by a peer that never spoke Perspective Broker"),
-        (lambda sock: sock.sendall(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n"), ""),
-        (lambda sock: sock.sendall(b"220 mail.example.org ESMTP Postfix\r\n"), ""),
+        (lambda sock: sock.sendall(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n"), "spoke no Perspective Broker"),
+        (lambda sock: sock.sendall(b"220 mail.example.org ESMTP Postfix\r\n"), "spoke no Perspective Broker"),
         (lambda sock: sock.sendall(b"HTTP/1.0 400 Bad Request\r\nServer: nginx\r\n\r\n" + b"<html>" * 9), "protocol"),
         (lambda sock: sock.sendall(bytes(100)), "protocol"),
         (lambda sock: sock.sendall(b"\x01" * 1000 + b"\x80"), "protocol"),
-        (lambda sock: sock.sendall(GREETING[:5]), "said nothing for 0.25 s"),
+        (lambda sock: sock.sendall(GREETING[:5]), "spoke no Perspective Broker for 0.25 s"),
         (lambda sock: (sock.sendall(GREETING[:5]), sock.close()), "closed"),
         (lambda sock: sock.sendall(GREETING), "said nothing for 0.25 s"),
         (lambda sock: (sock.sendall(GREETING), sock.close()), ""),
@@ -114,7 +114,7 @@ def test_a_web_server(tmp_path: Path) -> None:
         thread.start()
         try:
             with running_slave(server.server_port, tmp_path, never, silence=0.25) as slave:
-                assert words_of(slave.wait_for(Detached)) == "the master said nothing for 0.25 s"
+                assert words_of(slave.wait_for(Detached)) == "the master spoke no Perspective Broker for 0.25 s"
         finally:
             server.shutdown()
             thread.join(DEADLINE)

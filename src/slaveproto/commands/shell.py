@@ -22,6 +22,7 @@ from slaveproto.effects import (
     MakeDirs,
     NextEvent,
     Now,
+    OutputUnread,
     ProcessClosed,
     ProcessExited,
     ProcessOutput,
@@ -188,6 +189,9 @@ class _Supervision:
                         yield from self.drain()
                 case Interrupted():
                     yield from self.end("command interrupted", None)
+                case TimerFired(key="silence") if (yield from OutputUnread()):
+                    # It may well talk, and we do not listen: the master is the silent one.
+                    yield from SetTimer("silence", self.spec.silence)
                 case TimerFired(key="silence"):
                     yield from self.end(self.timed_out(self.spec.silence, "without output"), "timeout_without_output")
                 case TimerFired(key="lifetime"):

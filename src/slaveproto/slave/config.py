@@ -24,7 +24,7 @@ class SlaveConfig:
         max_delay: most between two attempts.
         max_retries: failed attempts in a row after which the session ends; None for never.
         use_pty: whether commands get a pseudo-terminal when the master leaves it to us.
-        encoding: of text that goes to and comes from processes.
+        encoding: of text that goes to and comes from processes; should be that of the host's file names.
     """
 
     host: str

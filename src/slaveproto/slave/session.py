@@ -183,14 +183,15 @@ class SlaveSession:
                 assert_never(item)
         for timer in self._timers.pop_expired(now):
             self._on_timer(timer, now)
-        self._pool.look(now)
+        self._pool.look(now, output_unread=self.congested)
 
     def _on_timer(self, timer: _Timer, now: float) -> None:
         match timer:
             case _Timer.CONNECT:
                 self._hang_up(f"no connection within {self._config.connect_timeout:g} s", now)
             case _Timer.SILENCE:
-                self._hang_up(f"the master said nothing for {self._config.silence:g} s", now)
+                what = "spoke no Perspective Broker" if self._link.state is Link.NEGOTIATING else "said nothing"
+                self._hang_up(f"the master {what} for {self._config.silence:g} s", now)
             case _Timer.KEEPALIVE:
                 self._keep_alive(now)
             case _Timer.RETRY:

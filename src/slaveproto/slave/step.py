@@ -112,6 +112,7 @@ class RunningStep(Task):
         """Send what is left and then `complete`, if the master still listens."""
         dropped = not self.audible
         if not dropped:
+            self._updates.end_streams(now)
             if self._machine.state is Step.RUNNING:
                 self._updates.add_item("elapsed", now - self._started, now)
             self._send_updates(now)

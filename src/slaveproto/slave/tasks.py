@@ -21,6 +21,7 @@ from slaveproto.effects import (
     NextEvent,
     Now,
     OpenConnection,
+    OutputUnread,
     ProcessClosed,
     ProcessEvent,
     ProcessExited,
@@ -80,6 +81,7 @@ class Task:
         self._timers: Timers[str] = Timers()
         self._listening = False
         self._mailbox_size = 0
+        self.output_unread = False
         self.done = False
         self.result: Value = None
         self.failure: Failure | None = None
@@ -175,7 +177,7 @@ class Task:
         self._mailbox_size = 0
         return None
 
-    def _inner(self, effect: Effect[Any], now: float) -> float | None:
+    def _inner(self, effect: Effect[Any], now: float) -> float | bool | None:
         if isinstance(effect, SetTimer):
             if effect.after is None:
                 self._timers.cancel(effect.key)
@@ -184,6 +186,8 @@ class Task:
             return None
         if isinstance(effect, Now):
             return now
+        if isinstance(effect, OutputUnread):
+            return self.output_unread
         if self.updates is not None:
             if isinstance(effect, SendText):
                 self.updates.add_text(effect.stream, effect.text, effect.log, now)
@@ -278,9 +282,10 @@ class TaskPool:
         if task is not None:
             self._after(task, task.reject(error, now), now)
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, *, output_unread: bool) -> None:
         """Let every task do what is due."""
         for task in list(self.tasks):
+            task.output_unread = output_unread
             self._after(task, task.look(now), now)
 
     def abandon(self) -> None:
