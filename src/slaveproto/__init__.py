@@ -1,6 +1,8 @@
 """Buildbot's master/slave protocol without I/O.
 
-`slaveproto.wire` is Perspective Broker for anybody; this module names what a program needs that embeds a slave.
+`slaveproto.wire` is Perspective Broker for anybody. Who embeds a slave takes `SlaveSession` from here, its inputs and
+announcements from `slaveproto.slave`, what it requests from `slaveproto.effects`, and `transports.host` to describe the
+host.
 """
 
 from slaveproto.errors import CommandError as CommandError

@@ -77,6 +77,11 @@ class OutputUnread(Effect[bool]):
 
 
 @attrs.frozen
+class Heard(Effect[bool]):
+    """Whether anybody still listens to the updates."""
+
+
+@attrs.frozen
 class NextEvent(Effect["ScriptEvent"]):
     """Wait for the next event; what already happened comes first, then timers that are due."""
 

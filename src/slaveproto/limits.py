@@ -23,6 +23,8 @@ class Limits:
         message_elements: elements of one whole message, all lists together. Twisted has no bound.
         calls: calls of the peer that we have not answered yet.
         references: references to the peer's objects that we have not released yet.
+        unsent: bytes that we have for a peer that does not read them, before we look at more of its own.
+        call_id: bytes of a call's id, which is echoed; Twisted's are integers.
     """
 
     string: int = SIZE_LIMIT
@@ -33,3 +35,5 @@ class Limits:
     message_elements: int = 1_000_000
     calls: int = 10_000
     references: int = 10_000
+    unsent: int = 64 * 1024 * 1024
+    call_id: int = 1000

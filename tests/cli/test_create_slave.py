@@ -91,7 +91,7 @@ def test_the_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
         (["--umask", "None"], {"umask": None}),
         (["--maxdelay", "10"], {"max_delay": 10}),
         (["--maxretries", "5"], {"max_retries": 5}),
-        (["--maxretries", "0"], {"max_retries": 0}),
+        (["--maxdelay", "0.1"], {"max_delay": 0.1}),
         (["-a", "signal"], {"allow_shutdown": "signal"}),
         (["--allow-shutdown=file"], {"allow_shutdown": "file"}),
         (["-r", "-n", "-s", "10000000", "-l", "10"], {}),
@@ -106,6 +106,8 @@ def test_options(tmp_path: Path, options: list[str], expected: dict[str, Any]) -
 @pytest.mark.parametrize(
     "options",
     [
+        ["--maxretries", "0"],
+        ["--maxdelay", "0"],
         ["-k", "soon"], ["-k", "-1"], ["-k", "nan"], ["-k", "inf"], ["--usepty", "yes"], ["--umask", "9"],
         ["--umask", "1000"], ["--umask", "-1"], ["--maxdelay", ""], ["--maxretries", "-1"], ["--maxretries", "1.5"],
         ["-a", "none"], ["-a", "never"], ["-s", "big"], ["-l", "none"], ["--no-such-option"], ["-k"],

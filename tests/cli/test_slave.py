@@ -173,7 +173,7 @@ def test_a_terminal_by_configuration(listener: Listener, tmp_path: Path) -> None
 
 
 def test_giving_up(tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", 1, max_retries=1, max_delay=0.01) as slave:
+    with Program(tmp_path / "slave", 1, max_retries=2, max_delay=0.1) as slave:
         slave.ends(3)
         assert slave.log.splitlines()[-2:] == [
             "not connected: Connection refused; not trying again",

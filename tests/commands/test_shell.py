@@ -389,6 +389,8 @@ def test_term_first_and_that_is_enough() -> None:
         replies(True),
         after(1.9),
         exits(0, 15),
+        # For those of its group that did not obey.
+        *KILL,
         CLOSED,
         sends_text("header", "process killed by signal 15\n"),
         *finishes(-1, 1.9),
@@ -471,13 +473,14 @@ def test_daemon_that_holds_the_streams_of_one_that_we_killed() -> None:
 
 
 def test_exit_calls_off_what_would_have_come_next() -> None:
-    """Neither the stronger signal nor the giving up."""
+    """Not the giving up, and the stronger signal is only for what is left of the group."""
     play_running(
         *INTERRUPT,
         wants(Signal(CHILD, "TERM")),
         replies(True),
         after(0.1),
         exits(3),
+        *KILL,
         after(1),
         wants(Abandon(CHILD)),
         replies(None),

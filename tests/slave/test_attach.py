@@ -8,7 +8,7 @@ import pytest
 from slaveproto import HostInfo
 from slaveproto.effects import ReadDir
 from slaveproto.errors import HostError
-from slaveproto.slave.events import Attached, BuildersChanged, MasterSaid
+from slaveproto.slave.events import Attached, BuildersChanged, MasterSaid, Notice
 from slaveproto.slave.states import Link
 from slaveproto.testing import CallRefused, SessionDriver
 from slaveproto.wire import Remote, Value
@@ -194,3 +194,12 @@ def test_master_holds_no_more_of_us_and_we_no_more_of_it_than_needed(generation:
     assert labels == sorted(expected)
     assert driver.session.state is Link.ATTACHED
     assert isinstance(master.bot, Remote)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_info_file_that_is_too_large_does_not_keep_the_slave_out(generation: str) -> None:
+    driver = driver_with_info()
+    driver.host.write("/slave/info/huge", b"\xff" * 700_000)
+    attach(driver.start(), generation)
+    assert state_of(driver) is Link.ATTACHED
+    assert Notice("info/huge is too large for the master, left out") in driver.events

@@ -208,3 +208,16 @@ def test_list_whose_directories_are_made_after_the_connection_is_lost() -> None:
     assert tasks(driver) == 0
     attach(driver.reconnect(), "0.8")
     build(driver, driver.master, b"linux")
+
+
+def test_builder_listed_twice() -> None:
+    _, master = attached()
+    for first, second in (("twin", "twin"), (b"twin", "twin")):
+        with pytest.raises(CallRefused, match="listed twice"):
+            master.set_builders([(first, "a"), (second, "b")])
+
+
+def test_names_that_are_no_text_stay_apart() -> None:
+    _, master = attached("0.8")
+    answer = master.set_builders([(b"\xff", b"a"), (b"\\xff", b"b")])
+    assert set(answer) == {b"\xff", b"\\xff"}

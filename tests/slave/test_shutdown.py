@@ -14,6 +14,7 @@ from tests.slave.support import (
     GENERATIONS,
     INFO,
     SHELL,
+    attach,
     attached,
     build,
     check_steps,
@@ -50,14 +51,25 @@ def test_master_that_does_not_know_how_to_let_go() -> None:
     build(driver, master, "linux")
 
 
-@pytest.mark.parametrize("moment", ["connecting", "logging in", "waiting"])
+@pytest.mark.parametrize("moment", ["connecting", "waiting"])
 def test_without_a_master_there_is_nobody_to_ask(moment: str) -> None:
     driver = SessionDriver(CONFIG, INFO)
-    driver.reachable = {"connecting": None, "logging in": True, "waiting": False}[moment]
+    driver.reachable = {"connecting": None, "waiting": False}[moment]
     driver.handle(Start())
     driver.handle(AskShutdown())
     assert driver.events[-1] == Stopped("asked to stop, with no master to ask first", False)
     assert finished(driver)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_master_is_asked_as_soon_as_it_let_us_in(generation: str) -> None:
+    """It may have begun a build before it answers the login."""
+    driver = SessionDriver(CONFIG, INFO)
+    master = driver.start()
+    driver.handle(AskShutdown())
+    assert state_of(driver) is Link.LOGGING_IN
+    attach(master, generation)
+    assert master.wishes == ["shutdown"]
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)

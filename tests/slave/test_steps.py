@@ -556,3 +556,26 @@ def test_half_a_character_of_a_command_without_a_return_code() -> None:
     command = master.start_command("linux", "own", {})
     assert command.text("stdout") == "\ufffd"
     assert command.ends == [None]
+
+
+def test_logfiles_that_share_their_parts_are_not_printed() -> None:
+    """Forty lists, each holding the one before twice: in print that would be a terabyte."""
+    laughs: Value = []
+    for _ in range(40):
+        laughs = [laughs, laughs]
+    _, master = attached()
+    command = master.start_command(
+        "linux", "shell", {**SHELL, "logfiles": {"a": {"filename": "a.log", "more": laughs}}}
+    )
+    (failure,) = command.ends
+    assert isinstance(failure, Failure)
+    assert failure.message == "logfiles should hold filenames and flags"
+
+
+def test_log_is_not_read_for_a_master_that_is_gone() -> None:
+    driver, master = attached()
+    master.start_command("linux", "shell", {**SHELL, "logfiles": {"a": "a.log"}})
+    driver.host.write("/slave/linux-dir/build/a.log", b"x" * 3_000_000)
+    driver.lose_connection()
+    assert not [request for request in driver.requests if isinstance(request.effect, ReadFile)]
+    assert tasks(driver) == 0

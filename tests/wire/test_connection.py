@@ -1069,3 +1069,33 @@ def test_a_connection_has_no_memory_of_ended_calls() -> None:
         assert not connection._held
         assert not connection._exports.by_luid
         assert not connection._exports.by_local
+
+
+def call_of(wire_id: Expression, args: Expression) -> bytes:
+    return pb([b"message", wire_id, b"root", b"x", 1, args, [b"dictionary"]])
+
+
+def test_a_refusal_about_something_huge_can_be_sent() -> None:
+    server = opened(Role.SERVER, root=Local("root"))
+    name = b"n" * 600_000
+    twice: Expression = [b"tuple", [b"reference", name, [b"list"]], [b"reference", name, [b"list"]]]
+    (event,) = events(server, call_of(1, twice))
+    assert isinstance(event, Refused)
+    assert server.is_open
+
+
+def test_the_id_of_a_call_is_echoed_only_if_it_is_short() -> None:
+    server = opened(Role.SERVER, root=Local("root"), limits=Limits(call_id=100))
+    (event,) = events(server, call_of(b"x" * 90, [b"tuple"]))
+    assert isinstance(event, Call)
+    server.receive_data(call_of(b"x" * 100, [b"tuple"]))
+    with pytest.raises(RemoteProtocolError, match="the id of a call has 102 bytes"):
+        server.next_event()
+
+
+def test_a_peer_that_calls_and_does_not_read_is_cut_off() -> None:
+    server = opened(Role.SERVER, root=Local("root"), limits=Limits(unsent=1000))
+    bad = call_of(1, [b"class", b"os.system"])
+    with pytest.raises(RemoteProtocolError, match="does not read"):
+        events(server, bad * 100)
+    assert server.unsent < 2000

@@ -193,3 +193,12 @@ def test_the_mind_is_called_before_the_login_is_answered() -> None:
     attempt.client.answer(event.id, None)
     assert events(attempt.server, attempt.client.data_to_send()) == [Answered(number, None)]
     assert isinstance(attempt.login.handle(attempt.end(call.id, Local("avatar"))), LoggedIn)
+
+
+def test_the_end_of_another_call_is_our_mistake_and_changes_nothing() -> None:
+    attempt = Attempt()
+    other = attempt.client.call(attempt.client.root, "other")
+    for event in (Failed(other, REFUSAL), Answered(other, None)):
+        with pytest.raises(LocalProtocolError, match="does not wait for call"):
+            attempt.login.handle(event)
+    assert attempt.login.state is Login.ASKED

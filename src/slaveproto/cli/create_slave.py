@@ -45,10 +45,10 @@ def add_to(commands: Commands) -> None:
         "--umask", type=_umask, metavar="MASK", help="of files that commands make, in octal [that of the program]"
     )
     parser.add_argument(
-        "--maxdelay", type=_seconds, default=300, metavar="SECONDS", help="most between two attempts to connect [300]"
+        "--maxdelay", type=_delay, default=300, metavar="SECONDS", help="most between two attempts to connect [300]"
     )
     parser.add_argument(
-        "--maxretries", type=_count, metavar="N", help="give up after N failed attempts in a row [never]"
+        "--maxretries", type=_retries, metavar="N", help="give up after N failed attempts in a row [never]"
     )
     parser.add_argument(
         "-a", "--allow-shutdown", choices=SHUTDOWNS[1:], default="none",
@@ -169,6 +169,20 @@ def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
+
+
+def _delay(text: str) -> float:
+    value = _seconds(text)
+    if value < 0.1:
+        raise argparse.ArgumentTypeError(f"{text!r} is too short, it should be 0.1 or more")
+    return value
+
+
+def _retries(text: str) -> int:
+    value = _count(text)
+    if not value:
+        raise argparse.ArgumentTypeError("there is always a first attempt: it should be 1 or more")
+    return value
 
 
 def _count_or_none(text: str) -> int | None:

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from slaveproto.cli.errors import UsageError
+from slaveproto.slave.config import can_encode
 
 FILE_NAME: Final = "slaveproto.toml"
 SHUTDOWNS: Final = ("none", "signal", "file")
@@ -59,12 +60,12 @@ _KINDS: Final[dict[type, str]] = {
     list: "an array",
     dict: "a table",
 }
-_RANGES: Final = {
-    "port": range(1, 65536),
-    "keepalive": range(10**9),
-    "max_delay": range(10**9),
-    "max_retries": range(10**9),
-    "umask": range(0o1000),
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "port": (1, 65535),
+    "keepalive": (0, 10**9 - 1),
+    "max_delay": (0.1, 10**9 - 1),
+    "max_retries": (1, 10**9 - 1),
+    "umask": (0, 0o777),
 }
 _REQUIRED: Final = ("host", "port", "name", "password")
 
@@ -131,22 +132,14 @@ def _problem(key: str, value: object) -> str:
     if isinstance(value, str) and not value and key != "password":
         return "is empty"
     if isinstance(value, (int, float)) and key in _RANGES:
-        allowed = _RANGES[key]
-        if not allowed.start <= value <= allowed[-1]:
-            last = oct(allowed[-1]) if key == "umask" else allowed[-1]
-            return f"should be from {allowed.start} to {last}"
+        least, most = _RANGES[key]
+        if not least <= value <= most:
+            return f"should be from {least} to {oct(int(most)) if key == 'umask' else most}"
     if key == "allow_shutdown" and value not in SHUTDOWNS:
         return f"should be one of {', '.join(SHUTDOWNS)}"
-    if key == "encoding" and not _can_encode(str(value)):
+    if key == "encoding" and not can_encode(str(value)):
         return f"should be an encoding that Python knows and that contains ASCII, not {value!r}"
     return ""
-
-
-def _can_encode(encoding: str) -> bool:
-    try:
-        return "a/b\n".encode(encoding) == b"a/b\n"
-    except (LookupError, ValueError):
-        return False
 
 
 def _line_of(key: str, text: str) -> str:

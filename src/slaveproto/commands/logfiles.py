@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 from slaveproto.commands.context import Context
-from slaveproto.effects import FileStamp, ReadFile, Script, SendText, StatFile
+from slaveproto.effects import FileStamp, Heard, ReadFile, Script, SendText, StatFile
 from slaveproto.errors import CommandError, HostError
 from slaveproto.wire.values import Value
 
@@ -55,7 +55,7 @@ class LogWatcher:
             self._inode = stamp.inode
         start = self._offset
         limit = stamp.size if to_the_end else min(stamp.size, start + _BLOCK * _BLOCKS_PER_POLL)
-        while self._offset < limit:
+        while self._offset < limit and (yield from Heard()):
             try:
                 data = yield from ReadFile(self.path, self._offset, min(_BLOCK, limit - self._offset))
             except HostError:
@@ -88,6 +88,8 @@ def watchers(logfiles: Value, workdir: str, context: Context) -> list[LogWatcher
         if not isinstance(name, (str, bytes)):
             raise CommandError("builtins.TypeError", "the name of a log should be text")
         options = {context.text("logfiles", k): v for k, v in spec.items()} if isinstance(spec, dict) else {}
+        if not all(isinstance(value, (bytes, str, int, float, type(None))) for value in options.values()):
+            raise CommandError("builtins.TypeError", "logfiles should hold filenames and flags")
         filename = options.get("filename") if options else spec
         found.append(LogWatcher(name, context.path(workdir, filename), bool(options.get("follow", False))))
     return found

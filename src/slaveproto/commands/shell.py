@@ -185,7 +185,10 @@ class _Supervision:
                     closed = True
                 case ProcessExited():
                     self.exited = event
-                    if self.phase is not _Phase.RUNNING:
+                    if self.phase is _Phase.TERM_SENT:
+                        # The leader obeyed; those of its group that did not are still there.
+                        yield from self.kill()
+                    elif self.phase is _Phase.KILL_SENT:
                         yield from self.drain()
                 case Interrupted():
                     yield from self.end("command interrupted", None)

@@ -12,7 +12,7 @@ from slaveproto.commands.registry import SLAVE_VERSION, WORKER_VERSION
 from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, Script
 from slaveproto.errors import CommandError, HostError, RemoteProtocolError
 from slaveproto.slave.builder import SlaveBuilder
-from slaveproto.slave.events import BuildersChanged, MasterSaid
+from slaveproto.slave.events import BuildersChanged, MasterSaid, Notice
 from slaveproto.slave.site import Site, method_of, parameters, serve
 from slaveproto.slave.step import RunningStep
 from slaveproto.slave.tasks import failure_of
@@ -22,6 +22,9 @@ from slaveproto.wire.events import Call
 from slaveproto.wire.values import Local, Remote, Value, remotes_in
 
 INFO_DIRECTORY: Final = "info"
+
+LARGEST_INFO: Final = 100_000
+"""Bytes of an info file that always fit into one string, whatever becomes of them as text."""
 
 
 class Bot:
@@ -113,7 +116,11 @@ class Bot:
         except HostError:
             files = {}
         info: dict[Value, Value] = {}
-        info.update(files.items())
+        for name, contents in files.items():
+            if len(contents) > LARGEST_INFO:
+                site.announce(Notice(f"{INFO_DIRECTORY}/{name} is too large for the master, left out"))
+            else:
+                info[name] = contents
         info["environ"] = dict(site.host.environ.items())
         info["system"] = site.host.system
         info["basedir"] = site.config.basedir
@@ -129,7 +136,10 @@ class Bot:
             match entry:
                 case ((bytes() | str()) as name, (bytes() | str()) as directory):
                     # The key goes back in the very kind in which it came: masters look for it by that.
-                    listed[self._site.text(name)] = (name, self._path(directory))
+                    text = self._site.context("").text("the name of a builder", name)
+                    if text in listed:
+                        raise CommandError("builtins.ValueError", f"builder {text!r} is listed twice")
+                    listed[text] = (name, self._path(directory))
                 case _:
                     raise CommandError("builtins.TypeError", "setBuilderList takes pairs of name and directory")
         return self._list_builders(listed, now)

@@ -108,16 +108,16 @@ class SlaveBuilder:
         self._machine.fire(Building.START_COMMAND)
         self._drop("left over when the next command came", now)
         step = RunningStep(
-            self,
-            name,
-            number,
-            script,
-            connection,
-            listener,
-            [remote for remote in remotes_in(*named.values()) if remote is not listener],
-            UpdateBuffer(site.dialect, site.config.encoding),
-            site.announcements,
-            now,
+            owner=self,
+            command=name,
+            command_id=number,
+            script=script,
+            connection=connection,
+            listener=listener,
+            others=[remote for remote in remotes_in(*named.values()) if remote is not listener],
+            updates=UpdateBuffer(site.dialect, site.config.encoding),
+            announcements=site.announcements,
+            now=now,
         )
         self._step = step
         connection.answer(call.id)

@@ -7,6 +7,20 @@ from collections.abc import Mapping
 import attrs
 
 
+def can_encode(encoding: str) -> bool:
+    """Whether Python knows the encoding, and it contains ASCII as it is."""
+    ascii_text = "".join(map(chr, range(128)))
+    try:
+        return ascii_text.encode(encoding) == ascii_text.encode("ascii")
+    except (LookupError, ValueError):
+        return False
+
+
+def _check_encoding(config: SlaveConfig, attribute: attrs.Attribute[str], value: str) -> None:
+    if not can_encode(value):
+        raise ValueError(f"{value!r} is no encoding that Python knows and that contains ASCII")
+
+
 @attrs.frozen
 class SlaveConfig:
     """Who the slave is and how it behaves. Times are in seconds.
@@ -22,7 +36,8 @@ class SlaveConfig:
             connection is taken for dead.
         connect_timeout: how long opening the connection may take.
         max_delay: most between two attempts.
-        max_retries: failed attempts in a row after which the session ends; None for never.
+        max_retries: failed attempts in a row after which the session ends; None for never. The loss of a connection
+            over which we were attached is none.
         use_pty: whether commands get a pseudo-terminal when the master leaves it to us.
         encoding: of text that goes to and comes from processes; should be that of the host's file names.
     """
@@ -38,7 +53,7 @@ class SlaveConfig:
     max_delay: float = 300.0
     max_retries: int | None = None
     use_pty: bool = False
-    encoding: str = "utf-8"
+    encoding: str = attrs.field(default="utf-8", validator=_check_encoding)
 
 
 @attrs.frozen

@@ -29,9 +29,12 @@ class Backoff:
         self.failures = 0
         self._nominal = FIRST_DELAY
 
-    def failed(self, *, refused: bool) -> float:
-        """Count a failure and return the delay before the next attempt. A refused login starts at a longer one."""
-        self.failures += 1
+    def failed(self, *, refused: bool, counts: bool) -> float:
+        """Count a failure, if it `counts`, and return the delay before the next attempt.
+
+        A refused login starts at a longer one.
+        """
+        self.failures += counts
         nominal = max(self._nominal, REFUSED_DELAY) if refused else self._nominal
         self._nominal = min(nominal * FACTOR, self._max_delay)
         return max(0.0, min(self._jitter(nominal), self._max_delay))

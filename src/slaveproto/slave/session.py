@@ -18,6 +18,7 @@ from typing import Final, assert_never
 from slaveproto.commands.registry import COMMANDS, Command
 from slaveproto.effects import CloseConnection, OpenConnection, ProcessClosed, ProcessExited, ProcessOutput, Request
 from slaveproto.errors import RemoteProtocolError
+from slaveproto.limits import Limits
 from slaveproto.machine import Machine
 from slaveproto.slave.bot import Bot
 from slaveproto.slave.config import HostInfo, SlaveConfig
@@ -83,6 +84,7 @@ class SlaveSession:
         host: what the core cannot look up itself.
         jitter: makes the real delay before a new attempt out of the nominal one, both in seconds.
         commands: what the master may start.
+        limits: what the master may make us hold.
     """
 
     def __init__(
@@ -91,8 +93,10 @@ class SlaveSession:
         host: HostInfo,
         jitter: Callable[[float], float],
         commands: Mapping[str, Command] = COMMANDS,
+        limits: Limits = Limits(calls=100),  # noqa: B008  frozen
     ) -> None:
         self._config = config
+        self._limits = limits
         self._events: deque[SlaveEvent] = deque()
         self._pool = TaskPool()
         self._site = Site(config, host, commands, self._pool, self._events)
@@ -100,12 +104,13 @@ class SlaveSession:
         self._link = Machine(LINK)
         self._backoff = Backoff(config.max_delay, jitter)
         self._timers: Timers[_Timer] = Timers()
-        # The present connection, and the id of the request that opened it (0: none).
+        # The present connection, and the id of the request that opened it.
         self._connection: Connection | None = None
-        self._connection_id = 0
+        self._connection_id: int | None = None
         self._login: ClientLogin | None = None
         self._avatar: Remote | None = None
-        self._shutdown_call = 0
+        self._shutdown_wanted = False
+        self._shutdown_call: int | None = None
 
     # -- the doors out
 
@@ -130,6 +135,11 @@ class SlaveSession:
         return self._connection.unsent if self._connection is not None else 0
 
     @property
+    def _master_is_slow(self) -> bool:
+        # What waits for a script of ours is none of the master's fault.
+        return self._unsent + self._pool.pending_bytes > HIGH_WATER
+
+    @property
     def finished(self) -> bool:
         """Whether the session is over and nothing of it runs any more."""
         return self._link.state is Link.STOPPED and not self._pool.tasks
@@ -141,7 +151,7 @@ class SlaveSession:
     def requests(self) -> list[Request]:
         """Return the effects to start now. What would make more data waits while the master is slow to take it."""
         # Output that waits for a script does not count here: the script may be waiting for this very data.
-        return self._pool.take_requests(congested=self._unsent + self._pool.pending_bytes > HIGH_WATER)
+        return self._pool.take_requests(congested=self._master_is_slow)
 
     def next_event(self) -> SlaveEvent | None:
         """Return the next announcement, None if there is no more."""
@@ -157,6 +167,7 @@ class SlaveSession:
         """
         match item:
             case Start():
+                self._link.fire(Linking.START)
                 self._connect(now)
             case Connected():
                 if item.connection == self._connection_id:
@@ -183,7 +194,7 @@ class SlaveSession:
                 assert_never(item)
         for timer in self._timers.pop_expired(now):
             self._on_timer(timer, now)
-        self._pool.look(now, output_unread=self.congested)
+        self._pool.look(now, output_unread=self._master_is_slow)
 
     def _on_timer(self, timer: _Timer, now: float) -> None:
         match timer:
@@ -195,6 +206,7 @@ class SlaveSession:
             case _Timer.KEEPALIVE:
                 self._keep_alive(now)
             case _Timer.RETRY:
+                self._link.fire(Linking.RETRY)
                 self._connect(now)
             case _:
                 assert_never(timer)
@@ -202,7 +214,6 @@ class SlaveSession:
     # -- the link
 
     def _connect(self, now: float) -> None:
-        self._link.fire(Linking.CONNECT)
         self._connection_id = self._pool.request(OpenConnection(self._config.host, self._config.port))
         self._timers.set(_Timer.CONNECT, now + self._config.connect_timeout)
         self._events.append(Connecting(self._config.host, self._config.port))
@@ -211,7 +222,7 @@ class SlaveSession:
         self._link.fire(Linking.CONNECTED)
         self._timers.cancel(_Timer.CONNECT)
         self._timers.set(_Timer.SILENCE, now + self._config.silence)
-        self._connection = Connection(Role.CLIENT)
+        self._connection = Connection(Role.CLIENT, limits=self._limits)
         self._bot.attach()
         self._events.append(WaitingForMaster())
 
@@ -273,6 +284,8 @@ class SlaveSession:
                 if self._config.keepalive:
                     self._timers.set(_Timer.KEEPALIVE, now + self._config.keepalive)
                 self._events.append(Attached(self._bot.builder_names))
+                if self._shutdown_wanted:
+                    self._ask_shutdown(now)
             case Refusal() as refusal:
                 failure = refusal.failure
                 why = "wrong name or password" if refusal.unauthorized else f"{failure.kind}: {failure.message}"
@@ -293,7 +306,7 @@ class SlaveSession:
         if not why and self._link.state is Link.NEGOTIATING:
             reason = "closed by a peer that never spoke Perspective Broker"
         # The runner closed it already, there is nothing to ask for.
-        self._connection_id = 0
+        self._connection_id = None
         self._hang_up(reason, now)
 
     def _hang_up(self, why: str, now: float) -> None:
@@ -301,11 +314,13 @@ class SlaveSession:
 
     def _lose(self, now: float, announce: Callable[[float | None], SlaveEvent], *, refused: bool = False) -> None:
         """The connection is over for us. Let go of everything that belongs to it, and try again later."""
+        # What was attached is no failed attempt.
+        failed = self._link.state is not Link.ATTACHED
         self._link.fire(Linking.LOST)
         self._drop_connection(now)
-        delay = self._backoff.failed(refused=refused)
+        delay = self._backoff.failed(refused=refused, counts=failed)
         retries = self._config.max_retries
-        if retries is not None and self._backoff.failures > retries:
+        if failed and retries is not None and self._backoff.failures >= retries:
             self._events.append(announce(None))
             self._stop(f"gave up after {self._backoff.failures} attempts", now, gave_up=True)
         else:
@@ -317,17 +332,22 @@ class SlaveSession:
         connection, self._connection = self._connection, None
         self._login = None
         self._avatar = None
+        self._shutdown_call = None
         self._timers.clear()
         if connection is not None:
             connection.close()
-        if self._connection_id:
+        if self._connection_id is not None:
             self._pool.request(CloseConnection(self._connection_id, last))
-            self._connection_id = 0
+            self._connection_id = None
         self._bot.detach(now)
 
     def _ask_shutdown(self, now: float) -> None:
+        self._shutdown_wanted = True
         if self._connection is not None and self._avatar is not None:
             self._shutdown_call = self._connection.call(self._avatar, "shutdown")
+        elif self._link.state is Link.LOGGING_IN:
+            # The master may have begun a build already; it is asked as soon as we know whom to ask.
+            return
         elif self._link.state is not Link.STOPPED:
             self._stop("asked to stop, with no master to ask first", now, gave_up=False)
 

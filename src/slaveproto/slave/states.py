@@ -22,7 +22,8 @@ class Link(Enum):
 class Linking(Enum):
     """What moves the link."""
 
-    CONNECT = auto()
+    START = auto()
+    RETRY = auto()
     CONNECTED = auto()
     OPENED = auto()
     ACCEPTED = auto()
@@ -34,7 +35,7 @@ LINK: Table[Link, Linking] = Table(
     name="link",
     start=Link.IDLE,
     moves={
-        Link.IDLE: {Linking.CONNECT: Link.CONNECTING, Linking.STOP: Link.STOPPED},
+        Link.IDLE: {Linking.START: Link.CONNECTING, Linking.STOP: Link.STOPPED},
         Link.CONNECTING: {
             Linking.CONNECTED: Link.NEGOTIATING,
             Linking.LOST: Link.WAITING,
@@ -51,7 +52,7 @@ LINK: Table[Link, Linking] = Table(
             Linking.STOP: Link.STOPPED,
         },
         Link.ATTACHED: {Linking.LOST: Link.WAITING, Linking.STOP: Link.STOPPED},
-        Link.WAITING: {Linking.CONNECT: Link.CONNECTING, Linking.STOP: Link.STOPPED},
+        Link.WAITING: {Linking.RETRY: Link.CONNECTING, Linking.STOP: Link.STOPPED},
         Link.STOPPED: {},
     },
     theirs=frozenset({Linking.OPENED, Linking.ACCEPTED}),

@@ -46,6 +46,7 @@ class RunningStep(Task):
 
     def __init__(
         self,
+        *,
         owner: StepOwner,
         command: str,
         command_id: str,

@@ -15,6 +15,7 @@ from slaveproto.effects import (
     Abandon,
     CloseConnection,
     Effect,
+    Heard,
     HostEffect,
     ListDir,
     MakeDirs,
@@ -96,6 +97,11 @@ class Task:
     def waiting_bytes(self) -> int:
         """Bytes that wait here for somebody, roughly."""
         return self._mailbox_size + (self.updates.size if self.updates is not None else 0)
+
+    @property
+    def audible(self) -> bool:
+        """Whether anybody listens to what it sends."""
+        return True
 
     def finished(self, now: float) -> None:
         """The script is at its end; called once."""
@@ -188,6 +194,8 @@ class Task:
             return now
         if isinstance(effect, OutputUnread):
             return self.output_unread
+        if isinstance(effect, Heard):
+            return self.audible
         if self.updates is not None:
             if isinstance(effect, SendText):
                 self.updates.add_text(effect.stream, effect.text, effect.log, now)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Final
 
+import attrs
+
 from slaveproto.errors import LocalProtocolError, RemoteProtocolError, UnreadableValue
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
@@ -138,6 +140,8 @@ class Connection:
             if self._machine.state is Negotiation.CLOSED:
                 return NEED_DATA
             try:
+                if self._unsent > self._limits.unsent:
+                    raise RemoteProtocolError(f"more than {self._limits.unsent} bytes that the peer does not read")
                 expression = self._decoder.next_expression()
                 if expression is NEED_DATA:
                     if not self._eof:
@@ -304,11 +308,9 @@ class Connection:
             raise RemoteProtocolError("the name of a method is not UTF-8") from None
         if len(self._incoming) >= self._limits.calls:
             raise RemoteProtocolError(f"more than {self._limits.calls} unanswered calls")
-        self._last_incoming += 1
-        number = self._last_incoming
-        self._incoming[number] = wire_id if wants_answer else None
+        number = self._begin_incoming(wire_id, wants_answer)
         try:
-            target = self.local(luid) if isinstance(luid, (int, bytes)) else None
+            target = self._local(luid) if isinstance(luid, (int, bytes)) else None
             if target is None:
                 raise UnreadableValue("twisted.spread.pb.Error", "Invalid Object ID")
             call = Call(number, target, method, *self._arguments(args, kwargs), bool(wants_answer))
@@ -318,13 +320,21 @@ class Connection:
             self._events.append(call)
 
     def _on_cachemessage(self, message: list[Expression]) -> None:
-        self._last_incoming += 1
-        self._incoming[self._last_incoming] = message[1] if message[4] else None
+        number = self._begin_incoming(message[1], message[4])
         unknown = UnreadableValue("builtins.KeyError", "no object of the peer is cached here")
-        self._refuse(self._last_incoming, "", unknown)
+        self._refuse(number, "", unknown)
+
+    def _begin_incoming(self, wire_id: Expression, wants_answer: Expression) -> int:
+        if not isinstance(wire_id, int):
+            size = len(encode(wire_id, vocabulary=self._vocabulary, limits=self._limits))
+            if size > self._limits.call_id:
+                raise RemoteProtocolError(f"the id of a call has {size} bytes; the limit is {self._limits.call_id}")
+        self._last_incoming += 1
+        self._incoming[self._last_incoming] = wire_id if wants_answer else None
+        return self._last_incoming
 
     def _refuse(self, number: int, method: str, error: UnreadableValue) -> None:
-        failure = Failure(error.kind, str(error))
+        failure = Failure(error.kind, str(error)[:1000])
         self._reply(b"error", number, failure)
         self._events.append(Refused(method[:200], failure))
 
@@ -378,7 +388,7 @@ class Connection:
     def _read(self, expression: Expression) -> Value:
         self._fresh = []
         try:
-            return Unjellier(self, self._tags).read(expression)
+            return Unjellier(_Objects(self._remote, self._local), self._tags).read(expression)
         except (UnreadableValue, RecursionError) as error:
             self._release_lost(self._fresh)
             if isinstance(error, RecursionError):
@@ -410,8 +420,7 @@ class Connection:
                 if remote not in kept:
                     self.release(remote)
 
-    def remote(self, luid: int | bytes) -> Remote:
-        """Count one occurrence of the peer's object `luid` (for `Unjellier`)."""
+    def _remote(self, luid: int | bytes) -> Remote:
         if len(self._held) >= self._limits.references:
             raise RemoteProtocolError(f"more than {self._limits.references} references that are not released")
         remote = Remote(luid)
@@ -419,12 +428,19 @@ class Connection:
         self._fresh.append(remote)
         return remote
 
-    def local(self, luid: int | bytes) -> Local | None:
-        """Return our object of that number or name, None if there is none (for `Unjellier`)."""
+    def _local(self, luid: int | bytes) -> Local | None:
         if isinstance(luid, bytes):
             return self._named.get(luid)
         export = self._exports.by_luid.get(luid)
         return export.local if export else None
+
+
+@attrs.frozen
+class _Objects:
+    """What reading a value may ask a connection. Nobody else may make a reference out of a number."""
+
+    remote: Callable[[int | bytes], Remote]
+    local: Callable[[int | bytes], Local | None]
 
 
 class _Export:

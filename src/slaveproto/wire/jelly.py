@@ -26,6 +26,9 @@ _HASH_MODULUS: Final = 2**61 - 1
 _MOST_HARD_KEYS: Final = 1000
 _MOST_KEY_ELEMENTS: Final = 10_000
 
+# Of the name of an object; they are quoted in failures.
+_LONGEST_NAME: Final = 200
+
 # 2**448, the first integer that Banana cannot carry, has 135 digits.
 _MOST_DECIMAL_DIGITS: Final = 135
 
@@ -473,7 +476,7 @@ def _word(expression: list[Expression]) -> bytes:
 
 
 def _number(expression: Expression) -> int | bytes:
-    if isinstance(expression, (int, bytes)):
+    if isinstance(expression, int) or (isinstance(expression, bytes) and len(expression) <= _LONGEST_NAME):
         return expression
     raise UnreadableValue("builtins.TypeError", "an object's number is an integer or a name")
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
-from slaveproto.errors import RemoteProtocolError
+from slaveproto.errors import LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Answered, Failed
@@ -75,8 +75,11 @@ class ClientLogin:
         """Take the end of the login's pending call; None means that the login goes on.
 
         Raises:
+            LocalProtocolError: `event` ends another call than the one that the login waits for.
             RemoteProtocolError: the server answered with something that is no challenge or no perspective.
         """
+        if not self.concerns(event):
+            raise LocalProtocolError(f"the login does not wait for call {event.id}")
         if isinstance(event, Failed):
             self._machine.fire(LoggingIn.REFUSE)
             return LoginRefused(event.failure)
