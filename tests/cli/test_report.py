@@ -14,7 +14,7 @@ from slaveproto.slave.events import SlaveEvent
 LINES: list[tuple[SlaveEvent, str]] = [
     (events.Connecting("::1", 9989), "connecting to ::1:9989"),
     (events.WaitingForMaster(), "connected; waiting for the master to speak"),
-    (events.Attached(()), "attached; 0 builders: none"),
+    (events.Attached(()), "attached, but the master listed no builders; if it should have, look into its log"),
     (events.Attached(("a",)), "attached; 1 builder: a"),
     (events.Attached(("a", "b")), "attached; 2 builders: a, b"),
     (events.LoginRefused("wrong", 2.0), "the master refused the login: wrong; trying again in 2.0 s"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -337,4 +338,36 @@ def test_what_it_costs(listener: Listener, tmp_path: Path) -> None:
         print(f"attached after {cpu:.2f} s CPU, {resident:.1f} MB resident, {threads} threads")
         assert cpu < 1.0
         assert resident < 40
-        assert threads == 4
+        assert threads == 5
+
+
+def test_a_reader_of_the_log_that_is_stuck_costs_only_lines(listener: Listener, tmp_path: Path) -> None:
+    Program(tmp_path / "slave", listener.port).__exit__()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    process = subprocess.Popen([*CALL, str(tmp_path / "slave")], stderr=writer, stdin=subprocess.DEVNULL)
+    try:
+        with listener.attach("b") as master:
+            assert master.run("b", "echo fine").text("stdout") == "fine\n"
+            process.terminate()
+            assert process.wait(DEADLINE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.01, 0.02])
+def test_a_second_signal_at_the_very_end_changes_nothing(gap: float, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", 1) as slave:
+        slave.says("trying again")
+        slave.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            slave.process.wait(gap)
+        slave.process.terminate()
+        slave.ends(0)

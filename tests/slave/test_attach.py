@@ -203,3 +203,22 @@ def test_info_file_that_is_too_large_does_not_keep_the_slave_out(generation: str
     attach(driver.start(), generation)
     assert state_of(driver) is Link.ATTACHED
     assert Notice("info/huge is too large for the master, left out") in driver.events
+
+
+def test_builders_of_the_connection_before_are_not_those_of_this_one() -> None:
+    driver, _ = attached()
+    driver.lose_connection()
+    master = driver.reconnect()
+    master.call_bot("print", message="attached")
+    master.accept_login()
+    assert driver.events[-1] == Attached(())
+
+
+def test_directories_of_no_builder_are_told_of_once() -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    driver.host.directories.add("/slave/old")
+    attach(driver.start(), "4.x")
+    for _ in range(3):
+        driver.lose_connection()
+        attach(driver.reconnect(), "4.x")
+    assert [event.leftover for event in driver.events if isinstance(event, BuildersChanged)] == [("old",)]

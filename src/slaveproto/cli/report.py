@@ -27,6 +27,8 @@ def text_of(event: SlaveEvent) -> str:
             return f"connecting to {host}:{port}"
         case WaitingForMaster():
             return "connected; waiting for the master to speak"
+        case Attached(()):
+            return "attached, but the master listed no builders; if it should have, look into its log"
         case Attached(builders):
             return f"attached; {len(builders)} builder{'' if len(builders) == 1 else 's'}: {_names(builders)}"
         case LoginRefused(why, retry_in):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import threading
 import time
+from queue import Full, Queue
 from typing import TYPE_CHECKING, Any, Final
 
 from slaveproto import __version__
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
 
 GAVE_UP: Final = 3
+UNREAD_LINES: Final = 1000
+PATIENCE: Final = 1.0
 STAMP_INTERVAL: Final = 10.0
 
 
@@ -64,7 +68,13 @@ def run(options: argparse.Namespace) -> int:
     if settings.allow_shutdown == "file":
         stamp = os.path.join(basedir, "shutdown.stamp")
         threading.Thread(target=_watch_stamp, args=(stamp, runner), name="stamp", daemon=True).start()
-    runner.run()
+    try:
+        runner.run()
+    finally:
+        # A second signal may still come while Python shuts down, and would then decide the exit code.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        log.close()
     return GAVE_UP if log.gave_up else 0
 
 
@@ -84,15 +94,29 @@ def _obey_signals(runner: Runner, allow_shutdown: str) -> None:
 
 
 class _Log:
-    """Prints what happens, and remembers how it ended."""
+    """Prints what happens, and remembers how it ended. A reader that is stuck costs lines, never the slave."""
 
     def __init__(self) -> None:
         self.gave_up = False
+        self._lines: Queue[str | None] = Queue(UNREAD_LINES)
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
 
     def on_event(self, event: SlaveEvent) -> None:
-        say(STDERR, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text_of(event)}")
+        with contextlib.suppress(Full):
+            self._lines.put_nowait(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text_of(event)}")
         if isinstance(event, Stopped):
             self.gave_up = event.gave_up
+
+    def close(self) -> None:
+        """Wait for the last lines, but not for ever."""
+        with contextlib.suppress(Full):
+            self._lines.put_nowait(None)
+        self._thread.join(PATIENCE)
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            say(STDERR, line)
 
 
 def _config(settings: Settings, basedir: str) -> SlaveConfig:

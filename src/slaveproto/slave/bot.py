@@ -34,15 +34,18 @@ class Bot:
         self.local = Local("bot")
         self._site = site
         self._builders: dict[str, SlaveBuilder] = {}
+        self._listed = False
+        self._leftover: tuple[str, ...] = ()
 
     @property
     def builder_names(self) -> tuple[str, ...]:
-        """The names of all builders, sorted."""
-        return tuple(sorted(self._builders))
+        """The names of the builders that the present master listed, sorted."""
+        return tuple(sorted(self._builders)) if self._listed else ()
 
     def attach(self) -> None:
         """A new connection: what kind of master it is will show."""
         self._site.dialect = Dialect.BYTES
+        self._listed = False
 
     def detach(self, now: float) -> None:
         """The connection is over."""
@@ -145,6 +148,7 @@ class Bot:
         return self._list_builders(listed, now)
 
     def _list_builders(self, listed: dict[str, tuple[Value, str]], now: float) -> Script[Value]:
+        self._listed = True
         removed = [name for name in self._builders if name not in listed]
         for name in removed:
             self._builders.pop(name).unlist(now)
@@ -168,7 +172,9 @@ class Bot:
         except HostError:
             entries = ()
         leftover = tuple(sorted(name for name in entries if self._path(name) not in known))
-        self._site.announce(BuildersChanged(tuple(added), tuple(removed), leftover))
+        if added or removed or leftover != self._leftover:
+            self._leftover = leftover
+            self._site.announce(BuildersChanged(tuple(added), tuple(removed), leftover))
         return answer
 
     def _shutdown(self, call: Call, now: float) -> _Outcome:
