@@ -412,5 +412,5 @@ class PairOfConnections(RuleBasedStateMachine):
                 assert side.closed == [Closed(clean=True)]
 
 
-PairOfConnections.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
+PairOfConnections.TestCase.settings = settings(max_examples=40, stateful_step_count=60)
 TestPairOfConnections = PairOfConnections.TestCase

@@ -85,7 +85,8 @@ class Link:
                 self._writer.finish(b"")
             why = ""
             try:
-                while data := sock.recv(BLOCK):
+                # A peer that never pauses would otherwise be read for ever: what is shut down still delivers.
+                while (data := sock.recv(BLOCK)) and not self._closing.is_set():
                     self._put_data(Received(self._number, data))
             except OSError as error:
                 why = _words_of(error)

@@ -338,7 +338,8 @@ def test_stop_while_the_master_talks_without_pause(listener: Listener, tmp_path:
         slave.wait_for(MasterSaid, 20)
         slave.runner.stop("enough")
         slave.join(2)
-        talker.join(DEADLINE)
+        talker.join(5)
+        assert not talker.is_alive()
         # Main, streams, reader and writer of the slave.
         wait_until(lambda: threading.active_count() == threads - 4)
 

@@ -401,7 +401,10 @@ class Unjellier:
         return _build(datetime.time, self._numbers(expression))
 
     def _timedelta(self, expression: list[Expression]) -> _Read:
-        return _build(datetime.timedelta, self._numbers(expression))
+        numbers = self._numbers(expression)
+        if len(numbers) != 3:
+            raise UnreadableValue("builtins.ValueError", "a timedelta is days, seconds and microseconds")
+        return _build(datetime.timedelta, numbers)
 
     def _decimal(self, expression: list[Expression]) -> _Read:
         magnitude, exponent = _argument(expression), _argument(expression, 2)
