@@ -13,21 +13,16 @@ import attrs
 
 from slaveproto.effects import (
     Abandon,
-    CloseConnection,
     Effect,
     Heard,
     HostEffect,
-    ListDir,
-    MakeDirs,
     NextEvent,
     Now,
-    OpenConnection,
     OutputUnread,
     ProcessClosed,
     ProcessEvent,
     ProcessExited,
     ProcessOutput,
-    ReadDir,
     ReadFile,
     Request,
     Script,
@@ -37,27 +32,12 @@ from slaveproto.effects import (
     SetTimer,
     Signal,
     Spawn,
-    StatFile,
     TimerFired,
 )
 from slaveproto.errors import CommandError, HostError, LocalProtocolError
 from slaveproto.timers import Timers
 from slaveproto.updates import UpdateBuffer
 from slaveproto.wire.values import Failure, Value
-
-_HOST_EFFECTS = (
-    OpenConnection,
-    CloseConnection,
-    MakeDirs,
-    ListDir,
-    ReadDir,
-    StatFile,
-    ReadFile,
-    Spawn,
-    Signal,
-    Abandon,
-)
-
 
 _LONGEST_MESSAGE: Final = 4000
 
@@ -155,7 +135,7 @@ class Task:
             while True:
                 effect = self._script.send(value) if error is None else self._script.throw(error)
                 value, error = None, None
-                if isinstance(effect, _HOST_EFFECTS):
+                if isinstance(effect, HostEffect):
                     return effect
                 if isinstance(effect, NextEvent):
                     value = self._next_event(now)
