@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from slaveproto.errors import LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine, Table
+from slaveproto.master import states as master_states
 from slaveproto.slave import states as slave_states
 from slaveproto.wire import (
     NEED_DATA,
@@ -36,7 +37,7 @@ from slaveproto.wire import (
 )
 from slaveproto.wire.states import Negotiation
 
-MODULES: Final = [states, slave_states]
+MODULES: Final = [states, slave_states, master_states]
 """Where the tables are. A new module with tables is one more entry."""
 
 TABLES: Final[list[Any]] = [

@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from slaveproto.wire.values import Value
+from slaveproto.errors import HostError
+from slaveproto.wire.values import Failure, Remote, Value
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -86,6 +87,31 @@ class NextEvent(Effect["ScriptEvent"]):
     """Wait for the next event; what already happened comes first, then timers that are due."""
 
 
+@attrs.frozen
+class Begin(Effect[int]):
+    """Ask for an effect on files without waiting for it; the reply is the number that its `EffectDone` will carry.
+
+    It ends with the script: what is not done by then is cancelled.
+    """
+
+    effect: FileEffect
+
+
+@attrs.frozen
+class BeginCall(Effect[int]):
+    """Call a method of the master's object; the reply is the number that its `CallDone` will carry.
+
+    Calls are carried out and answered in their order. LocalProtocolError is thrown in if an argument cannot be sent.
+
+    Args:
+        target: an object that came with the arguments of the command.
+    """
+
+    target: Remote
+    method: str
+    args: tuple[Value, ...] = ()
+
+
 # -- the outer ring
 
 
@@ -153,6 +179,161 @@ class ReadFile(Effect[bytes]):
 
 
 @attrs.frozen
+class CreateTemp(Effect[str]):
+    """Create an empty file of a new name beside `path`, and the directories above it; the reply is its path."""
+
+    path: str
+
+
+@attrs.frozen
+class WriteFile(Effect[None]):
+    """Write all of `data` at `offset` of a file that is there."""
+
+    path: str
+    offset: int
+    data: bytes
+
+
+@attrs.frozen
+class PlaceFile(Effect[None]):
+    """Bring a file safely to the disk, and then to the place of `target` in one step, whatever file was there.
+
+    Args:
+        mode: permission bits; None for those that any new file would get.
+    """
+
+    path: str
+    target: str
+    mode: int | None
+
+
+@attrs.frozen
+class RemoveFile(Effect[bool]):
+    """Remove a file or a link; the reply is False if it was not there."""
+
+    path: str
+
+
+@attrs.frozen
+class SetTimes(Effect[None]):
+    """Set when a file was last read and changed, in seconds since 1970."""
+
+    path: str
+    accessed: float
+    modified: float
+
+
+@attrs.frozen
+class UnpackTree(Effect[None]):
+    """Unpack a tar archive into a directory, over what is there. Nothing outside the directory is touched.
+
+    It is unpacked beside the directory and then moved into it: what is not whole is never seen there. Names that lead
+    out, devices, and links that lead out make the whole of it fail.
+
+    Args:
+        archive: path of the archive.
+        compression: `gz`, `bz2` or empty.
+        target: path of the directory.
+        limit: most bytes of all files together.
+        entries: most files, directories and links.
+    """
+
+    archive: str
+    compression: str
+    target: str
+    limit: int
+    entries: int
+
+
+@attrs.frozen
+class PathInfo:
+    """What the system knows of a file, directory or link. Times are in nanoseconds since 1970.
+
+    Args:
+        mode: type and permission bits, as `stat.S_IFMT` and `stat.S_IMODE` take them apart.
+    """
+
+    mode: int
+    inode: int
+    device: int
+    links: int
+    uid: int
+    gid: int
+    size: int
+    accessed: int
+    modified: int
+    changed: int
+
+
+@attrs.frozen
+class TreeEntry:
+    """One entry of a directory: its name, what it is itself, and where it leads if it is a link."""
+
+    name: str
+    info: PathInfo
+    link: str
+
+
+@attrs.frozen
+class StatPath(Effect[PathInfo]):
+    """Look at whatever is there; links are followed."""
+
+    path: str
+
+
+@attrs.frozen
+class ListNames(Effect[tuple[str, ...]]):
+    """Name everything in a directory, sorted."""
+
+    path: str
+
+
+@attrs.frozen
+class ScanDir(Effect[tuple[TreeEntry, ...]]):
+    """Look at everything in a directory, sorted by name; links are not followed."""
+
+    path: str
+
+
+@attrs.frozen
+class Glob(Effect[tuple[str, ...]]):
+    """Find the paths that match a pattern, sorted; with `recursive`, `**` is any number of directories."""
+
+    pattern: str
+    recursive: bool
+
+
+@attrs.frozen
+class RemoveTree(Effect[tuple[str, ...]]):
+    """Remove a directory with all that is in it, or a file; one that is not there is fine.
+
+    Links are removed, not followed; directories that may not be changed are made writable first. What cannot be removed
+    does not keep the rest: the reply is a line of text for each such path, or for the first of them.
+    """
+
+    path: str
+
+
+@attrs.frozen
+class CopyTree(Effect[tuple[str, ...]]):
+    """Copy a directory or file as `cp -R -P -p` does, into `target` if that is a directory; its parents are created.
+
+    Links are copied as links; permissions and times are kept, the owner where that is allowed. What cannot be copied
+    does not keep the rest: the reply is a line of text for each such path, or for the first of them.
+    """
+
+    source: str
+    target: str
+
+
+@attrs.frozen
+class Cancel(Effect[None]):
+    """End a request on files that may take long: it fails with ECANCELED soon, unless it is done before."""
+
+    request: int
+
+
+@attrs.frozen
 class Spawn(Effect[int]):
     """Start a process in a process group of its own; the reply is the request's id, which names the process.
 
@@ -182,9 +363,26 @@ class Abandon(Effect[None]):
     process: int
 
 
-HostEffect: TypeAlias = (
-    OpenConnection | CloseConnection | MakeDirs | ListDir | ReadDir | StatFile | ReadFile | Spawn | Signal | Abandon
+FileEffect: TypeAlias = (
+    MakeDirs
+    | ListDir
+    | ReadDir
+    | StatFile
+    | ReadFile
+    | CreateTemp
+    | WriteFile
+    | PlaceFile
+    | RemoveFile
+    | SetTimes
+    | UnpackTree
+    | StatPath
+    | ListNames
+    | ScanDir
+    | Glob
+    | RemoveTree
+    | CopyTree
 )
+HostEffect: TypeAlias = OpenConnection | CloseConnection | FileEffect | Cancel | Spawn | Signal | Abandon
 
 
 @attrs.frozen
@@ -237,5 +435,27 @@ class Interrupted:
     why: str
 
 
+@attrs.frozen
+class EffectDone:
+    """An effect that was begun is over: with `result` as its reply, or as `error` says if that is set."""
+
+    number: int
+    result: object
+    error: HostError | None = None
+
+
+@attrs.frozen
+class CallDone:
+    """A call that was begun is over: answered with `value`, or failed if `failure` is set.
+
+    `lost` tells that it will never be answered, because the connection is over or the master heeds us no more.
+    """
+
+    number: int
+    value: Value
+    failure: Failure | None = None
+    lost: bool = False
+
+
 ProcessEvent: TypeAlias = ProcessOutput | ProcessExited | ProcessClosed
-ScriptEvent: TypeAlias = ProcessEvent | TimerFired | Interrupted
+ScriptEvent: TypeAlias = ProcessEvent | TimerFired | Interrupted | EffectDone | CallDone

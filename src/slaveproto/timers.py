@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from heapq import heapify, heappop, heappush
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
+_SPARE: Final = 16
+"""Dead entries that a heap may always hold."""
+
 
 class Timers(Generic[K]):
-    """A dictionary of deadlines, in seconds of whatever clock the caller uses."""
+    """A dictionary of deadlines, in seconds of whatever clock the caller uses. A master has thousands."""
 
     def __init__(self) -> None:
-        self._due: dict[K, float] = {}
+        self._due: dict[K, tuple[float, int]] = {}
+        # Entries that are not in the dictionary any more are dead, and dropped when they come up.
+        self._heap: list[tuple[float, int, K]] = []
+        self._last = 0
 
     def set(self, key: K, when: float) -> None:
         """Set or move the deadline of `key` to the time `when`."""
-        self._due[key] = when
+        self._last += 1
+        self._due[key] = (when, self._last)
+        heappush(self._heap, (when, self._last, key))
+        if len(self._heap) > 2 * len(self._due) + _SPARE:
+            self._heap = [(when, number, key) for key, (when, number) in self._due.items()]
+            heapify(self._heap)
 
     def __contains__(self, key: K) -> bool:
         """Whether `key` has a deadline."""
         return key in self._due
+
+    def __len__(self) -> int:
+        """How many keys have a deadline."""
+        return len(self._due)
 
     def cancel(self, key: K) -> None:
         """Forget `key`; it need not be set."""
@@ -29,15 +45,24 @@ class Timers(Generic[K]):
     def clear(self) -> None:
         """Forget everything."""
         self._due.clear()
+        self._heap.clear()
 
     @property
     def deadline(self) -> float | None:
         """The earliest deadline, None if there is none."""
-        return min(self._due.values(), default=None)
+        self._drop_dead()
+        return self._heap[0][0] if self._heap else None
 
     def pop_expired(self, now: float) -> list[K]:
-        """Remove and return the keys whose time has come, earliest first."""
-        due = sorted((when, n, key) for n, (key, when) in enumerate(self._due.items()) if when <= now)
-        for _, _, key in due:
+        """Remove and return the keys whose time has come, earliest first, of equal ones the one set first."""
+        expired = []
+        while (when := self.deadline) is not None and when <= now:
+            key = heappop(self._heap)[2]
             del self._due[key]
-        return [key for _, _, key in due]
+            expired.append(key)
+        return expired
+
+    def _drop_dead(self) -> None:
+        heap = self._heap
+        while heap and self._due.get(heap[0][2]) != heap[0][:2]:
+            heappop(heap)

@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import os
+import secrets
 import stat
+import threading
 
-from slaveproto.effects import FileStamp, ListDir, MakeDirs, ReadDir, ReadFile, StatFile
+from slaveproto.effects import (
+    CopyTree,
+    CreateTemp,
+    FileEffect,
+    FileStamp,
+    Glob,
+    ListDir,
+    ListNames,
+    MakeDirs,
+    PlaceFile,
+    ReadDir,
+    ReadFile,
+    RemoveFile,
+    RemoveTree,
+    ScanDir,
+    SetTimes,
+    StatFile,
+    StatPath,
+    UnpackTree,
+    WriteFile,
+)
+from transports.archives import unpack
+from transports.trees import Cancellation, copy_tree, info_of, remove_tree, scan
 
-FileEffect = MakeDirs | ListDir | ReadDir | StatFile | ReadFile
 
-
-def perform(effect: FileEffect) -> object:
+def perform(effect: FileEffect, cancelled: threading.Event | None = None) -> object:
     """Perform an effect and return its reply.
 
+    Args:
+        effect: what to do.
+        cancelled: once it is set, an effect that takes long ends.
+
     Raises:
-        OSError: it could not be performed.
+        OSError: it could not be performed; ECANCELED if it was cancelled.
+        ValueError: the system cannot be asked this, such as a null byte in a path.
     """
+    try:
+        return _perform(effect, Cancellation(cancelled))
+    except OverflowError as error:
+        # What Python itself does not hand to the system, such as an offset or a time of many digits.
+        raise OSError(errno.EOVERFLOW, str(error)) from None
+
+
+def _perform(effect: FileEffect, check: Cancellation) -> object:
     match effect:
         case MakeDirs(path):
             existed = os.path.isdir(path)
@@ -33,6 +70,31 @@ def perform(effect: FileEffect) -> object:
             with open(path, "rb", buffering=0) as file:
                 file.seek(offset)
                 return file.read(size)
+        case CreateTemp(path):
+            return _create_temp(path)
+        case WriteFile(path, offset, data):
+            _write(path, offset, data)
+        case PlaceFile(path, target, mode):
+            _place(path, target, mode)
+        case RemoveFile(path):
+            return _remove(path)
+        case SetTimes(path, accessed, modified):
+            os.utime(path, (accessed, modified))
+        case UnpackTree():
+            unpack(effect, check)
+        case StatPath(path):
+            return info_of(os.stat(path))
+        case ListNames(path):
+            return tuple(sorted(os.listdir(path)))
+        case ScanDir(path):
+            return scan(path, check)
+        case Glob(pattern, recursive):
+            return _glob(pattern, recursive, check)
+        case RemoveTree(path):
+            return remove_tree(path, check)
+        case CopyTree(source, target):
+            return copy_tree(source, target, check)
+    return None
 
 
 def _read_dir(path: str) -> dict[str, bytes]:
@@ -56,3 +118,65 @@ def _stamp(path: str) -> FileStamp | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     return FileStamp(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _create_temp(path: str) -> str:
+    directory, name = os.path.split(path)
+    os.makedirs(directory, exist_ok=True)
+    _check_replaceable(path)
+    while True:
+        # Cut, so that the longest of names has room for the rest.
+        temp = os.path.join(directory, f".{name[:40]}.{secrets.token_hex(6)}.part")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            return temp
+
+
+def _check_replaceable(path: str) -> None:
+    """What is neither file nor link must not become one: a directory, a device."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.lstat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+            raise FileExistsError(errno.EEXIST, "not a regular file", path)
+
+
+def _write(path: str, offset: int, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            offset += written
+            view = view[written:]
+    finally:
+        os.close(descriptor)
+
+
+def _place(path: str, target: str, mode: int | None) -> None:
+    _check_replaceable(target)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(path, target)
+
+
+def _remove(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _glob(pattern: str, recursive: bool, check: Cancellation) -> tuple[str, ...]:
+    found = []
+    for path in glob.iglob(pattern, recursive=recursive):
+        check()
+        found.append(path)
+    return tuple(sorted(found))

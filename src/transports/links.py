@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from slaveproto.slave.events import Connected, Disconnected, Input, Received, Wakeup
+from slaveproto.inputs import Disconnected, Received, Wakeup
+from slaveproto.slave.events import Connected, Input
 from slaveproto.slave.session import SlaveSession
 
 LINGER = 5.0

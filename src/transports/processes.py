@@ -60,6 +60,22 @@ def spawn(effect: Spawn) -> Child:
     return _spawn_on_terminal(effect) if effect.use_pty else _spawn_on_pipes(effect)
 
 
+def open_exit(child: Child) -> int:
+    """Return a descriptor that is readable once a child has ended (Linux). If there is none, the child is killed.
+
+    Raises:
+        OSError: there are too many descriptors; nothing is left of the child.
+    """
+    try:
+        return os.pidfd_open(child.pid)
+    except OSError:
+        send_signal(child.pid, "KILL")
+        child.reap()
+        for fd in (*child.outputs, *([] if child.stdin is None else [child.stdin])):
+            os.close(fd)
+        raise
+
+
 def send_signal(pid: int, name: str) -> bool:
     """Send `SIG<name>` to the group that a process leads; False if nobody is left in it.
 

@@ -7,17 +7,17 @@ ignored.
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from slaveproto.effects import Abandon, CloseConnection, OpenConnection, Request, Signal, Spawn
-from slaveproto.errors import HostError
-from slaveproto.slave.events import Completed, Input, Rejected, SlaveEvent, Start, Stop, Wakeup
+from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
+from slaveproto.inputs import Completed, Wakeup
+from slaveproto.slave.events import Input, SlaveEvent, Start, Stop
 from slaveproto.slave.session import SlaveSession
 from transports import files, processes
+from transports.attempts import attempt
 from transports.links import LINGER, Link
 from transports.streams import Streams
 
@@ -39,6 +39,7 @@ class Runner:
         self._inbox: SimpleQueue[tuple[Input, threading.Semaphore | None]] = SimpleQueue()
         self._link: Link | None = None
         self._children: dict[int, processes.Child] = {}
+        self._cancelled: dict[int, threading.Event] = {}
         # A process is signalled or reaped, never both at a time: its number may be another's right after.
         self._reaping = threading.Lock()
         self._output = _Source(self._inbox)
@@ -94,25 +95,26 @@ class Runner:
                 if self._link is not None:
                     self._link.close(last)
             case Spawn() as start:
-                self._attempt(request.id, lambda: self._spawn(request.id, start))
+                self.post(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):
-                self._attempt(request.id, lambda: self._signal(process, name))
+                self.post(attempt(request.id, lambda: self._signal(process, name)))
             case Abandon(process):
                 self._streams.drop(process)
                 self.post(Completed(request.id, None))
+            case Cancel(number):
+                cancelled = self._cancelled.get(number)
+                if cancelled is not None:
+                    cancelled.set()
+                self.post(Completed(request.id, None))
             case effect:
                 # A thread for each: a file system that hangs holds up nobody but the one who asked.
-                work = (request.id, lambda: files.perform(effect))
-                threading.Thread(target=self._attempt, args=work, name="file", daemon=True).start()
+                self._cancelled[request.id] = threading.Event()
+                threading.Thread(target=self._work, args=(request.id, effect), name="file", daemon=True).start()
 
-    def _attempt(self, request: int, action: Callable[[], object]) -> None:
-        try:
-            self.post(Completed(request, action()))
-        except OSError as error:
-            self.post(Rejected(request, HostError(error.errno or 0, error.strerror or str(error))))
-        except ValueError as error:
-            # What Python itself refuses to hand to the system, such as a null byte in a path.
-            self.post(Rejected(request, HostError(errno.EINVAL, str(error))))
+    def _work(self, request: int, effect: FileEffect) -> None:
+        cancelled = self._cancelled[request]
+        self.post(attempt(request, lambda: files.perform(effect, cancelled)))
+        del self._cancelled[request]
 
     def _spawn(self, number: int, effect: Spawn) -> int:
         child = processes.spawn(effect)

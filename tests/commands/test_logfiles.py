@@ -7,7 +7,7 @@ import pytest
 from slaveproto.commands.logfiles import LogWatcher, watchers
 from slaveproto.effects import FileStamp, HostEffect, ReadFile, Request, Script, SendText, StatFile
 from slaveproto.errors import CommandError, HostError
-from slaveproto.slave.events import Completed, Rejected
+from slaveproto.inputs import Completed, Rejected
 from slaveproto.testing import MemoryHost, ScriptRun, ends, play, replies, sends_text, wants
 from slaveproto.wire import Value
 from tests.commands.support import TEXT

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from slaveproto.effects import Interrupted, MakeDirs, NextEvent, Now, Script, SendItem, SendText, SetTimer, TimerFired
+from slaveproto.effects import (
+    Begin,
+    BeginCall,
+    EffectDone,
+    Interrupted,
+    MakeDirs,
+    NextEvent,
+    Now,
+    Script,
+    SendItem,
+    SendText,
+    SetTimer,
+    TimerFired,
+)
 from slaveproto.errors import CommandError, HostError
 from slaveproto.testing import (
     PlayStep,
@@ -19,6 +32,7 @@ from slaveproto.testing import (
     tells,
     wants,
 )
+from slaveproto.wire import Remote
 
 
 def talker() -> Script[None]:
@@ -99,3 +113,26 @@ def test_time_stands_still_unless_passed() -> None:
     run.pass_time(0.9)
     assert not run.done
     assert len(run.said) == 2
+
+
+def test_what_a_script_begins_is_numbered_and_not_waited_for() -> None:
+    target = Remote(1)
+
+    def script() -> Script[None]:
+        first = yield from Begin(MakeDirs("/a"))
+        second = yield from BeginCall(target, "close")
+        yield from SendItem("numbers", [first, second])
+        yield from SendItem("event", repr((yield from NextEvent())))
+
+    done = EffectDone(1, True)
+    play(
+        script(),
+        wants(Begin(MakeDirs("/a"))),
+        wants(BeginCall(target, "close")),
+        sends("numbers", [1, 2]),
+        tells(done),
+        sends("event", repr(done)),
+        ends(),
+    )
+    with pytest.raises(AssertionError, match="does not follow the playbook"):
+        play(script(), wants(Begin(MakeDirs("/b"))))

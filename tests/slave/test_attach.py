@@ -16,6 +16,11 @@ from tests.slave.support import BUILDERS, CONFIG, GENERATIONS, INFO, attach, att
 
 RICH = HostInfo({"PATH": "/bin", "ODD": "caf\udce9"}, "posix", 8, {"ID": "debian", "PRETTY_NAME": "Debian 12"}, "1.2.3")
 
+OFFERED = (
+    *("shell", "mkdir", "rmdir", "cpdir", "stat", "glob", "listdir", "rmfile", "uploadFile", "uploadDirectory"),
+    *("downloadFile", "upload_file", "upload_directory", "download_file"),
+)
+
 
 def driver_with_info() -> SessionDriver:
     driver = SessionDriver(CONFIG, RICH)
@@ -38,7 +43,7 @@ def test_answers_to_a_master_of_08() -> None:
             b"basedir": b"/slave",
         },
         "getVersion": b"1.2.3",
-        "getCommands": {b"shell": b"2.16", b"mkdir": b"2.16"},
+        "getCommands": {name.encode(): b"2.16" for name in OFFERED},
     }
     assert list(driver.master.builders) == [b"linux", b"mac"]
 
@@ -57,7 +62,7 @@ def test_answers_to_a_master_of_4x() -> None:
             "os_pretty_name": "Debian 12",
             "numcpus": 8,
             "version": "1.2.3",
-            "worker_commands": {"shell": "3.3", "mkdir": "3.3"},
+            "worker_commands": dict.fromkeys(OFFERED, "3.3"),
             "delete_leftover_dirs": False,
         },
     }

@@ -8,20 +8,18 @@ import pytest
 
 from slaveproto.effects import CloseConnection, OpenConnection, Request
 from slaveproto.errors import LocalProtocolError
+from slaveproto.inputs import Disconnected, Received, Wakeup
 from slaveproto.slave.events import (
     Attached,
     Connected,
     Connecting,
     Detached,
-    Disconnected,
     LoginRefused,
-    Received,
     SlaveEvent,
     Start,
     Stop,
     Stopped,
     WaitingForMaster,
-    Wakeup,
 )
 from slaveproto.slave.link import REFUSED_DELAY, Backoff
 from slaveproto.slave.states import Link

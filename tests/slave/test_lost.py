@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import pytest
 
-from slaveproto.slave.events import Disconnected, Input, StepFinished
+from slaveproto.inputs import Disconnected
+from slaveproto.slave.events import Input, StepFinished
 from slaveproto.testing import CallRefused, ConnectionLost, SessionDriver
 from slaveproto.wire import Value
 from tests.slave.support import (

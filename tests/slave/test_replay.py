@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slaveproto import SlaveSession
-from slaveproto.slave.events import Connected, Input, Received, Wakeup
+from slaveproto.inputs import Received, Wakeup
+from slaveproto.slave.events import Connected, Input
 from slaveproto.testing import SessionDriver
 from tests.slave.support import CONFIG, GENERATIONS, INFO
 from tests.slave.test_lost import converse, converse_briefly

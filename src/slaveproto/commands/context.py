@@ -13,11 +13,15 @@ from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
 
 
+def joined(posix: bool, *parts: str) -> str:
+    """Join paths as `join_paths`, but keep every word of them, as Buildbot's own slaves show them."""
+    return posixpath.join(*parts) if posix else ntpath.join(*parts)
+
+
 def join_paths(posix: bool, *parts: str) -> str:
     """Join paths by the rules of POSIX or Windows; an absolute part wins."""
-    if posix:
-        return posixpath.normpath(posixpath.join(*parts))
-    return ntpath.normpath(ntpath.join(*parts))
+    whole = joined(posix, *parts)
+    return posixpath.normpath(whole) if posix else ntpath.normpath(whole)
 
 
 @attrs.frozen
@@ -52,6 +56,10 @@ class Context:
             CommandError: a part is not text.
         """
         return join_paths(self.posix, self.directory, *(self.text("a path", part) for part in parts))
+
+    def joined(self, *parts: str) -> str:
+        """Join as `path`, for people: nothing is made shorter."""
+        return joined(self.posix, self.directory, *parts)
 
     def text(self, what: str, value: Value) -> str:
         """Return text that the master sent in either kind; bytes that are no text survive the way back.

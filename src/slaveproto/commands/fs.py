@@ -1,29 +1,236 @@
-"""Commands on files and directories."""
+"""Commands on files and directories.
+
+Source: manual page, section "File-system commands"; `commands/fs.py` of buildslave 0.8.14 and buildbot-worker 4.3.0.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar, cast
 
+from slaveproto.commands.arguments import at_home, seconds
 from slaveproto.commands.context import Context
-from slaveproto.effects import MakeDirs, Script, SendItem, SendText
-from slaveproto.errors import HostError
+from slaveproto.commands.headers import shown_seconds
+from slaveproto.effects import (
+    Begin,
+    Cancel,
+    CopyTree,
+    Effect,
+    EffectDone,
+    FileEffect,
+    Glob,
+    Interrupted,
+    ListNames,
+    MakeDirs,
+    NextEvent,
+    PathInfo,
+    RemoveFile,
+    RemoveTree,
+    Script,
+    SendItem,
+    SendText,
+    SetTimer,
+    StatPath,
+    TimerFired,
+)
+from slaveproto.errors import CommandError, HostError
+from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
+
+REMOVE_TIMEOUT: Final = 120
+"""Seconds that the removal of one directory may take if the master names no other limit."""
+
+CANCEL_TIMEOUT: Final = 5.0
+"""Seconds that an effect has to end after it was cancelled; then its end is not waited for."""
+
+_NO_SUCH_FILE: Final = HostError(2, "No such file or directory")
+
+T = TypeVar("T")
 
 
 def make_directory(arguments: Mapping[str, Value], context: Context) -> Script[None]:
-    """`mkdir`: create a directory and its parents; one that is there already is fine.
-
-    Source: `commands/fs.py` of buildslave 0.8.14.
-    """
+    """`mkdir`: create a directory and its parents; one that is there already is fine."""
     path = context.path(arguments["dir"])
+    return _short("mkdir", path, MakeDirs(path), _nothing)
+
+
+def stat_file(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+    """`stat`: tell what the system knows of a path, as ten whole numbers; links are followed."""
+    path = context.path(arguments.get("workdir") or "", arguments["file"])
+    return _short("stat", path, StatPath(path), _stat)
+
+
+def list_directory(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+    """`listdir`: name the entries of a directory, sorted."""
+    path = context.path(arguments["dir"])
+    return _short("listdir", path, ListNames(path), _files)
+
+
+def remove_file(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+    """`rmfile`: remove a file or link."""
+    path = context.path(at_home(context.text("a path", arguments["path"]), context))
+    return _short("rmfile", path, RemoveFile(path), _removed)
+
+
+def _nothing(reply: object) -> Script[None]:
+    yield from ()
+
+
+def _stat(info: PathInfo) -> Script[None]:
+    times = [nanoseconds // 10**9 for nanoseconds in (info.accessed, info.modified, info.changed)]
+    owner = (info.mode, info.inode, info.device, info.links, info.uid, info.gid)
+    yield from SendItem("stat", (*owner, info.size, *times))
+
+
+def _files(names: tuple[str, ...]) -> Script[None]:
+    yield from SendItem("files", list(names))
+
+
+def _removed(was_there: bool) -> Script[None]:
+    if not was_there:
+        raise _NO_SUCH_FILE
+    yield from ()
+
+
+def _short(name: str, path: str, effect: Effect[T], report: Callable[[T], Script[None]]) -> Script[None]:
+    """Perform one effect that does not take long, and tell how it went."""
+    try:
+        yield from report((yield from effect))
+    except HostError as error:
+        yield from _failed(name, path, error)
+    else:
+        yield from SendItem("rc", 0)
+
+
+def _failed(name: str, path: str, error: HostError) -> Script[None]:
+    yield from SendText("header", f"{name}: {error.strerror}: {path}\n")
+    yield from SendItem("rc", error.errno or 1)
+
+
+# -- what may take long
+
+
+class _Stopped(Exception):
+    """An effect was given up, and the master knows why."""
+
+
+def find_files(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+    """`glob`: find the paths that match a pattern, sorted; `**` goes down any number of directories for 4.x only."""
+    pattern = context.path(arguments["path"])
 
     def script() -> Script[None]:
         try:
-            yield from MakeDirs(path)
+            found = yield from _supervised(Glob(pattern, context.dialect is Dialect.TEXT), None, None, context)
+            yield from _files(cast("tuple[str, ...]", found))
         except HostError as error:
-            yield from SendText("header", f"mkdir: {error.strerror}: {path}\n")
-            yield from SendItem("rc", error.errno or 1)
+            yield from _failed("glob", pattern, error)
+        except _Stopped:
+            yield from SendItem("rc", -1)
         else:
             yield from SendItem("rc", 0)
 
     return script()
+
+
+def remove_directories(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+    """`rmdir`: remove a directory with all that is in it, or several of them one after the other.
+
+    What is not there is fine. What cannot be removed does not keep the rest.
+    """
+    given = arguments["dir"]
+    listed = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not listed:
+        raise CommandError("builtins.ValueError", "dir should name at least one directory")
+    paths = [context.path(item) for item in listed]
+    silence = seconds("timeout", arguments.get("timeout", REMOVE_TIMEOUT))
+    lifetime = seconds("maxTime", arguments.get("maxTime"))
+
+    def script() -> Script[None]:
+        code = 0
+        for path in paths:
+            yield from SendText("header", f"removing {path}\n")
+            try:
+                problems = yield from _supervised(RemoveTree(path), silence, lifetime, context)
+                code = (yield from _complain("rmdir", cast("tuple[str, ...]", problems))) or code
+            except HostError as error:
+                code = yield from _complain("rmdir", (f"{path}: {error.strerror}",))
+            except _Stopped:
+                code = -1
+                break
+        yield from SendItem("rc", code)
+
+    return script()
+
+
+def copy_directory(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+    """`cpdir`: copy a directory as `cp -R -P -p` does; what cannot be copied does not keep the rest."""
+    source = context.path(arguments["fromdir"])
+    target = context.path(arguments["todir"])
+    # A silence limit there is none: nothing is written that would tell silence from work.
+    seconds("timeout", arguments.get("timeout"))
+    lifetime = seconds("maxTime", arguments.get("maxTime"))
+
+    def script() -> Script[None]:
+        yield from SendText("header", f"copying {source} to {target}\n")
+        try:
+            problems = yield from _supervised(CopyTree(source, target), None, lifetime, context)
+            code = yield from _complain("cpdir", cast("tuple[str, ...]", problems))
+        except HostError as error:
+            code = yield from _complain("cpdir", (f"{target}: {error.strerror}",))
+        except _Stopped:
+            code = -1
+        yield from SendItem("rc", code)
+
+    return script()
+
+
+def _complain(name: str, problems: tuple[str, ...]) -> Script[int]:
+    for problem in problems:
+        yield from SendText("stderr", f"{name}: {problem}\n")
+    return 1 if problems else 0
+
+
+def _supervised(effect: FileEffect, silence: float | None, lifetime: float | None, context: Context) -> Script[object]:
+    """Perform an effect that may take long; return its reply.
+
+    Raises:
+        HostError: it could not be performed.
+        _Stopped: it was interrupted, or took too long; the master was told so.
+    """
+    number = yield from Begin(effect)
+    yield from SetTimer("silence", silence)
+    yield from SetTimer("lifetime", lifetime)
+    stopped = False
+    while True:
+        event = yield from NextEvent()
+        if isinstance(event, TimerFired) and event.key == "cancelled":
+            raise _Stopped
+        if isinstance(event, EffectDone):
+            break
+        if stopped or not isinstance(event, (Interrupted, TimerFired)):
+            continue
+        stopped = True
+        yield from _stop(event, number, silence, lifetime, context)
+    for timer in ("silence", "lifetime", "cancelled"):
+        yield from SetTimer(timer, None)
+    if stopped:
+        raise _Stopped
+    if event.error is not None:
+        raise event.error
+    return event.result
+
+
+def _stop(
+    event: Interrupted | TimerFired, number: int, silence: float | None, lifetime: float | None, context: Context
+) -> Script[None]:
+    reason, text = None, "command interrupted"
+    if isinstance(event, TimerFired):
+        silent = event.key == "silence"
+        reason = "timeout_without_output" if silent else "timeout"
+        limit = shown_seconds((silence if silent else lifetime) or 0, context.dialect)
+        text = f"command timed out: {limit} seconds {'without output' if silent else 'elapsed'}"
+    if reason is not None and context.dialect is Dialect.TEXT:
+        yield from SendItem("failure_reason", reason)
+    yield from SendText("header", f"\n{text}\n")
+    yield from SetTimer("cancelled", CANCEL_TIMEOUT)
+    yield from Cancel(number)

@@ -8,8 +8,17 @@ from typing import Final, TypeAlias
 import attrs
 
 from slaveproto.commands.context import Context
-from slaveproto.commands.fs import make_directory
+from slaveproto.commands.fs import (
+    copy_directory,
+    find_files,
+    list_directory,
+    make_directory,
+    remove_directories,
+    remove_file,
+    stat_file,
+)
 from slaveproto.commands.shell import shell
+from slaveproto.commands.transfer import download_file, upload_directory, upload_file
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
 from slaveproto.wire.values import Value
@@ -28,17 +37,33 @@ class Command:
     """A command that a master can start.
 
     Args:
-        required: the arguments without which it is refused.
+        required: the arguments without which it is refused; a tuple holds names of which one is enough.
         script: makes the script of one run; may raise `CommandError`.
     """
 
-    required: tuple[str, ...]
+    required: tuple[str | tuple[str, ...], ...]
     script: Callable[[Arguments, Context], Script[None]]
 
+
+_UPLOAD: Final = ("workdir", ("workersrc", "slavesrc"), "writer", "blocksize")
+_DOWNLOAD: Final = ("workdir", ("workerdest", "slavedest"), "reader", "blocksize")
 
 COMMANDS: Final[Mapping[str, Command]] = {
     "shell": Command(("workdir", "command"), shell),
     "mkdir": Command(("dir",), make_directory),
+    "rmdir": Command(("dir",), remove_directories),
+    "cpdir": Command(("fromdir", "todir"), copy_directory),
+    "stat": Command(("file",), stat_file),
+    "glob": Command(("path",), find_files),
+    "listdir": Command(("dir",), list_directory),
+    "rmfile": Command(("path",), remove_file),
+    "uploadFile": Command(_UPLOAD, upload_file),
+    "uploadDirectory": Command(_UPLOAD, upload_directory),
+    "downloadFile": Command(_DOWNLOAD, download_file),
+    # The spellings that 4.x workers have besides.
+    "upload_file": Command(_UPLOAD, upload_file),
+    "upload_directory": Command(_UPLOAD, upload_directory),
+    "download_file": Command(_DOWNLOAD, download_file),
 }
 
 
@@ -49,7 +74,11 @@ def make_script(name: str, arguments: Arguments, context: Context, commands: Map
         CommandError: an argument is missing, or is not what it should be.
     """
     command = commands[name]
-    missing = [key for key in command.required if key not in arguments]
+    missing = []
+    for required in command.required:
+        names = (required,) if isinstance(required, str) else required
+        if not any(key in arguments for key in names):
+            missing.append(" or ".join(names))
     if missing:
         raise CommandError("builtins.ValueError", f"{name} is missing args: {', '.join(missing)}")
     return command.script(arguments, context)

@@ -12,12 +12,15 @@ from typing import Final, assert_never
 
 import attrs
 
+from slaveproto.commands.arguments import count, seconds
 from slaveproto.commands.context import Context
 from slaveproto.commands.environ import merged_environ, raw_environ
 from slaveproto.commands.headers import command_line, environment_text, limit_text, shown, shown_command, shown_seconds
 from slaveproto.commands.logfiles import POLL_INTERVAL, LogWatcher, watchers
 from slaveproto.effects import (
     Abandon,
+    CallDone,
+    EffectDone,
     Interrupted,
     MakeDirs,
     NextEvent,
@@ -110,11 +113,11 @@ def shell(arguments: Mapping[str, Value], context: Context) -> Script[None]:
         stdin=None if stdin is None else context.raw("initial_stdin", stdin),
         use_pty=wants_pty and not impossible,
         pty_refused=wants_pty and impossible and not left_to_us,
-        silence=_seconds("timeout", get("timeout")),
-        lifetime=_seconds("maxTime", get("maxTime")),
-        max_lines=_count("max_lines", get("max_lines")),
+        silence=seconds("timeout", get("timeout")),
+        lifetime=seconds("maxTime", get("maxTime")),
+        max_lines=count("max_lines", get("max_lines")),
         signal=_signal_name(get("interruptSignal"), context),
-        patience=_seconds("sigtermTime", get("sigtermTime")),
+        patience=seconds("sigtermTime", get("sigtermTime")),
         logfiles=get("logfiles"),
         show_environ=bool(get("logEnviron", True)),
     )
@@ -209,6 +212,9 @@ class _Supervision:
                     if self.phase is _Phase.KILL_SENT:
                         yield from self.give_up()
                     yield from self.kill()
+                case EffectDone() | CallDone():
+                    # It begins neither.
+                    pass
                 case _:
                     assert_never(event)
         if self.exited.signal is not None:
@@ -340,22 +346,6 @@ def _command(value: Value, context: Context) -> tuple[_Words, _Words]:
             case _:
                 raise CommandError("builtins.TypeError", f"command should hold texts, not a {type(word).__name__}")
     return real, public
-
-
-def _seconds(name: str, value: Value) -> float | None:
-    if value is None or value == 0:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e9:
-        return value
-    raise CommandError("builtins.ValueError", f"{name} should be a number of seconds or None")
-
-
-def _count(name: str, value: Value) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, int) and value >= 0:
-        return value
-    raise CommandError("builtins.ValueError", f"{name} should be a whole number or None")
 
 
 def _signal_name(value: Value, context: Context) -> str:

@@ -1,21 +1,22 @@
 """The slave's side: `SlaveSession`, what goes into it, and what comes out."""
 
+from slaveproto.inputs import Completed as Completed
+from slaveproto.inputs import Disconnected as Disconnected
+from slaveproto.inputs import Received as Received
+from slaveproto.inputs import Rejected as Rejected
+from slaveproto.inputs import Wakeup as Wakeup
 from slaveproto.slave.config import HostInfo as HostInfo
 from slaveproto.slave.config import SlaveConfig as SlaveConfig
 from slaveproto.slave.events import AskShutdown as AskShutdown
 from slaveproto.slave.events import Attached as Attached
 from slaveproto.slave.events import BuildersChanged as BuildersChanged
-from slaveproto.slave.events import Completed as Completed
 from slaveproto.slave.events import Connected as Connected
 from slaveproto.slave.events import Connecting as Connecting
 from slaveproto.slave.events import Detached as Detached
-from slaveproto.slave.events import Disconnected as Disconnected
 from slaveproto.slave.events import Input as Input
 from slaveproto.slave.events import LoginRefused as LoginRefused
 from slaveproto.slave.events import MasterSaid as MasterSaid
 from slaveproto.slave.events import Notice as Notice
-from slaveproto.slave.events import Received as Received
-from slaveproto.slave.events import Rejected as Rejected
 from slaveproto.slave.events import SlaveEvent as SlaveEvent
 from slaveproto.slave.events import Start as Start
 from slaveproto.slave.events import StepFinished as StepFinished
@@ -23,6 +24,5 @@ from slaveproto.slave.events import StepStarted as StepStarted
 from slaveproto.slave.events import Stop as Stop
 from slaveproto.slave.events import Stopped as Stopped
 from slaveproto.slave.events import WaitingForMaster as WaitingForMaster
-from slaveproto.slave.events import Wakeup as Wakeup
 from slaveproto.slave.session import SlaveSession as SlaveSession
 from slaveproto.slave.states import Link as Link

@@ -13,12 +13,13 @@ from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, Script
 from slaveproto.errors import CommandError, HostError, RemoteProtocolError
 from slaveproto.slave.builder import SlaveBuilder
 from slaveproto.slave.events import BuildersChanged, MasterSaid, Notice
-from slaveproto.slave.site import Site, method_of, parameters, serve
+from slaveproto.slave.site import Site, serve
 from slaveproto.slave.step import RunningStep
 from slaveproto.slave.tasks import failure_of
 from slaveproto.updates import Dialect
 from slaveproto.wire.connection import Connection
-from slaveproto.wire.events import Call
+from slaveproto.wire.events import Answered, Call, Failed
+from slaveproto.wire.serving import method_of, parameters
 from slaveproto.wire.values import Local, Remote, Value, remotes_in
 
 INFO_DIRECTORY: Final = "info"
@@ -75,6 +76,16 @@ class Bot:
         for remote in remotes_in(call.args, dict(call.kwargs.items())):
             if remote not in kept and connection.owns(remote):
                 connection.release(remote)
+
+    def hear_answer(self, event: Answered | Failed, now: float) -> bool:
+        """Hand the answer to a call of a script to it; return whether there was such a script."""
+        for task in self._site.pool.tasks:
+            if isinstance(task, RunningStep):
+                outcome = task.outcome_of(event)
+                if outcome is not None:
+                    self._site.pool.tell(task, outcome, now)
+                    return True
+        return False
 
     def _builder_of(self, local: Local) -> SlaveBuilder:
         for builder in self._builders.values():

@@ -13,12 +13,13 @@ from slaveproto.effects import Interrupted
 from slaveproto.errors import CommandError
 from slaveproto.machine import Machine
 from slaveproto.slave.events import MasterSaid, StepStarted
-from slaveproto.slave.site import Site, method_of, parameters
+from slaveproto.slave.site import Site
 from slaveproto.slave.states import BUILDER, Building
 from slaveproto.slave.step import RunningStep
 from slaveproto.updates import Dialect, UpdateBuffer
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
+from slaveproto.wire.serving import method_of, parameters
 from slaveproto.wire.values import Local, Remote, remotes_in
 
 _UNKNOWN_COMMAND: Final = {
@@ -105,6 +106,8 @@ class SlaveBuilder:
             raise CommandError(kind, text.format(id=number, name=name))
         named = {site.text(key): value for key, value in arguments.items()}
         script = make_script(name, named, site.context(self.directory), site.commands)
+        # A master of ours takes the bytes of processes as they are.
+        spoken = Dialect.BYTES if named.get("raw_output") is True else site.dialect
         self._machine.fire(Building.START_COMMAND)
         self._drop("left over when the next command came", now)
         step = RunningStep(
@@ -115,7 +118,7 @@ class SlaveBuilder:
             connection=connection,
             listener=listener,
             others=[remote for remote in remotes_in(*named.values()) if remote is not listener],
-            updates=UpdateBuffer(site.dialect, site.config.encoding),
+            updates=UpdateBuffer(spoken, site.config.encoding),
             announcements=site.announcements,
             now=now,
         )

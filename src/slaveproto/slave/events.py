@@ -7,7 +7,7 @@ from typing import TypeAlias
 import attrs
 
 from slaveproto.effects import ProcessEvent
-from slaveproto.errors import HostError
+from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Wakeup
 
 # -- inputs
 
@@ -30,47 +30,10 @@ class AskShutdown:
 
 
 @attrs.frozen
-class Wakeup:
-    """Look at the clock: the deadline has come."""
-
-
-@attrs.frozen
 class Connected:
     """The connection of that `OpenConnection` request is there."""
 
     connection: int
-
-
-@attrs.frozen
-class Received:
-    """Bytes came in over it."""
-
-    connection: int
-    data: bytes
-
-
-@attrs.frozen
-class Disconnected:
-    """It ended, or never came about; `why` is the operating system's reason, empty for an orderly end."""
-
-    connection: int
-    why: str
-
-
-@attrs.frozen
-class Completed:
-    """A request was performed; `result` is its reply."""
-
-    request: int
-    result: object
-
-
-@attrs.frozen
-class Rejected:
-    """A request could not be performed."""
-
-    request: int
-    error: HostError
 
 
 Input: TypeAlias = (

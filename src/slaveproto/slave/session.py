@@ -1,9 +1,9 @@
 """The slave, without I/O.
 
 `SlaveSession` is a pure function of its constructor's arguments and of the inputs that `handle` was given. The order
-for whoever drives it: `handle` an input; perform every one of `requests()`; send `data_to_send()` whenever the data
-before it is sent; read `next_event()` until None; leave the children's output unread while `congested`; wait for the
-next input, but no longer than until `deadline`; end when `finished`.
+for whoever drives it: `handle` an input; send `data_to_send()` whenever the data before it is sent; perform every one
+of `requests()`, some of which wait while much is not sent; read `next_event()` until None; leave the children's output
+unread while `congested`; wait for the next input, but no longer than until `deadline`; end when `finished`.
 
 Source: manual page, sections "Connection" to "Building"; `bot.py` and `pbutil.py` of buildslave 0.8.4.
 """
@@ -18,6 +18,7 @@ from typing import Final, assert_never
 from slaveproto.commands.registry import COMMANDS, Command
 from slaveproto.effects import CloseConnection, OpenConnection, ProcessClosed, ProcessExited, ProcessOutput, Request
 from slaveproto.errors import RemoteProtocolError
+from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Wakeup
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
 from slaveproto.slave.bot import Bot
@@ -25,22 +26,17 @@ from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import (
     AskShutdown,
     Attached,
-    Completed,
     Connected,
     Connecting,
     Detached,
-    Disconnected,
     Input,
     LoginRefused,
     Notice,
-    Received,
-    Rejected,
     SlaveEvent,
     Start,
     Stop,
     Stopped,
     WaitingForMaster,
-    Wakeup,
 )
 from slaveproto.slave.link import Backoff
 from slaveproto.slave.site import Site
@@ -256,6 +252,8 @@ class SlaveSession:
             case Answered() | Failed():
                 if self._login is not None and self._login.concerns(event):
                     self._on_login(self._login, event, now)
+                elif self._bot.hear_answer(event, now):
+                    pass
                 elif isinstance(event, Failed):
                     what = "to let us go" if event.id == self._shutdown_call else f"call {event.id}"
                     failure = event.failure

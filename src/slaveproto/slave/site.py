@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
-from typing import TypeVar
+from collections.abc import Generator, Mapping
 
 import attrs
 
 from slaveproto.commands.context import Context
 from slaveproto.commands.registry import Command
 from slaveproto.effects import Script
-from slaveproto.errors import CommandError, LocalProtocolError
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import SlaveEvent
 from slaveproto.slave.tasks import Task, TaskPool
 from slaveproto.updates import Dialect, plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
-from slaveproto.wire.values import Failure, Value
-
-NO_SUCH_METHOD = "twisted.spread.flavors.NoSuchMethod"
+from slaveproto.wire.serving import answer
+from slaveproto.wire.values import Value
 
 
 @attrs.define
@@ -82,48 +79,6 @@ class Serving(Task):
         """Answer, if anybody still waits."""
         if self._connection.is_open:
             answer(self._connection, self._call_id, self.result if self.failure is None else self.failure)
-
-
-def answer(connection: Connection, call_id: int, outcome: Value) -> None:
-    """Answer a call with a value or a failure; a value that cannot be sent becomes a failure."""
-    if isinstance(outcome, Failure):
-        connection.fail(call_id, outcome)
-        return
-    try:
-        connection.answer(call_id, outcome)
-    except LocalProtocolError as error:
-        connection.fail(call_id, Failure("builtins.ValueError", f"the result cannot be sent: {error}"))
-
-
-def parameters(call: Call, *names: str) -> list[Value]:
-    """Return the parameters of a call, given by position or by name.
-
-    Raises:
-        CommandError: one is missing, or there are others.
-    """
-    values = dict(zip(names, call.args, strict=False))
-    if len(call.args) > len(names) or set(call.kwargs) & set(values) or set(call.kwargs) - set(names):
-        raise CommandError("builtins.TypeError", f"{call.method} takes {', '.join(names) or 'nothing'}")
-    values.update(call.kwargs)
-    missing = [name for name in names if name not in values]
-    if missing:
-        raise CommandError("builtins.TypeError", f"{call.method} is missing {', '.join(missing)}")
-    return [values[name] for name in names]
-
-
-H = TypeVar("H", bound=Callable[..., object])
-
-
-def method_of(table: Mapping[str, H], call: Call) -> H:
-    """Return the entry of a table of methods.
-
-    Raises:
-        CommandError: there is none. Masters know an old slave by the kind of this error.
-    """
-    method = table.get(call.method)
-    if method is None:
-        raise CommandError(NO_SUCH_METHOD, f"No such method: remote_{call.method[:200]}")
-    return method
 
 
 def serve(site: Site, connection: Connection, call: Call, outcome: Value | Script[Value], now: float) -> None:

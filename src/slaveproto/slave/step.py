@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from slaveproto.effects import HostEffect, Script
+from slaveproto.effects import CallDone, HostEffect, Script
 from slaveproto.errors import LocalProtocolError
 from slaveproto.machine import Machine
 from slaveproto.slave.events import SlaveEvent, StepFinished
@@ -16,7 +16,8 @@ from slaveproto.slave.states import STEP, Step, Stepping
 from slaveproto.slave.tasks import Task, failure_of
 from slaveproto.updates import UpdateBuffer
 from slaveproto.wire.connection import Connection
-from slaveproto.wire.values import Remote
+from slaveproto.wire.events import Answered, Failed
+from slaveproto.wire.values import Remote, Value, remotes_in
 
 
 class StepOwner(Protocol):
@@ -69,6 +70,9 @@ class RunningStep(Task):
         self._announcements = announcements
         self._started = now
         self._machine = Machine(STEP)
+        self._last_call = 0
+        # The script's numbers of its calls, by the connection's.
+        self._calls: dict[int, int] = {}
 
     @property
     def state(self) -> Step:
@@ -108,6 +112,29 @@ class RunningStep(Task):
         self._machine.fire(Stepping.DROP)
         self._updates.discard()
         self._release()
+        for number in self._calls.values():
+            self.put(CallDone(number, None, lost=True))
+        self._calls.clear()
+
+    def begin_call(self, target: Remote, method: str, args: tuple[Value, ...]) -> int:
+        """Call one of the master's objects; one that does not listen any more loses the call at once."""
+        self._last_call += 1
+        if self.audible:
+            self._calls[self._connection.call(target, method, args)] = self._last_call
+        else:
+            self.put(CallDone(self._last_call, None, lost=True))
+        return self._last_call
+
+    def outcome_of(self, event: Answered | Failed) -> CallDone | None:
+        """Return what the script is to be told of a call; None if it made no such call."""
+        number = self._calls.pop(event.id, None)
+        if number is None:
+            return None
+        if isinstance(event, Failed):
+            return CallDone(number, None, event.failure)
+        for remote in remotes_in(event.value):
+            self._connection.release(remote)
+        return CallDone(number, event.value)
 
     def finished(self, now: float) -> None:
         """Send what is left and then `complete`, if the master still listens."""

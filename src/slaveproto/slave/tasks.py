@@ -13,7 +13,12 @@ import attrs
 
 from slaveproto.effects import (
     Abandon,
+    Begin,
+    BeginCall,
+    Cancel,
     Effect,
+    EffectDone,
+    FileEffect,
     Heard,
     HostEffect,
     NextEvent,
@@ -37,7 +42,7 @@ from slaveproto.effects import (
 from slaveproto.errors import CommandError, HostError, LocalProtocolError
 from slaveproto.timers import Timers
 from slaveproto.updates import UpdateBuffer
-from slaveproto.wire.values import Failure, Value
+from slaveproto.wire.values import Failure, Remote, Value
 
 _LONGEST_MESSAGE: Final = 4000
 
@@ -67,6 +72,7 @@ class Task:
         self.result: Value = None
         self.failure: Failure | None = None
         self.rc: int | None = None
+        self.pool: TaskPool | None = None
 
     @property
     def deadline(self) -> float | None:
@@ -86,6 +92,20 @@ class Task:
     def finished(self, now: float) -> None:
         """The script is at its end; called once."""
 
+    def begin(self, effect: FileEffect) -> int:
+        """Ask the host for something without waiting; returns the number of it."""
+        if self.pool is None:
+            raise TypeError(f"a script cannot ask for {effect!r} here")
+        return self.pool.begin(self, effect)
+
+    def begin_call(self, target: Remote, method: str, args: tuple[Value, ...]) -> int:
+        """Call the master without waiting; returns the number of the call.
+
+        Raises:
+            LocalProtocolError: it cannot be sent.
+        """
+        raise TypeError("a script cannot call the master here")
+
     def start(self, now: float) -> HostEffect | None:
         """Run to the first wait. Like all of these, returns an effect of the outer ring if it waits for one."""
         return self._run(None, None, now)
@@ -100,11 +120,14 @@ class Task:
 
     def tell(self, event: ScriptEvent, now: float) -> HostEffect | None:
         """Put an event into the mailbox; the script takes it when it asks for one."""
-        if self.done:
-            return None
-        self._mailbox.append(event)
-        self._mailbox_size += len(event.data) if isinstance(event, ProcessOutput) else 0
+        self.put(event)
         return self.look(now)
+
+    def put(self, event: ScriptEvent) -> None:
+        """Put an event into the mailbox for the next time that somebody looks."""
+        if not self.done:
+            self._mailbox.append(event)
+            self._mailbox_size += len(event.data) if isinstance(event, ProcessOutput) else 0
 
     def look(self, now: float) -> HostEffect | None:
         """Resume the script if it listens and something is there for it."""
@@ -163,7 +186,7 @@ class Task:
         self._mailbox_size = 0
         return None
 
-    def _inner(self, effect: Effect[Any], now: float) -> float | bool | None:
+    def _inner(self, effect: Effect[Any], now: float) -> float | bool | int | None:
         if isinstance(effect, SetTimer):
             if effect.after is None:
                 self._timers.cancel(effect.key)
@@ -176,6 +199,10 @@ class Task:
             return self.output_unread
         if isinstance(effect, Heard):
             return self.audible
+        if isinstance(effect, Begin) and isinstance(effect.effect, FileEffect):
+            return self.begin(effect.effect)
+        if isinstance(effect, BeginCall):
+            return self.begin_call(effect.target, effect.method, effect.args)
         if self.updates is not None:
             if isinstance(effect, SendText):
                 self.updates.add_text(effect.stream, effect.text, effect.log, now)
@@ -204,6 +231,7 @@ class TaskPool:
         self._last = 0
         self._requests: deque[Request] = deque()
         self._waiting: dict[int, Task] = {}
+        self._begun: dict[int, Task] = {}
         # Requests whose end nobody waits for any more.
         self._orphaned: set[int] = set()
         self._processes: dict[int, _Process] = {}
@@ -238,7 +266,14 @@ class TaskPool:
     def start(self, task: Task, now: float) -> None:
         """Begin a task."""
         self.tasks[task] = None
+        task.pool = self
         self._after(task, task.start(now), now)
+
+    def begin(self, task: Task, effect: FileEffect) -> int:
+        """Ask the host for something whose end is an event for `task`."""
+        number = self.request(effect)
+        self._begun[number] = task
+        return number
 
     def tell(self, task: Task, event: ScriptEvent, now: float) -> None:
         """Give an event to a task."""
@@ -259,12 +294,18 @@ class TaskPool:
         Raises:
             LocalProtocolError: nobody waits for it.
         """
+        if request in self._begun:
+            self.tell(self._begun.pop(request), EffectDone(request, result), now)
+            return
         task = self._waiter(request)
         if task is not None:
             self._after(task, task.reply(result, now), now)
 
     def reject(self, request: int, error: HostError, now: float) -> None:
         """A request could not be performed; raises as `complete`."""
+        if request in self._begun:
+            self.tell(self._begun.pop(request), EffectDone(request, None, error), now)
+            return
         task = self._waiter(request)
         self._processes.pop(request, None)
         if task is not None:
@@ -279,12 +320,16 @@ class TaskPool:
     def abandon(self) -> None:
         """Kill every process and forget every task."""
         for task in self.tasks:
-            self._abandon_processes(task)
+            self._abandon_what_runs(task)
         self.tasks.clear()
         self._orphaned.update(self._waiting)
         self._waiting.clear()
 
-    def _abandon_processes(self, task: Task) -> None:
+    def _abandon_what_runs(self, task: Task) -> None:
+        for number in [number for number, owner in self._begun.items() if owner is task]:
+            del self._begun[number]
+            self._orphaned.add(number)
+            self._orphaned.add(self.request(Cancel(number)))
         for number in [number for number, process in self._processes.items() if process.task is task]:
             del self._processes[number]
             self._orphaned.add(self.request(Signal(number, "KILL")))
@@ -308,6 +353,6 @@ class TaskPool:
                 self._processes.pop(effect.process, None)
         elif task.done and task in self.tasks:
             del self.tasks[task]
-            # A script that fails may leave one behind, and nobody would read its output any more.
-            self._abandon_processes(task)
+            # A script that fails may leave a process behind, and nobody would read its output any more.
+            self._abandon_what_runs(task)
             task.finished(now)

@@ -12,16 +12,9 @@ from slaveproto.effects import (
     ProcessOutput,
     Request,
 )
+from slaveproto.inputs import Disconnected, Received, Wakeup
 from slaveproto.slave.config import HostInfo, SlaveConfig
-from slaveproto.slave.events import (
-    Connected,
-    Disconnected,
-    Input,
-    Received,
-    SlaveEvent,
-    Start,
-    Wakeup,
-)
+from slaveproto.slave.events import Connected, Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
 from slaveproto.testing.memory_host import Child, MemoryHost
 from slaveproto.testing.scripted_master import ScriptedMaster

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import io
+import posixpath
+import re
+import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -9,27 +15,40 @@ import attrs
 
 from slaveproto.effects import (
     Abandon,
+    Cancel,
     CloseConnection,
+    CopyTree,
+    CreateTemp,
+    FileEffect,
     FileStamp,
+    Glob,
     HostEffect,
     ListDir,
+    ListNames,
     MakeDirs,
     OpenConnection,
+    PathInfo,
+    PlaceFile,
     ProcessClosed,
     ProcessExited,
     ReadDir,
     ReadFile,
+    RemoveFile,
+    RemoveTree,
     Request,
+    ScanDir,
+    SetTimes,
     Signal,
     Spawn,
     StatFile,
+    StatPath,
+    TreeEntry,
+    UnpackTree,
+    WriteFile,
 )
 from slaveproto.errors import HostError
-from slaveproto.slave.events import (
-    Completed,
-    Input,
-    Rejected,
-)
+from slaveproto.inputs import Completed, Rejected
+from slaveproto.slave.events import Input
 
 SIGNAL_NUMBERS: Final[Mapping[str, int]] = {"HUP": 1, "INT": 2, "QUIT": 3, "KILL": 9, "USR1": 10, "TERM": 15}
 
@@ -57,6 +76,13 @@ class _File:
     data: bytes
     inode: int
     changed: int
+    mode: int = 0o644
+    accessed: float = 0.0
+    modified: float | None = None
+
+
+def _missing() -> HostError:
+    return HostError(2, "No such file or directory")
 
 
 class MemoryHost:
@@ -91,6 +117,19 @@ class MemoryHost:
         """Remove a file."""
         del self._files[path]
 
+    def read(self, path: str) -> bytes:
+        """Return what is in a file; raises HostError."""
+        return self._file(path).data
+
+    def mode(self, path: str) -> int:
+        """Return the permission bits of a file; raises HostError."""
+        return self._file(path).mode
+
+    @property
+    def paths(self) -> set[str]:
+        """The paths of all files."""
+        return set(self._files)
+
     def perform(self, request: Request) -> list[Input]:
         """Return the reports of a request. Connections are none of this host's business."""
         error = self.refuses(request.effect)
@@ -117,19 +156,24 @@ class MemoryHost:
                 if process in self.children:
                     self.children[process].abandoned = True
                 return [Completed(request.id, None)]
+            case Cancel():
+                # Nothing takes long here.
+                return [Completed(request.id, None)]
             case effect:
-                return [Completed(request.id, self.reply_to(effect))]
+                try:
+                    return [Completed(request.id, self.reply_to(effect))]
+                except HostError as failure:
+                    return [Rejected(request.id, failure)]
 
-    def reply_to(self, effect: MakeDirs | ListDir | ReadDir | StatFile | ReadFile) -> object:
-        """Return the reply to an effect on files."""
+    def reply_to(self, effect: FileEffect) -> object:
+        """Return the reply to an effect on files; raises HostError."""
         match effect:
             case MakeDirs(path):
                 new = path not in self.directories
                 self.directories.add(path)
                 return new
             case ListDir(path):
-                inside = (directory.removeprefix(path + "/") for directory in self.directories - {path})
-                return tuple(name for name in inside if "/" not in name)
+                return tuple(name for name in self._names(path) if self._is_directory(f"{path}/{name}"))
             case ReadDir(path):
                 names = {name: name.removeprefix(path + "/") for name in self._files}
                 return {short: self._files[name].data for name, short in names.items() if "/" not in short}
@@ -137,9 +181,129 @@ class MemoryHost:
                 file = self._files.get(path)
                 return file and FileStamp(file.inode, len(file.data), file.changed, file.changed)
             case ReadFile(path, offset, size):
-                return self._files[path].data[offset : offset + size]
+                return self._file(path).data[offset : offset + size]
+            case CreateTemp(path):
+                return self._create_temp(path)
+            case WriteFile(path, offset, data):
+                file = self._file(path)
+                file.data = file.data[:offset].ljust(offset, b"\0") + data + file.data[offset + len(data) :]
+            case PlaceFile(path, target, mode):
+                self._replaceable(target)
+                file = self._file(path)
+                file.mode = file.mode if mode is None else mode
+                self._files[target] = self._files.pop(path)
+            case RemoveFile(path):
+                self._replaceable(path)
+                return self._files.pop(path, None) is not None
+            case SetTimes(path, accessed, modified):
+                self._file(path).accessed = accessed
+                self._file(path).modified = modified
+            case UnpackTree():
+                self._unpack(effect)
+            case StatPath(path):
+                return self._info(path)
+            case ListNames(path):
+                return self._names(path)
+            case ScanDir(path):
+                return tuple(TreeEntry(name, self._info(f"{path}/{name}"), "") for name in self._names(path))
+            case Glob(pattern, recursive):
+                shape = _glob_pattern(pattern, recursive)
+                return tuple(sorted(path for path in {*self._files, *self.directories} if shape.fullmatch(path)))
+            case RemoveTree(path):
+                self._files = {name: file for name, file in self._files.items() if not _inside(name, path)}
+                self.directories = {name for name in self.directories if not _inside(name, path)}
+                return ()
+            case CopyTree(source, target):
+                return self._copy(source, target)
+        return None
+
+    def _file(self, path: str) -> _File:
+        if path not in self._files:
+            raise _missing()
+        return self._files[path]
+
+    def _is_directory(self, path: str) -> bool:
+        return path in self.directories or any(_inside(name, path) and name != path for name in self._everything())
+
+    def _everything(self) -> set[str]:
+        return {*self._files, *self.directories}
+
+    def _names(self, path: str) -> tuple[str, ...]:
+        if path in self._files:
+            raise HostError(20, "Not a directory")
+        if not self._is_directory(path):
+            raise _missing()
+        inside = (name[len(path) + 1 :] for name in self._everything() if name != path and _inside(name, path))
+        return (*sorted({name.partition("/")[0] for name in inside}),)
+
+    def _info(self, path: str) -> PathInfo:
+        if path not in self._files:
+            if not self._is_directory(path):
+                raise _missing()
+            return PathInfo(0o040755, 1, 1, 2, 0, 0, 0, 0, 0, 0)
+        file = self._files[path]
+        changed = file.changed * 10**9
+        modified = changed if file.modified is None else round(file.modified * 10**9)
+        accessed = round(file.accessed * 10**9)
+        mode = 0o100000 | file.mode
+        return PathInfo(mode, file.inode, 1, 1, 0, 0, len(file.data), accessed, modified, changed)
+
+    def _replaceable(self, path: str) -> None:
+        if self._is_directory(path):
+            raise HostError(21, "Is a directory")
+
+    def _create_temp(self, path: str) -> str:
+        self._replaceable(path)
+        directory, name = posixpath.split(path)
+        if any(_inside(directory, file) for file in self._files):
+            raise HostError(20, "Not a directory")
+        self.directories.add(directory)
+        temp = f"{directory}/.{name}.{self._changes}.part"
+        self.write(temp, b"")
+        return temp
+
+    def _copy(self, source: str, target: str) -> tuple[str, ...]:
+        if self._is_directory(target):
+            target = posixpath.join(target, posixpath.basename(source))
+        if source not in self._files and not self._is_directory(source):
+            return (f"{source}: No such file or directory",)
+        self.directories |= {target + name[len(source) :] for name in self.directories if _inside(name, source)}
+        for name, file in list(self._files.items()):
+            if _inside(name, source):
+                self.write(target + name[len(source) :], file.data)
+        return ()
+
+    def _unpack(self, effect: UnpackTree) -> None:
+        """Directories and regular files only."""
+        data = self._file(effect.archive).data
+        try:
+            if effect.compression:
+                data = zlib.decompress(data, 31) if effect.compression == "gz" else bz2.decompress(data)
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                members = archive.getmembers()
+                contents = {member.name: archive.extractfile(member) for member in members if member.isreg()}
+                files = {name: content.read() for name, content in contents.items() if content is not None}
+        except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError):
+            raise HostError(74, "no archive that can be read") from None
+        bad = any(".." in member.name.split("/") or member.name.startswith("/") for member in members)
+        if bad or len(members) > effect.entries or sum(map(len, files.values())) > effect.limit:
+            raise HostError(1, "refused")
+        self.directories |= {posixpath.join(effect.target, member.name) for member in members if member.isdir()}
+        self.directories.add(effect.target)
+        for name, content in files.items():
+            self.write(posixpath.join(effect.target, name), content)
 
     def end(self, process: int, code: int = 0, signal: int | None = None) -> list[Input]:
         """End a process and return the reports of it."""
         self.children[process].running = False
         return [ProcessExited(process, code, signal), ProcessClosed(process)]
+
+
+def _inside(name: str, directory: str) -> bool:
+    return name == directory or name.startswith(directory + "/")
+
+
+def _glob_pattern(pattern: str, recursive: bool) -> re.Pattern[str]:
+    shapes = {"**/": "(?:[^/]+/)*" if recursive else "[^/]*/", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*|\?)", pattern)
+    return re.compile("".join(shapes.get(part, re.escape(part)) for part in parts))

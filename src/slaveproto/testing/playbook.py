@@ -9,6 +9,9 @@ from typing import Any, TypeAlias
 import attrs
 
 from slaveproto.effects import (
+    Begin,
+    BeginCall,
+    FileEffect,
     HostEffect,
     Script,
     ScriptEvent,
@@ -18,7 +21,7 @@ from slaveproto.effects import (
 from slaveproto.errors import HostError
 from slaveproto.slave.tasks import Task
 from slaveproto.updates import Dialect, UpdateBuffer
-from slaveproto.wire.values import Value
+from slaveproto.wire.values import Remote, Value
 
 
 @attrs.frozen
@@ -34,7 +37,7 @@ class Ended:
     message: str | None = None
 
 
-Said: TypeAlias = HostEffect | SendText | SendItem | Ended
+Said: TypeAlias = HostEffect | Begin | BeginCall | SendText | SendItem | Ended
 
 
 class ScriptRun:
@@ -51,8 +54,13 @@ class ScriptRun:
         """All that it said so far, in order."""
         self.waits_for: HostEffect | None = None
         """The effect that it waits for."""
-        self._task = Task(script, _Recorder(self.said))
+        self._task = _RecordedTask(script, self.said)
         self._after(self._task.start(now))
+
+    @property
+    def begun(self) -> dict[int, Begin | BeginCall]:
+        """What it began so far, by the numbers, which count from 1."""
+        return self._task.begun
 
     @property
     def done(self) -> bool:
@@ -115,6 +123,27 @@ class _Recorder(UpdateBuffer):
         self._said.append(SendItem(key, value))
 
 
+class _RecordedTask(Task):
+    """Keeps what a script begins, and performs none of it."""
+
+    def __init__(self, script: Script[Any], said: list[Said]) -> None:
+        super().__init__(script, _Recorder(said))
+        self.begun: dict[int, Begin | BeginCall] = {}
+        self._said = said
+
+    def begin(self, effect: FileEffect) -> int:
+        return self._record(Begin(effect))
+
+    def begin_call(self, target: Remote, method: str, args: tuple[Value, ...]) -> int:
+        return self._record(BeginCall(target, method, args))
+
+    def _record(self, effect: Begin | BeginCall) -> int:
+        self._said.append(effect)
+        number = len(self.begun) + 1
+        self.begun[number] = effect
+        return number
+
+
 # -- the steps
 
 
@@ -138,8 +167,11 @@ class _Does:
 PlayStep: TypeAlias = _Expects | _Does
 
 
-def wants(effect: HostEffect) -> PlayStep:
-    """The script asks for an effect of the outer ring."""
+def wants(effect: HostEffect | Begin | BeginCall) -> PlayStep:
+    """The script asks for an effect of the outer ring, or begins one, or a call.
+
+    The first of those that it begins has the number 1, the next one 2.
+    """
     return _Expects(effect)
 
 

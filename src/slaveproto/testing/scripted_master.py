@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from slaveproto.testing.scripted_end import ConnectionLost, ScriptedEnd
 from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection, Role
 from slaveproto.wire.events import Answered, Call, CallLost, Failed
 from slaveproto.wire.login import UNAUTHORIZED, digest
 from slaveproto.wire.values import Failure, Local, Remote, Value
-
-
-class CallRefused(Exception):
-    """A call of the scripted master failed on the slave.
-
-    Args:
-        failure: how.
-    """
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure.kind}: {failure.message}")
-        self.failure = failure
-
-
-class ConnectionLost(Exception):
-    """The connection ended before a call of the scripted master was answered."""
 
 
 class MasterCommand:
@@ -79,7 +64,7 @@ class MasterCommand:
         return [(_text(key), value) for update in self.updates for key, value in update.items()]
 
 
-class ScriptedMaster:
+class ScriptedMaster(ScriptedEnd):
     """The master's end of one connection. Its methods do what a master does, and nothing else does it.
 
     Args:
@@ -88,13 +73,12 @@ class ScriptedMaster:
     """
 
     def __init__(self, settle: Callable[[], None], password: bytes) -> None:
-        self._settle = settle
+        self.root = Local("root")
+        super().__init__(Connection(Role.SERVER, root=self.root), settle)
         self._password = password
         self._challenger = Local("challenger")
         self._login: int | None = None
-        self.root = Local("root")
         self.avatar = Local("perspective")
-        self.connection = Connection(Role.SERVER, root=self.root)
         self.login_name: Value = None
         """The name that the slave gave."""
         self.bot: Remote | None = None
@@ -107,9 +91,8 @@ class ScriptedMaster:
         """What the slave called on its perspective: `keepalive`, `shutdown`."""
         self.refuses_wishes: Failure | None = None
         """The failure that answers those calls."""
-        self.open = True
-        """Whether the connection is there."""
-        self._outcomes: dict[int, Value] = {}
+        self.objects: dict[Local, Callable[[Call], Value]] = {}
+        """What else the slave may call, such as writers and readers: each returns the answer, a `Failure` to fail."""
 
     # -- being called
 
@@ -121,9 +104,9 @@ class ScriptedMaster:
                 case Call():
                     self._on_call(event)
                 case Answered(number, value):
-                    self._outcomes[number] = value
+                    self._end_call(number, value)
                 case Failed(number, failure):
-                    self._outcomes[number] = failure
+                    self._end_call(number, failure)
                 case _:
                     pass
 
@@ -133,7 +116,11 @@ class ScriptedMaster:
         self.connection.receive_eof()
         while (event := self.connection.next_event()) is not NEED_DATA:
             if isinstance(event, CallLost):
-                self._outcomes[event.id] = Failure("twisted.spread.pb.PBConnectionLost", "")
+                self._end_call(event.id, Failure("twisted.spread.pb.PBConnectionLost", ""))
+
+    def _end_call(self, number: int, outcome: Value) -> None:
+        self.unanswered.discard(number)
+        self._outcomes[number] = outcome
 
     def _on_call(self, call: Call) -> None:
         command = self.commands.get(call.target)
@@ -155,39 +142,16 @@ class ScriptedMaster:
                 if self.refuses_wishes is not None:
                     self.connection.fail(call.id, self.refuses_wishes)
                     return
+            case target, _, _ if target in self.objects:
+                answer = self.objects[target](call)
+                if isinstance(answer, Failure):
+                    self.connection.fail(call.id, answer)
+                    return
             case _:
                 raise AssertionError(f"no master has {call.method} of {call.target} with {call.args}")
         self.connection.answer(call.id, answer)
 
     # -- calling
-
-    def ask(self, target: Remote, method: str, *args: Value, **kwargs: Value) -> int:
-        """Make a call without waiting for its answer; `answer_to` has it later."""
-        if not self.open:
-            raise ConnectionLost
-        number = self.connection.call(target, method, args, kwargs)
-        self._settle()
-        return number
-
-    def answer_to(self, number: int) -> Value:
-        """Return the answer to a call.
-
-        Raises:
-            CallRefused: it failed.
-            ConnectionLost: it will never be answered.
-            AssertionError: it is not answered yet.
-        """
-        assert number in self._outcomes, f"call {number} is not answered"
-        outcome = self._outcomes[number]
-        if isinstance(outcome, Failure):
-            if not self.open:
-                raise ConnectionLost
-            raise CallRefused(outcome)
-        return outcome
-
-    def call(self, target: Remote, method: str, *args: Value, **kwargs: Value) -> Value:
-        """Make a call and return its answer; raises as `answer_to`."""
-        return self.answer_to(self.ask(target, method, *args, **kwargs))
 
     def call_bot(self, method: str, *args: Value, **kwargs: Value) -> Value:
         """Call the slave as a whole; raises as `answer_to`."""
@@ -250,15 +214,23 @@ class ScriptedMaster:
         return answers
 
     def start_command(
-        self, builder: Value, name: Value, arguments: Mapping[str, Value], *, start_build: bool = True
+        self,
+        builder: Value,
+        name: Value,
+        arguments: Mapping[str, Value],
+        *,
+        start_build: bool = True,
+        command: MasterCommand | None = None,
     ) -> MasterCommand:
         """Start a command on a builder, the names of its arguments in the kind of the builder's name.
+
+        `command` is what listens to it, if it is not to be a plain one.
 
         Raises:
             CallRefused: the slave refused it.
             ConnectionLost: the connection ended on the way.
         """
-        command = MasterCommand(str(len(self.commands)))
+        command = command or MasterCommand(str(len(self.commands)))
         self.commands[command.local] = command
         old = isinstance(builder, bytes)
         named: dict[Value, Value] = {key.encode() if old else key: value for key, value in arguments.items()}

@@ -69,7 +69,7 @@ class Decoder:
 
     def __init__(self, limits: Limits, *, vocabulary: bool = False) -> None:
         self.vocabulary = vocabulary
-        self._limits = limits
+        self.limits = limits
         self._data = b""
         self._pos = 0
         self._chunks: list[bytes] = []
@@ -102,7 +102,7 @@ class Decoder:
         if self._queued < self._missing:
             return NEED_DATA
         self._missing = 0
-        limits = self._limits
+        limits = self.limits
         data, pos = self._data, self._pos
         base = pos
         opened = self._open

@@ -154,6 +154,11 @@ class Connection:
                 raise
         return self._events.popleft()
 
+    def set_limits(self, limits: Limits) -> None:
+        """Refuse from now on what exceeds `limits`: a peer that has logged in may be trusted with more."""
+        self._limits = limits
+        self._decoder.limits = limits
+
     # -- what we do
 
     def call(

@@ -1,0 +1,316 @@
+"""Commands that carry files between master and slave, with many blocks under way at a time.
+
+What arrives here has a name of its own until it is complete. A file that is sent ends with `close` even if it is not
+complete, as with real slaves: masters of 0.8 leave their temporary file behind otherwise, or delete the one that it was
+to replace. A directory that is not complete is never unpacked.
+
+Source: manual page, section "Transfers"; `commands/transfer.py` of buildslave 0.8.4 and buildbot-worker 4.3.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from slaveproto.commands.archive import Changed, TreeArchive, compressor, is_directory, is_regular
+from slaveproto.commands.arguments import at_home, count, either, remote
+from slaveproto.commands.context import Context
+from slaveproto.commands.exchange import MOST_CALLS, BlockWriter, Exchange, Lost, Refused, Stopped
+from slaveproto.effects import (
+    CreateTemp,
+    PathInfo,
+    PlaceFile,
+    ReadFile,
+    RemoveFile,
+    ScanDir,
+    Script,
+    SendItem,
+    SendText,
+    StatPath,
+    WriteFile,
+)
+from slaveproto.errors import CommandError, HostError
+from slaveproto.limits import SIZE_LIMIT
+from slaveproto.updates import Dialect
+from slaveproto.wire.values import Remote, Value
+
+CHUNK: Final = 256 * 1024
+"""Bytes that are read from or written to a file at a time."""
+
+FIRST_CALLS: Final = 16
+"""Blocks that are asked for before the first one came; each that comes makes it one more."""
+
+Arguments = Mapping[str, Value]
+
+
+class _Problem(Exception):
+    """The transfer cannot go on; the text is for the log."""
+
+
+@attrs.frozen
+class _Transfer:
+    """The arguments that all transfers have.
+
+    Args:
+        path: of the file or directory here.
+        shown: the same in the words of real slaves.
+        peer: the master's reader or writer.
+        maxsize: most bytes; None for any number.
+    """
+
+    context: Context
+    path: str
+    shown: str
+    peer: Remote
+    blocksize: int
+    maxsize: int | None
+
+    def line(self, text: str) -> str:
+        """Return a line of a log; slaves of the 0.8 generation did not end it."""
+        return text if self.context.dialect is Dialect.BYTES else text + "\n"
+
+    @property
+    def truncated(self) -> str:
+        return f"Maximum filesize reached, truncating file '{self.shown}'"
+
+
+def _transfer(arguments: Arguments, context: Context, peer: str, *names: str) -> _Transfer:
+    workdir = context.text("workdir", arguments["workdir"])
+    name = at_home(context.text("a path", either(arguments, *names)), context)
+    blocksize = count("blocksize", arguments["blocksize"])
+    if not blocksize:
+        raise CommandError("builtins.ValueError", "blocksize should be a whole number above 0")
+    return _Transfer(
+        context,
+        context.path(workdir, name),
+        context.joined(workdir, name),
+        remote(peer, arguments[peer]),
+        min(blocksize, SIZE_LIMIT),
+        count("maxsize", arguments.get("maxsize")),
+    )
+
+
+def _guarded(
+    transfer: _Transfer, exchange: Exchange, script: Script[tuple[int, str]], last: str | None
+) -> Script[None]:
+    """Run a transfer to its end, whatever that is, and report it; `last` is called if the script did not get there."""
+    code, text, failure = 1, "", None
+    try:
+        code, text = yield from script
+    except _Problem as problem:
+        text = str(problem)
+        yield from exchange.give_up(last)
+    except Lost:
+        pass
+    except Stopped:
+        yield from exchange.give_up(last)
+    except Refused as refused:
+        failure = refused.failure
+        yield from exchange.give_up(last)
+    if text:
+        yield from SendText("stderr", transfer.line(text))
+    yield from SendItem("rc", code)
+    if failure is not None:
+        raise CommandError(failure.kind, failure.message)
+
+
+# -- to the master
+
+
+def upload_file(arguments: Arguments, context: Context) -> Script[None]:
+    """`uploadFile`: send a file to a writer of the master."""
+    transfer = _transfer(arguments, context, "writer", "workersrc", "slavesrc")
+    exchange = Exchange(transfer.peer)
+    keepstamp = bool(arguments.get("keepstamp", False))
+    return _guarded(transfer, exchange, _upload_file(transfer, exchange, keepstamp), "close")
+
+
+def _upload_file(transfer: _Transfer, exchange: Exchange, keepstamp: bool) -> Script[tuple[int, str]]:
+    yield from SendText("header", transfer.line(f"sending {transfer.shown}"))
+    cannot_open = f"Cannot open file '{transfer.shown}' for upload"
+    try:
+        before = yield from exchange.perform(StatPath(transfer.path))
+        first = yield from exchange.perform(ReadFile(transfer.path, 0, CHUNK)) if is_regular(before) else _no_file()
+    except HostError:
+        raise _Problem(cannot_open) from None
+    writer = BlockWriter(exchange, transfer.blocksize, transfer.maxsize)
+    try:
+        yield from _send_file(transfer, exchange, writer, first)
+        after = yield from exchange.perform(StatPath(transfer.path))
+    except HostError as error:
+        raise _Problem(f"Cannot read file '{transfer.shown}': {error.strerror}") from None
+    if (before.device, before.inode) != (after.device, after.inode):
+        raise _Problem(f"File '{transfer.shown}' was replaced while it was sent")
+    yield from exchange.call("close")
+    if keepstamp:
+        yield from exchange.call("utime", (before.accessed / 10**9, before.modified / 10**9))
+    return (1, transfer.truncated) if writer.full else (0, "")
+
+
+def _no_file() -> Script[bytes]:
+    yield from ()
+    raise HostError(0, "not a regular file")
+
+
+def _send_file(transfer: _Transfer, exchange: Exchange, writer: BlockWriter, data: bytes) -> Script[None]:
+    offset = 0
+    while data and not writer.full:
+        yield from writer.feed(data)
+        offset += len(data)
+        data = yield from exchange.perform(ReadFile(transfer.path, offset, CHUNK))
+    yield from writer.feed(b"", last=True)
+
+
+def upload_directory(arguments: Arguments, context: Context) -> Script[None]:
+    """`uploadDirectory`: send a directory as an archive, and have the master unpack it."""
+    transfer = _transfer(arguments, context, "writer", "workersrc", "slavesrc")
+    exchange = Exchange(transfer.peer)
+    compress = arguments.get("compress")
+    compression = "" if compress is None else context.text("compress", compress)
+    return _guarded(transfer, exchange, _upload_directory(transfer, exchange, compression), None)
+
+
+def _upload_directory(transfer: _Transfer, exchange: Exchange, compression: str) -> Script[tuple[int, str]]:
+    try:
+        info = yield from exchange.perform(StatPath(transfer.path))
+        if not is_directory(info):
+            raise HostError(20, "Not a directory")
+        entries = yield from exchange.perform(ScanDir(transfer.path))
+    except HostError as error:
+        raise _Problem(
+            f"Cannot read directory '{transfer.shown}' for upload: "
+            f"[Errno {error.errno}] {error.strerror}: {transfer.shown!r}"
+        ) from None
+    yield from SendText("header", transfer.line(f"sending {transfer.shown}"))
+    writer = BlockWriter(exchange, transfer.blocksize, transfer.maxsize)
+
+    def feed(data: bytes) -> Script[None]:
+        yield from writer.feed(data)
+        if writer.full:
+            raise _Problem(transfer.truncated)
+
+    archive = TreeArchive(exchange, transfer.context, feed, compressor(compression))
+    try:
+        yield from archive.make(transfer.path, info, entries)
+    except HostError as error:
+        raise _Problem(
+            f"Cannot read directory '{transfer.shown}' for upload: [Errno {error.errno}] {error.strerror}"
+        ) from None
+    except Changed as changed:
+        raise _Problem(f"File '{changed.path}' became shorter while it was sent") from None
+    yield from writer.feed(b"", last=True)
+    if writer.full:
+        raise _Problem(transfer.truncated)
+    yield from exchange.call("unpack")
+    return 0, ""
+
+
+# -- from the master
+
+
+def download_file(arguments: Arguments, context: Context) -> Script[None]:
+    """`downloadFile`: write a file from what a reader of the master gives."""
+    transfer = _transfer(arguments, context, "reader", "workerdest", "slavedest")
+    mode = count("mode", arguments.get("mode"))
+    exchange = Exchange(transfer.peer)
+    return _guarded(transfer, exchange, _download_file(transfer, exchange, mode), "close")
+
+
+def _download_file(transfer: _Transfer, exchange: Exchange, mode: int | None) -> Script[tuple[int, str]]:
+    try:
+        temp = yield from CreateTemp(transfer.path)
+    except HostError:
+        raise _Problem(f"Cannot open file '{transfer.shown}' for download") from None
+    try:
+        if mode is None:
+            mode = yield from _present_mode(transfer.path)
+        size = yield from _Reader(transfer, exchange, temp).run()
+        yield from PlaceFile(temp, transfer.path, None if mode is None else mode & 0o7777)
+    except Exception as error:
+        # Whatever it was: half a file is none.
+        yield from _remove(temp)
+        if isinstance(error, HostError):
+            raise _Problem(f"Cannot write file '{transfer.shown}': {error.strerror}") from None
+        raise
+    # Whether the master's reader can be closed is the master's affair; all that we want of it we have.
+    yield from exchange.give_up("close")
+    return (1, transfer.truncated) if size == transfer.maxsize else (0, "")
+
+
+def _present_mode(path: str) -> Script[int | None]:
+    """A file that is replaced keeps its permissions, as if it were written anew."""
+    try:
+        info: PathInfo = yield from StatPath(path)
+    except HostError:
+        return None
+    return info.mode
+
+
+def _remove(temp: str) -> Script[None]:
+    try:
+        yield from RemoveFile(temp)
+    except HostError:
+        return
+
+
+@attrs.define
+class _Reader:
+    """Asks for blocks until one is empty, and writes them.
+
+    Args:
+        temp: the file to write to.
+    """
+
+    transfer: _Transfer
+    exchange: Exchange
+    temp: str
+    _window: int = attrs.field(default=FIRST_CALLS, init=False)
+    _received: int = attrs.field(default=0, init=False)
+    _written: int = attrs.field(default=0, init=False)
+    _unwritten: bytearray = attrs.field(factory=bytearray, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+
+    def run(self) -> Script[int]:
+        """Return the size of the file."""
+        while True:
+            while not self._ended and (size := self._next_size()):
+                yield from self.exchange.begin(size, "read", size)
+            if not self.exchange.pending:
+                break
+            yield from self.exchange.wait()
+            self._take_answers()
+            if len(self._unwritten) >= CHUNK:
+                yield from self._write()
+                self._take_answers()
+        yield from self._write()
+        return self._received
+
+    def _next_size(self) -> int:
+        """Return the size of the next block to ask for, 0 for none at present."""
+        size, maxsize = self.transfer.blocksize, self.transfer.maxsize
+        if maxsize is not None:
+            size = min(size, maxsize - self._received - self.exchange.pending_bytes)
+        if self.exchange.pending >= self._window or not self.exchange.has_room(size):
+            return 0
+        return size
+
+    def _take_answers(self) -> None:
+        while self.exchange.answers:
+            size, value = self.exchange.answers.popleft()
+            data = value.encode(self.transfer.context.encoding) if isinstance(value, str) else value
+            if not isinstance(data, bytes) or len(data) > size:
+                raise _Problem("The master's reader did not give what it was asked for")
+            if data and self._ended:
+                raise _Problem("The master's reader went on after its end")
+            self._ended = self._ended or not data
+            self._window = min(self._window + 1, MOST_CALLS)
+            self._received += len(data)
+            self._unwritten += data
+
+    def _write(self) -> Script[None]:
+        data, self._unwritten = bytes(self._unwritten), bytearray()
+        if data:
+            yield from self.exchange.perform(WriteFile(self.temp, self._written, data))
+            self._written += len(data)
