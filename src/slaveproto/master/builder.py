@@ -1,0 +1,220 @@
+"""The master's twin of a slave builder: whether it is ready, which build has it, and what that runs.
+
+Source: manual page, sections "Setup" and "Building"; `process/slavebuilder.py` of Buildbot 0.8.4p1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slaveproto.machine import Machine
+from slaveproto.master.command import RemoteCommand, Servant, StepRun
+from slaveproto.master.events import BuildLost, BuildRefused, BuildStarted, StartStep
+from slaveproto.master.orders import Env, Order
+from slaveproto.master.realm import Realm
+from slaveproto.master.states import BUILDER, Builder, Building
+from slaveproto.master.steps import AnyStep
+from slaveproto.master.visit import Visit
+from slaveproto.updates import plain
+from slaveproto.wire.values import Failure, Local, Remote, Value
+
+
+class SlaveBuilder:
+    """A builder of one attached slave. It ends with the connection.
+
+    Args:
+        name: of the builder.
+        directory: on the slave, as listed.
+        visit: the connection.
+        realm: the surroundings.
+        orders: tells what a step means to the slave.
+        over: is told when a build is over.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        directory: str,
+        visit: Visit,
+        realm: Realm,
+        orders: Callable[[AnyStep, Env], tuple[Order, ...]],
+        over: Callable[[float], None],
+    ) -> None:
+        self.name = name
+        self.directory = directory
+        self.wanted = True
+        self.build: int | None = None
+        self.step: StepRun | None = None
+        self.remote: Remote | None = None
+        self._twin = Local(f"builder {name} of the master")
+        self._visit = visit
+        self._realm = realm
+        self._orders = orders
+        self._over = over
+        self._machine = Machine(BUILDER)
+
+    @property
+    def state(self) -> Builder:
+        """Where it is."""
+        return self._machine.state
+
+    @property
+    def ready(self) -> bool:
+        """Whether it was introduced, and is wanted."""
+        return self.wanted and self.state not in (Builder.LISTED, Builder.INTRODUCED, Builder.GONE)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a build has it."""
+        return self.build is not None
+
+    # -- coming and going
+
+    def found(self, remote: Remote) -> None:
+        """The slave handed it out, or handed it out again."""
+        if self.remote is not None:
+            self._visit.release(self.remote)
+        self.remote = remote
+        if self._machine.can(Building.FOUND):
+            self._machine.fire(Building.FOUND)
+
+    def introduce(self, timeout: float, then: Callable[[float], None]) -> None:
+        """Say who we are, to a slave of 0.8; `then` follows when it knows, or not."""
+
+        outcomes: list[Value | Failure] = []
+
+        def told(outcome: Value | Failure, now: float) -> None:
+            outcomes.append(outcome)
+            if len(outcomes) < len(calls):
+                return
+            failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+            if failures:
+                why = f"{failures[0].kind}: {failures[0].message}"
+                self._visit.notice(f"builder {self.name!r} is not usable: {why}")
+                self.unlist()
+            else:
+                self.be_ready()
+            then(now)
+
+        calls: tuple[tuple[str, Value], ...] = (("setMaster", self._twin), ("print", "attached"))
+        for method, argument in calls:
+            self._visit.call(self._remote(), method, (argument,), then=told, timeout=timeout)
+
+    def be_ready(self) -> None:
+        """It can be used from now on."""
+        self._machine.fire(Building.READY)
+
+    def unlist(self) -> None:
+        """The slave does not have it any more."""
+        self._machine.fire(Building.UNLIST)
+        if self.remote is not None:
+            self._visit.release(self.remote)
+            self.remote = None
+
+    def lose(self, why: str, now: float) -> None:
+        """The slave is gone; what runs here ends."""
+        self._machine.fire(Building.LOSE)
+        step, self.step = self.step, None
+        if step is not None:
+            step.lose(why, now)
+        build = self.build
+        self._give_back()
+        if build is not None:
+            self._realm.lost[build] = why
+            self._realm.announce(BuildLost(build, why))
+
+    def _remote(self) -> Remote:
+        assert self.remote is not None
+        return self.remote
+
+    # -- builds
+
+    def start_build(self, build: int, bot: Remote, timeout: float) -> None:
+        """Ping the slave, then call `startBuild`.
+
+        Raises:
+            LocalProtocolError: it is not idle.
+        """
+        self._machine.fire(Building.PING)
+        self._take(build)
+
+        def answered(outcome: Value | Failure, now: float) -> None:
+            # The build may have been given up meanwhile.
+            if self.build != build:
+                return
+            if isinstance(outcome, Failure):
+                self._visit.end(f"the ping failed: {outcome.kind}: {outcome.message}", now)
+            else:
+                self._machine.fire(Building.PONG)
+                self._visit.call(self._remote(), "startBuild", (), then=started, timeout=timeout)
+
+        def started(outcome: Value | Failure, now: float) -> None:
+            if self.build != build:
+                return
+            if isinstance(outcome, Failure):
+                self._machine.fire(Building.NOT_STARTED)
+                self._give_back()
+                self._realm.announce(BuildRefused(build, f"startBuild failed: {outcome.kind}: {outcome.message}"))
+                self._over(now)
+            else:
+                self._machine.fire(Building.STARTED)
+                self._realm.announce(BuildStarted(build))
+
+        self._visit.call(bot, "print", ("ping",), then=answered, timeout=timeout)
+
+    def end_build(self, now: float) -> None:
+        """The build is over.
+
+        Raises:
+            LocalProtocolError: its step is not.
+        """
+        self._machine.fire(Building.END_BUILD)
+        self._give_back()
+        self._over(now)
+
+    def _take(self, build: int) -> None:
+        self.build = build
+        self._realm.builds[build] = self
+
+    def _give_back(self) -> None:
+        if self.build is not None:
+            del self._realm.builds[self.build]
+            self.build = None
+
+    def start_step(self, start: StartStep, now: float) -> None:
+        """Run a step.
+
+        Raises:
+            LocalProtocolError: the build has not started, or runs another one.
+        """
+        self._machine.fire(Building.START_STEP)
+        self.step = StepRun(start, self, self._realm, self._visit.unread, now)
+        self.step.begin(lambda: self._orders(start.what, start.env), now)
+
+    # -- the way to the slave, for a step
+
+    def start_command(self, command: RemoteCommand, arguments: dict[Value, Value], now: float) -> None:
+        """Call `startCommand`; raises LocalProtocolError if the arguments cannot be sent."""
+        head = plain((command.number, command.order.command), self._visit.dialect, "utf-8")
+        assert isinstance(head, tuple)
+        self._visit.call(self._remote(), "startCommand", (command.local, *head, arguments), then=command.started)
+
+    def interrupt_command(self, command: RemoteCommand, why: str, now: float) -> None:
+        """Call `interruptCommand`; a slave that knows nothing of the command may say so."""
+        arguments = plain((command.number, why), self._visit.dialect, "utf-8")
+        assert isinstance(arguments, tuple)
+        self._visit.call(self._remote(), "interruptCommand", arguments, then=None)
+
+    def serve(self, local: Local, servant: Servant) -> None:
+        """Let the slave call an object."""
+        self._visit.serve(local, servant)
+
+    def touch(self) -> None:
+        """There may be something to send."""
+        self._visit.touch()
+
+    def step_over(self, step: StepRun, now: float) -> None:
+        """The step is at its end. Where the slave is lost, so is the builder already."""
+        if self.step is step:
+            self.step = None
+            self._machine.fire(Building.STEP_OVER)

@@ -1,0 +1,87 @@
+"""What the user `change` tells of.
+
+Source: `changes/pb.py` and `clients/sendchange.py` of Buildbot 0.8.4p1, `changes/pb.py` of 4.3.0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from slaveproto.errors import CommandError
+from slaveproto.wire.events import Call
+from slaveproto.wire.serving import parameters
+from slaveproto.wire.values import Value
+
+
+@attrs.frozen
+class Change:
+    """A change to the source. Texts that were not given are empty.
+
+    Args:
+        who: the author.
+        files: what changed.
+        comments: in words.
+        revision: the new revision.
+        branch: on which branch.
+        repository: in which repository.
+        project: of which project.
+        category: the sender's word for its kind.
+        revlink: where to look at it.
+        codebase: the sender's word for the part of the project.
+        when: seconds since 1970, None if not given.
+        properties: by name.
+    """
+
+    who: str
+    files: tuple[str, ...]
+    comments: str
+    revision: str
+    branch: str
+    repository: str
+    project: str
+    category: str
+    revlink: str
+    codebase: str
+    when: float | None
+    properties: Mapping[str, Value]
+
+
+def read_change(call: Call) -> Change:
+    """Return the change that a call of `addChange` tells of.
+
+    Raises:
+        CommandError: it tells of none.
+    """
+    (told,) = parameters(call, "changedict")
+    if not isinstance(told, dict):
+        raise CommandError("builtins.TypeError", "addChange takes a dictionary")
+    entries = {_text(key): value for key, value in told.items()}
+    files = entries.get("files")
+    properties = entries.get("properties")
+    when = entries.get("when", entries.get("when_timestamp"))
+    return Change(
+        who=_text(entries.get("who", entries.get("author"))),
+        files=tuple(_text(name) for name in files) if isinstance(files, (list, tuple)) else (),
+        when=float(when) if isinstance(when, (int, float)) and math.isfinite(when) else None,
+        properties={_text(k): _plain(v) for k, v in properties.items()} if isinstance(properties, dict) else {},
+        **{name: _text(entries.get(name)) for name in _TEXTS},
+    )
+
+
+_TEXTS: Final = ("comments", "revision", "branch", "repository", "project", "category", "revlink", "codebase")
+
+
+def _text(value: Value) -> str:
+    """Real masters take either kind, too, and replace what is no UTF-8."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    # Nothing else: the text of a list that shares its parts may have any length.
+    return str(value) if isinstance(value, (str, int, float)) else ""
+
+
+def _plain(value: Value) -> Value:
+    return _text(value) if isinstance(value, bytes) else value

@@ -1,0 +1,80 @@
+"""Whom a master lets in, and how long it waits for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+
+
+@attrs.frozen
+class SlaveAccount:
+    """A slave that may log in.
+
+    Args:
+        name: its user name.
+        password: in clear, for the login needs it so.
+        builders: the slave's builders, each with its directory on the slave, which is relative to the slave's basedir.
+    """
+
+    name: str
+    password: str = attrs.field(repr=False)
+    builders: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ChangeAccount:
+    """A user such as `change`, who tells of changes: what `buildbot sendchange` logs in as."""
+
+    name: str
+    password: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class GuestAccount:
+    """A user whose calls are the program's affair: each is announced as `GuestCalled` and waits for its answer.
+
+    Args:
+        name: the user name.
+        password: in clear.
+        methods: what may be called.
+    """
+
+    name: str
+    password: str = attrs.field(repr=False)
+    methods: frozenset[str]
+
+
+Account: TypeAlias = SlaveAccount | ChangeAccount | GuestAccount
+
+
+def _check_names(config: MasterConfig, attribute: attrs.Attribute[Mapping[str, Account]], value: object) -> None:
+    wrong = [name for name, account in config.accounts.items() if account.name != name]
+    if wrong:
+        raise ValueError(f"the accounts of {wrong} have other names")
+
+
+@attrs.frozen
+class MasterConfig:
+    """Who may log in, and the master's patience. Times are in seconds.
+
+    Args:
+        accounts: the users, by name; ValueError if an account has another name than that.
+        ask: whether a name that is not among them is asked for with `AccountWanted`.
+        login_timeout: from the opening of a connection to the response to our challenge.
+        attach_timeout: for each answer of a slave that is being attached.
+        ping_timeout: for the answer to a ping, and for a slave that was shut down to be gone.
+        keepalive: between two signs of life that are asked of a slave; 0 for none.
+        silence: for the answer to such a question, after which the slave is taken for dead.
+        visitors: most connections that have not logged in.
+    """
+
+    accounts: Mapping[str, Account] = attrs.field(factory=dict, validator=_check_names)
+    ask: bool = False
+    login_timeout: float = 30.0
+    attach_timeout: float = 120.0
+    ping_timeout: float = 60.0
+    keepalive: float = 600.0
+    silence: float = 120.0
+    visitors: int = 500
