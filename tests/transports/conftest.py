@@ -1,14 +1,13 @@
-"""One slave and its master."""
+"""A master's port, and each of the runners."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.transports.scripted_master import Listener, Master
-from tests.transports.support import Slave, running_slave
+from slaveproto.testing.conformance import Listener, StartSlave
+from tests.transports.support import RUNNERS
 
 
 @pytest.fixture
@@ -17,14 +16,21 @@ def listener() -> Iterator[Listener]:
         yield listener
 
 
-@pytest.fixture
-def slave(listener: Listener, tmp_path: Path) -> Iterator[Slave]:
-    with running_slave(listener.port, tmp_path) as slave:
-        yield slave
+@pytest.fixture(params=list(RUNNERS))
+def runner(request: pytest.FixtureRequest) -> str:
+    """The name of a runner."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-def master(listener: Listener, slave: Slave) -> Iterator[Master]:
-    """A master with the slave attached, which has a builder `b`."""
-    with listener.attach("b") as master:
-        yield master
+def start(runner: str) -> StartSlave:
+    """What starts a session with that runner."""
+    return RUNNERS[runner]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Last bytes that nobody reads would take five seconds."""
+    for module in ("transports.links", "transports.threads", "transports.trio.streams"):
+        monkeypatch.setattr(f"{module}.LINGER", 0.5)

@@ -1,93 +1,101 @@
-"""A slave in this process: its session in a thread of its own, and what it announced."""
+"""Both runners, as the conformance suite wants them."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
 
-from slaveproto import HostInfo, SlaveConfig, SlaveSession
-from slaveproto.slave.events import SlaveEvent
-from tests.transports.scripted_master import DEADLINE
+import trio
+
+from slaveproto import SlaveSession
+from slaveproto.slave.events import Input, SlaveEvent, Stop
+from slaveproto.testing.conformance import StartSlave
+from slaveproto.testing.conformance.master import DEADLINE
 from transports.threads import Runner
+from transports.trio import Slave, open_slave
+from transports.trio.nurseries import open_nursery
 
 
-def wait_until(condition: Callable[[], object], timeout: float = DEADLINE) -> None:
-    """Return when `condition` holds."""
-    limit = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.005)
+class _InThread:
+    """A runner in a thread of its own."""
 
-
-class Slave:
-    """A session and its runner."""
-
-    def __init__(self, port: int, basedir: Path, jitter: Callable[[float], float], **config: Any) -> None:
-        settings = {"host": "127.0.0.1", "name": "bot", "password": "secret", **config}
-        self.config = SlaveConfig(port=port, basedir=str(basedir), **settings)
-        host = HostInfo(dict(os.environ), os.name, 1, {}, "test")
-        self.events: list[SlaveEvent] = []
-        self.error: BaseException | None = None
-        self.runner = Runner(SlaveSession(self.config, host, jitter), self.events.append)
-        self.thread = threading.Thread(target=self._run)
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._announced: list[SlaveEvent] = []
+        self._error: BaseException | None = None
+        self._run_it = run
+        self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
         try:
-            self.runner.run()
+            self._run_it()
         except BaseException as error:
-            self.error = error
+            self._error = error
 
-    def of(self, kind: type[Any]) -> list[Any]:
-        """The events of one kind."""
-        return [event for event in list(self.events) if isinstance(event, kind)]
+    def on_event(self, event: SlaveEvent) -> None:
+        """Keep an announcement."""
+        self._announced.append(event)
 
-    def wait_for(self, kind: type[Any], count: int = 1) -> Any:
-        """Wait for the `count`th event of a kind."""
-        wait_until(lambda: len(self.of(kind)) >= count or not self.thread.is_alive())
-        found = self.of(kind)
-        assert len(found) >= count, f"the slave ended without it: {self.events}, {self.error!r}"
-        return found[count - 1]
+    def events(self) -> Sequence[SlaveEvent]:
+        """Return all that was announced so far."""
+        return list(self._announced)
 
-    def join(self, timeout: float = DEADLINE) -> None:
-        """Wait for the end of the slave, which has to be an orderly one."""
-        self.thread.join(timeout)
-        assert not self.thread.is_alive(), "the slave did not end in time"
-        assert self.error is None, repr(self.error)
+    def wait(self, timeout: float) -> bool:
+        """Wait for the end; raises what the runner raised."""
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
 
-
-@contextlib.contextmanager
-def running_slave(
-    port: int, basedir: Path, jitter: Callable[[float], float] = lambda delay: 0.0, **config: Any
-) -> Iterator[Slave]:
-    """Run a slave that does not wait before it tries again; in the end it is stopped, and has to be gone."""
-    slave = Slave(port, basedir, jitter, **config)
-    slave.thread.start()
-    try:
-        yield slave
-    finally:
-        slave.runner.stop("the test is over")
-        slave.runner.stop("at once")
-        slave.join()
+    def begin(self) -> None:
+        """Start the thread."""
+        self._thread.start()
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    return state_of(pid) not in ("", "Z", "X")
+class Threaded(_InThread):
+    """The blocking runner."""
+
+    def __init__(self, session: SlaveSession) -> None:
+        runner = Runner(session, self.on_event)
+        super().__init__(runner.run)
+        self.post = runner.post
+        self.stop = runner.stop
+        self.begin()
 
 
-def state_of(pid: int) -> str:
-    """The letter that Linux gives to the state of a process; empty if there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+class UnderTrio(_InThread):
+    """The trio runner, in a loop of its own."""
+
+    def __init__(self, session: SlaveSession) -> None:
+        super().__init__(lambda: trio.run(self._main, session))
+        self._put, self._take = trio.open_memory_channel[Input](100)
+        self._begun: SimpleQueue[trio.lowlevel.TrioToken] = SimpleQueue()
+        self.begin()
+        self._token = self._begun.get(timeout=DEADLINE)
+
+    def post(self, item: Input) -> None:
+        """Have a task of the program hand an input to the session."""
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._put.send_nowait, item)
+
+    def stop(self, why: str) -> None:
+        """Have a task of the program stop the session."""
+        self.post(Stop(why))
+
+    async def _main(self, session: SlaveSession) -> None:
+        async with open_slave(session) as slave, open_nursery() as nursery:
+            nursery.start_soon(self._post_to, slave)
+            self._begun.put(trio.lowlevel.current_trio_token())
+            async for event in slave:
+                self.on_event(event)
+            nursery.cancel_scope.cancel()
+
+    async def _post_to(self, slave: Slave) -> None:
+        async for item in self._take:
+            slave.post(item)
 
 
-def descriptors() -> int:
-    """How many files this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+RUNNERS: Mapping[str, StartSlave] = {"threads": Threaded, "trio": UnderTrio}

@@ -13,9 +13,17 @@
 
 `SessionDriver` runs a whole `SlaveSession`: a `MemoryHost` performs its requests, and the master at the other end of
 the connection is a `ScriptedMaster`, which makes the calls of a real one when you say so.
+
+`MasterDriver` runs a whole `MasterSession`, with any number of peers: a `ScriptedSlave` answers as slaves of its
+generation do, an `OwnSlave` is a slave session with a host of its own, and a `RawPeer` says the bytes that you give it.
 """
 
 from slaveproto.testing.driver import SessionDriver as SessionDriver
+from slaveproto.testing.master_driver import MasterDriver as MasterDriver
+from slaveproto.testing.master_driver import MasterLink as MasterLink
+from slaveproto.testing.master_driver import OwnSlave as OwnSlave
+from slaveproto.testing.master_driver import Peer as Peer
+from slaveproto.testing.master_driver import RawPeer as RawPeer
 from slaveproto.testing.memory_host import SIGNAL_NUMBERS as SIGNAL_NUMBERS
 from slaveproto.testing.memory_host import Child as Child
 from slaveproto.testing.memory_host import MemoryHost as MemoryHost
@@ -34,7 +42,12 @@ from slaveproto.testing.playbook import sends as sends
 from slaveproto.testing.playbook import sends_text as sends_text
 from slaveproto.testing.playbook import tells as tells
 from slaveproto.testing.playbook import wants as wants
-from slaveproto.testing.scripted_master import CallRefused as CallRefused
-from slaveproto.testing.scripted_master import ConnectionLost as ConnectionLost
+from slaveproto.testing.scripted_end import CallRefused as CallRefused
+from slaveproto.testing.scripted_end import ConnectionLost as ConnectionLost
 from slaveproto.testing.scripted_master import MasterCommand as MasterCommand
 from slaveproto.testing.scripted_master import ScriptedMaster as ScriptedMaster
+from slaveproto.testing.scripted_slave import GENERATIONS as GENERATIONS
+from slaveproto.testing.scripted_slave import Generation as Generation
+from slaveproto.testing.scripted_slave import HeardCall as HeardCall
+from slaveproto.testing.scripted_slave import ScriptedSlave as ScriptedSlave
+from slaveproto.testing.scripted_slave import SlaveCommand as SlaveCommand

@@ -1,0 +1,272 @@
+"""A slave under trio: one nursery owns its connection, its processes and whatever waits for a file.
+
+    async with open_slave(session) as slave:
+        async for event in slave:
+            print(event)
+
+Nothing else may wait for the processes that it starts, and SIGCHLD must not be ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import ssl
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import trio
+
+from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
+from slaveproto.inputs import Completed, Disconnected, Received, Wakeup
+from slaveproto.slave.events import Connected, Input, Notice, SlaveEvent, Start, Stop
+from slaveproto.slave.session import SlaveSession
+from transports import files, processes
+from transports.attempts import attempt, rejected
+from transports.trio.gates import Gate
+from transports.trio.nurseries import open_nursery
+from transports.trio.processes import THREADS, Process
+from transports.trio.streams import Wire, connect, open_wire, words_of
+from transports.trio.unread import Unread
+
+
+@contextlib.asynccontextmanager
+async def open_slave(
+    session: SlaveSession, *, ssl_context: ssl.SSLContext | None = None, server_hostname: str | None = None
+) -> AsyncIterator[Slave]:
+    """Run a slave as long as the block lasts. The block should read its events, and may post and stop.
+
+    At the end of the block whatever the slave still does is stopped at once: its process groups are killed, and the
+    connection has up to 5 s to get rid of its last bytes. If the block is cancelled, or raises, there is no such
+    respite. An exception comes out as itself, whichever task raised it.
+
+    Args:
+        session: the session; nobody else may touch it.
+        ssl_context: for a master behind TLS; None for plain TCP.
+        server_hostname: the name that its certificate has to be for; None for the name that the session connects to.
+    """
+    slave = Slave(session, ssl_context, server_hostname)
+    async with open_nursery() as nursery:
+        await nursery.start(slave.run, nursery)
+        yield slave
+        slave.stop("the program has left it")
+        slave.stop("at once")
+
+
+async def run_slave(
+    session: SlaveSession,
+    on_event: Callable[[SlaveEvent], None],
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+    task_status: trio.TaskStatus[Slave] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a slave to its end. `slave = await nursery.start(run_slave, session, on_event)` gives something to stop.
+
+    Args:
+        session: the session; nobody else may touch it.
+        on_event: is told what happens; what it raises ends the slave and comes out here.
+        ssl_context: as for `open_slave`.
+        server_hostname: as for `open_slave`.
+        task_status: trio's.
+    """
+    async with open_slave(session, ssl_context=ssl_context, server_hostname=server_hostname) as slave:
+        task_status.started(slave)
+        async for event in slave:
+            on_event(event)
+
+
+class Slave:
+    """A slave that runs; made by `open_slave`. An asynchronous iterator of what it announces.
+
+    Who reads slowly stops nobody: up to 10,000 announcements (or 16 million characters) wait, then the oldest give way
+    to one `Notice` that tells how many there were. The iteration ends with the session.
+    """
+
+    def __init__(self, session: SlaveSession, ssl_context: ssl.SSLContext | None, server_hostname: str | None) -> None:
+        self._session = session
+        self._ssl_context = ssl_context
+        self._server_hostname = server_hostname
+        self._unread: Unread[SlaveEvent] = Unread()
+        self._inbox: deque[Input] = deque()
+        self._busy = False
+        self._over = False
+        self._link: _Link | None = None
+        self._processes: dict[int, Process] = {}
+        self._cancelled: dict[int, threading.Event] = {}
+        self._gate = Gate()
+        self._alarm = trio.CancelScope()
+
+    def __aiter__(self) -> Slave:
+        return self
+
+    async def __anext__(self) -> SlaveEvent:
+        event = await self._unread.take()
+        if event is None:
+            raise StopAsyncIteration
+        if isinstance(event, int):
+            return Notice(f"{event} announcements were not read in time and are lost")
+        return event
+
+    def stop(self, why: str) -> None:
+        """End the session; the second call does not wait for children that are slow to die."""
+        self.post(Stop(why))
+
+    def post(self, item: Input) -> None:
+        """Hand an input to the session; without effect after its end. From other threads: `trio.from_thread`.
+
+        Raises:
+            LocalProtocolError: the session does not expect it.
+        """
+        self._inbox.append(item)
+        # What is posted on the way waits for its turn.
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._inbox and not self._over:
+                self._session.handle(self._inbox.popleft(), now=trio.current_time())
+                self._pump()
+        finally:
+            self._busy = False
+
+    def _pump(self) -> None:
+        session = self._session
+        for request in session.requests():
+            self._perform(request)
+        if self._link is not None:
+            self._link.send_from(session)
+        self._gate.turn(not session.congested)
+        while (event := session.next_event()) is not None:
+            self._unread.put(event)
+        self._alarm.deadline = self._deadline()
+        if session.finished:
+            self._over = True
+            self._work.cancel_scope.cancel()
+
+    def _deadline(self) -> float:
+        deadline = self._session.deadline
+        return math.inf if deadline is None else deadline
+
+    async def run(self, links: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
+        """Do all of the work but that of connections, whose last bytes may outlive the session.
+
+        Args:
+            links: where connections belong.
+            task_status: trio's.
+        """
+        self._links = links
+        try:
+            async with open_nursery() as self._work:
+                self.post(Start())
+                task_status.started()
+                while True:
+                    with trio.CancelScope(deadline=self._deadline()) as self._alarm:
+                        await trio.sleep_forever()
+                    self.post(Wakeup())
+        finally:
+            # Who reads the connection may outlive the rest for a moment.
+            self._over = True
+            self._unread.end()
+
+    def _perform(self, request: Request) -> None:
+        match request.effect:
+            case OpenConnection(host, port):
+                self._link = _Link(request.id, self.post)
+                self._links.start_soon(self._link.run, host, port, self._ssl_context, self._server_hostname)
+            case CloseConnection(_, last):
+                if self._link is not None:
+                    self._link.close(last)
+            case Spawn() as start:
+                self._work.start_soon(self._run_process, request.id, start)
+            case Signal(process, name):
+                self.post(attempt(request.id, lambda: self._signal(process, name)))
+            case Abandon(process):
+                if process in self._processes:
+                    self._processes[process].abandon()
+                self.post(Completed(request.id, None))
+            case Cancel(number):
+                if number in self._cancelled:
+                    self._cancelled[number].set()
+                self.post(Completed(request.id, None))
+            case effect:
+                self._cancelled[request.id] = threading.Event()
+                self._work.start_soon(self._run_file, request.id, effect)
+
+    def _signal(self, process: int, name: str) -> bool:
+        running = self._processes.get(process)
+        return running is not None and running.signal(name)
+
+    async def _run_process(self, request: int, effect: Spawn) -> None:
+        try:
+            # Not to be abandoned: a process nobody knows of would be left.
+            child = await trio.to_thread.run_sync(processes.spawn, effect, limiter=THREADS)
+        except (OSError, ValueError) as error:
+            self.post(rejected(request, error))
+            return
+        self._processes[request] = Process(request, child, self.post, self._gate)
+        try:
+            await self._processes[request].run(effect.stdin)
+        finally:
+            del self._processes[request]
+
+    async def _run_file(self, request: int, effect: FileEffect) -> None:
+        cancelled = self._cancelled[request]
+        done: Input
+        try:
+            result = await trio.to_thread.run_sync(
+                files.perform, effect, cancelled, abandon_on_cancel=True, limiter=THREADS
+            )
+            done = Completed(request, result)
+        except (OSError, ValueError) as error:
+            done = rejected(request, error)
+        finally:
+            # The thread may go on without us.
+            cancelled.set()
+            del self._cancelled[request]
+        self.post(done)
+
+
+class _Link:
+    """One connection, from its opening to its end."""
+
+    def __init__(self, number: int, post: Callable[[Input], None]) -> None:
+        self._number = number
+        self._post = post
+        self._connecting = trio.CancelScope()
+        self._wire: Wire | None = None
+
+    def send_from(self, session: SlaveSession) -> None:
+        """Take the session's data if all data before it is sent."""
+        if self._wire is not None and self._wire.idle:
+            data = session.data_to_send()
+            if data:
+                self._wire.send(data)
+
+    def close(self, last: bytes) -> None:
+        """Send `last` and close; nothing more is reported."""
+        self._connecting.cancel()
+        if self._wire is not None:
+            self._wire.close(last)
+
+    async def run(self, host: str, port: int, ssl_context: ssl.SSLContext | None, server_hostname: str | None) -> None:
+        """Connect, and read to the end."""
+        stream, why = None, ""
+        with self._connecting:
+            try:
+                stream = await connect(host, port, ssl_context, server_hostname)
+            except (OSError, ValueError, trio.BrokenResourceError) as error:
+                why = words_of(error)
+        if self._connecting.cancel_called:
+            if stream is not None:
+                await trio.aclose_forcefully(stream)
+            return
+        if stream is None:
+            self._post(Disconnected(self._number, why))
+            return
+        async with open_wire(stream, lambda: self._post(Wakeup())) as self._wire:
+            self._post(Connected(self._number))
+            ended = await self._wire.read(lambda data: self._post(Received(self._number, data)))
+            if ended is not None:
+                self._post(Disconnected(self._number, ended))

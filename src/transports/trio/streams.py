@@ -1,0 +1,145 @@
+"""One byte stream, plain or TLS, with a writer of its own; of use to both ends of a connection."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+
+import trio
+
+from transports.trio.gates import Gate
+from transports.trio.nurseries import open_nursery
+
+LINGER = 5.0
+"""Seconds that the last bytes of a connection have to get out."""
+
+BLOCK = 64 * 1024
+
+
+async def connect(
+    host: str, port: int, ssl_context: ssl.SSLContext | None = None, server_hostname: str | None = None
+) -> trio.abc.Stream:
+    """Open a TCP connection, and TLS on it if there is a context.
+
+    Args:
+        host: to connect to.
+        port: to connect to.
+        ssl_context: for TLS; None for none.
+        server_hostname: the name that the certificate has to be for; None for `host`.
+
+    Raises:
+        OSError: there is no connection.
+        ValueError: the name is none.
+        trio.BrokenResourceError: it ended before TLS was agreed on.
+    """
+    stream = await trio.open_tcp_stream(host, port)
+    with contextlib.suppress(OSError):
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if ssl_context is None:
+        return stream
+    try:
+        secure = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
+        await secure.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secure
+
+
+@contextlib.asynccontextmanager
+async def open_wire(stream: trio.abc.Stream, sent: Callable[[], None]) -> AsyncIterator[Wire]:
+    """Write to a stream in a task of its own, and close it in the end.
+
+    After `Wire.close` the last bytes have `LINGER` seconds to get out; otherwise nothing is waited for.
+
+    Args:
+        stream: which becomes ours.
+        sent: is called when a batch is out.
+    """
+    wire = Wire(stream, sent)
+    try:
+        async with open_nursery() as nursery:
+            nursery.start_soon(wire.write)
+            yield wire
+            nursery.cancel_scope.deadline = trio.current_time() + (LINGER if wire.closing else 0.0)
+    finally:
+        # The last word of TLS only waits if a peer reads nothing.
+        with trio.CancelScope(deadline=trio.current_time() + LINGER, shield=True):
+            await stream.aclose()
+
+
+class Wire:
+    """One byte stream: whoever calls `read` reads it, a task of its own writes, one batch at a time."""
+
+    def __init__(self, stream: trio.abc.Stream, sent: Callable[[], None]) -> None:
+        self._stream = stream
+        self._sent = sent
+        # The batch on its way to the writer, and the last one.
+        self._put, self._take = trio.open_memory_channel[bytes](2)
+        self._reading = trio.CancelScope()
+        self.idle = True
+        """Whether all that was sent is out."""
+        self.closing = False
+        """Whether `close` was called."""
+
+    def send(self, data: bytes) -> None:
+        """Take a batch; only if `idle`, and before `close`."""
+        self.idle = False
+        self._put.send_nowait(data)
+
+    def close(self, last: bytes) -> None:
+        """Send `last` and read nothing more. Only the first call counts."""
+        if not self.closing:
+            self.closing = True
+            if last:
+                self._put.send_nowait(last)
+            self._put.close()
+            self._reading.cancel()
+
+    async def read(self, received: Callable[[bytes], None], gate: Gate | None = None) -> str | None:
+        """Read until the end.
+
+        Args:
+            received: takes the bytes.
+            gate: while it is closed nothing is read.
+
+        Returns:
+            Why it ended, in words of the operating system, empty for an orderly end; None if it was `close`.
+        """
+        why = ""
+        try:
+            with self._reading:
+                while data := await self._stream.receive_some(BLOCK):
+                    received(bytes(data))
+                    if gate is not None:
+                        await gate.passed()
+        except trio.BrokenResourceError as error:
+            # Who hangs up without the farewell of TLS hangs up: what the messages of a peer say has an end of its own.
+            why = "" if isinstance(error.__cause__, ssl.SSLEOFError) else words_of(error)
+        return None if self.closing else why
+
+    async def write(self) -> None:
+        """Write until `close`."""
+        # Whoever reads the stream reports its end.
+        with contextlib.suppress(trio.BrokenResourceError):
+            async for data in self._take:
+                await self._stream.send_all(data)
+                self.idle = True
+                self._sent()
+
+
+def words_of(error: BaseException) -> str:
+    """Return what the operating system said, in one line."""
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif error.__cause__ is not None:
+            error = error.__cause__
+        elif isinstance(error, OSError) and not isinstance(error, (ssl.SSLError, socket.gaierror)) and error.errno:
+            # Trio adds the address.
+            return os.strerror(error.errno)
+        else:
+            return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,76 @@
+"""The threads of the blocking runner."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from slaveproto.slave.events import Detached, MasterSaid
+from slaveproto.testing.conformance import Listener, wait_until
+from slaveproto.testing.conformance.harness import Lab, descriptors, need_proc
+from slaveproto.testing.conformance.master import say_without_pause
+from tests.transports.support import Threaded
+
+
+@pytest.fixture
+def lab(listener: Listener, tmp_path: Path) -> Lab:
+    need_proc()
+    return Lab(tmp_path, listener, Threaded)
+
+
+def names() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_no_thread_is_left_of_commands(lab: Lab) -> None:
+    with lab.attached() as (_, master):
+
+        def run(count: int) -> None:
+            for n in range(count):
+                more = {"initial_stdin": "x"} if n % 3 == 0 else {"usePTY": n % 3 == 1}
+                assert master.run("b", ["no-such-program"] if n % 10 == 9 else ["cat", "/dev/null"], **more).ends
+
+        run(10)
+        wait_until(lambda: not [name for name in names() if name.startswith(("wait", "file"))])
+        before = (descriptors(), threading.active_count())
+        run(50)
+        wait_until(lambda: (descriptors(), threading.active_count()) == before)
+
+
+def test_no_thread_is_left_of_a_runner(lab: Lab) -> None:
+    def live() -> None:
+        with lab.attached() as (slave, master):
+            master.run("b", "echo fine")
+            master.start("b", "exec cat /dev/zero", keep=False)
+            slave.stop("enough")
+            slave.join()
+
+    others = set(threading.enumerate())
+    for _ in range(3):
+        live()
+        wait_until(lambda: not set(threading.enumerate()) - others)
+
+
+def test_no_thread_is_left_of_a_connection_without_pause(lab: Lab) -> None:
+    with lab.attached() as (slave, master):
+        others = set(threading.enumerate())
+        talker = threading.Thread(target=say_without_pause, args=(master,))
+        talker.start()
+        slave.wait_for(MasterSaid, 20)
+        slave.stop("enough")
+        slave.join(2)
+        talker.join(5)
+        # Main, streams, reader and writer of the slave.
+        wait_until(lambda: len(others & set(threading.enumerate())) == len(others) - 4)
+
+
+def test_no_thread_is_left_of_a_connection_that_is_stuck(lab: Lab) -> None:
+    with lab.slave(keepalive=0.6, silence=0.5) as slave, lab.listener.attach("b") as master:
+        master.start("b", "exec cat /dev/zero")
+        assert slave.wait_for(Detached).why == "the master said nothing for 0.5 s"
+        with lab.listener.attach("b"):
+            # Reader and writer of the first connection, which still does not read, are gone.
+            wait_until(lambda: names().count("writer") == 1)
+            assert master.open
