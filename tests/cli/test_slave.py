@@ -16,8 +16,9 @@ import pytest
 
 from slaveproto.cli import main
 from slaveproto.cli.settings import Settings, dump
-from tests.transports.scripted_master import DEADLINE, Listener, Master
-from tests.transports.support import is_alive, wait_until
+from slaveproto.testing.conformance import Listener, SocketMaster, wait_until
+from slaveproto.testing.conformance.harness import is_alive
+from slaveproto.testing.conformance.master import DEADLINE
 
 Log = Callable[[], str]
 CALL = [sys.executable, "-m", "slaveproto", "slave"]
@@ -32,16 +33,26 @@ def listener() -> Iterator[Listener]:
         yield listener
 
 
+@pytest.fixture(params=["threads", "trio"])
+def runner(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 class Program:
     """A slave that was started."""
 
-    def __init__(self, basedir: Path, port: int, call: list[str] = CALL, **settings: Any) -> None:
+    def __init__(
+        self, basedir: Path, port: int, call: list[str] = CALL, *, runner: str = "threads", **settings: Any
+    ) -> None:
         basedir.mkdir(exist_ok=True)
-        all_settings = Settings(host="127.0.0.1", port=port, name="bot", password="very secret", **settings)
+        all_settings = Settings(host="127.0.0.1", port=port, name="bot", password="secret", **settings)
         (basedir / "slaveproto.toml").write_text(dump(all_settings))
         self.file = basedir.with_suffix(".log")
         with self.file.open("wb") as log:
-            self.process = subprocess.Popen([*call, str(basedir)], stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                [*call, "--runner", runner, str(basedir)], stderr=log, stdin=subprocess.DEVNULL
+            )
 
     def __enter__(self) -> Program:
         return self
@@ -67,10 +78,10 @@ class Program:
         assert self.process.wait(within) == code, self.file.read_text()
 
 
-def pids_of(master: Master, script: str, count: int, **more: Any) -> list[int]:
+def pids_of(master: SocketMaster, script: str, count: int, **more: Any) -> list[int]:
     step = master.start("b", script, **more)
-    master.wait_for(lambda: len(step.text("stdout").split()) == count)
-    return [int(word) for word in step.text("stdout").split()]
+    master.wait_for(lambda: len(step.numbers) == count)
+    return step.numbers
 
 
 # -- how it begins
@@ -113,7 +124,7 @@ def test_calls_that_are_wrong(argv: list[str], capfd: pytest.CaptureFixture[str]
     [
         ([], ["usage: slaveproto [-h] [--version] COMMAND", "create-slave", "run a slave in the foreground"]),
         (["create-slave"], ["BASEDIR MASTERHOST[:PORT] NAME PASSWORD", "9989", "[600]", "standard input", "umask"]),
-        (["slave"], ["usage: slaveproto slave [-h] BASEDIR", "shutdown.stamp", "exit codes: 0 ", "3 gave up"]),
+        (["slave"], ["slave [-h] [--runner {threads,trio}] BASEDIR", "shutdown.stamp", "exit codes: 0 ", "3 gave up"]),
     ],
 )  # fmt: skip
 def test_help(argv: list[str], words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -131,12 +142,35 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out == "slaveproto 0.1.0\n"
 
 
+WITHOUT_TRIO = [sys.executable, "-c", "import sys; sys.modules['trio'] = None; "
+                "from slaveproto.cli import main; sys.exit(main())", "slave"]  # fmt: skip
+
+
+def test_the_trio_runner_without_trio(tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", 1, WITHOUT_TRIO, runner="trio") as slave:
+        slave.ends(2)
+        words = "slaveproto: this needs trio, which is not installed: pip install 'slaveproto[trio]'\n"
+        assert slave.file.read_text() == words
+
+
+def test_the_threads_runner_without_trio(listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port, WITHOUT_TRIO), listener.attach("b") as master:
+        assert master.run("b", "echo fine").output() == "fine\n"
+
+
+def test_a_runner_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["slave", "--runner", "twisted", str(tmp_path)]) == 2
+    err = capfd.readouterr().err
+    assert "invalid choice: 'twisted'" in err
+    assert err.count("\n") == 1
+
+
 # -- a day of a slave
 
 
-def test_a_build_and_its_log(listener: Listener, tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b", "c") as master:
-        assert master.run("b", "echo hello").text("stdout") == "hello\n"
+def test_a_build_and_its_log(runner: str, listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b", "c") as master:
+        assert master.run("b", "echo hello").output() == "hello\n"
         command_line = Path(f"/proc/{slave.process.pid}/cmdline")
         assert not command_line.exists() or b"secret" not in command_line.read_bytes()
         slave.says("finished")
@@ -147,34 +181,33 @@ def test_a_build_and_its_log(listener: Listener, tmp_path: Path) -> None:
             "connected; waiting for the master to speak",
             "new builders: b, c",
             "attached; 2 builders: b, c",
-            "b: shell (command 1) started",
-            "b: shell (command 1) finished with exit code 0",
+            "b: shell (command 0) started",
+            "b: shell (command 0) finished with exit code 0",
             "stopping: received SIGTERM",
         ]
 
 
 def test_what_the_master_says_stays_in_its_line(listener: Listener, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b") as master:
-        assert master.mind is not None
-        master.ask(master.mind, "print", "one\n2026-01-01 00:00:00 two\x1b[31m\udc80".replace("\udc80", "é"))
+        master.call_bot("print", "one\n2026-01-01 00:00:00 two\x1b[31m\udc80".replace("\udc80", "é"))
         slave.says("message from master: one\\n2026-01-01 00:00:00 two\\x1b[31mé\n")
 
 
 def test_the_umask_is_that_of_commands(listener: Listener, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port, umask=0o027), listener.attach("b") as master:
-        assert master.run("b", "umask; touch file").text("stdout") == "0027\n"
+        assert master.run("b", "umask; touch file").output() == "0027\n"
         assert (tmp_path / "slave/b/file").stat().st_mode & 0o777 == 0o640
         assert (tmp_path / "slave/b").stat().st_mode & 0o777 == 0o750
 
 
-def test_a_terminal_by_configuration(listener: Listener, tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", listener.port, use_pty=True), listener.attach("b") as master:
-        assert master.run("b", "tty").text("stdout").startswith("/dev/")
-        assert master.run("b", "tty", usePTY=False).text("stdout") == "not a tty\n"
+def test_a_terminal_by_configuration(runner: str, listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port, use_pty=True, runner=runner), listener.attach("b") as master:
+        assert master.run("b", "tty").output().startswith("/dev/")
+        assert master.run("b", "tty", usePTY=False).output() == "not a tty\n"
 
 
-def test_giving_up(tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", 1, max_retries=2, max_delay=0.1) as slave:
+def test_giving_up(runner: str, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", 1, max_retries=2, max_delay=0.1, runner=runner) as slave:
         slave.ends(3)
         assert slave.log.splitlines()[-2:] == [
             "not connected: Connection refused; not trying again",
@@ -182,10 +215,9 @@ def test_giving_up(tmp_path: Path) -> None:
         ]
 
 
-def test_the_master_sends_it_away(listener: Listener, tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b") as master:
-        assert master.mind is not None
-        assert master.ask(master.mind, "shutdown") is None
+def test_the_master_sends_it_away(runner: str, listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b") as master:
+        assert master.call_bot("shutdown") is None
         slave.ends(0)
         assert slave.log.endswith("stopping: the master asked for it\n")
 
@@ -194,8 +226,10 @@ def test_the_master_sends_it_away(listener: Listener, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_that_end_it_and_what_it_runs(number: signal.Signals, listener: Listener, tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b") as master:
+def test_signals_that_end_it_and_what_it_runs(
+    runner: str, number: signal.Signals, listener: Listener, tmp_path: Path
+) -> None:
+    with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b") as master:
         pids = pids_of(master, "sleep 60 & echo $!; echo $$; wait", 2)
         slave.process.send_signal(number)
         slave.ends(0)
@@ -203,8 +237,8 @@ def test_signals_that_end_it_and_what_it_runs(number: signal.Signals, listener: 
         wait_until(lambda: not any(map(is_alive, pids)))
 
 
-def test_a_second_signal_does_not_wait(listener: Listener, tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b") as master:
+def test_a_second_signal_does_not_wait(runner: str, listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b") as master:
         pids = pids_of(master, "trap '' TERM; echo $$; while :; do sleep 1; done", 1, sigtermTime=1000)
         slave.process.send_signal(signal.SIGINT)
         slave.says("stopping: received SIGINT")
@@ -215,12 +249,12 @@ def test_a_second_signal_does_not_wait(listener: Listener, tmp_path: Path) -> No
         wait_until(lambda: not any(map(is_alive, pids)))
 
 
-def test_hangup_asks_the_master(listener: Listener, tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", listener.port, allow_shutdown="signal") as slave:
+def test_hangup_asks_the_master(runner: str, listener: Listener, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", listener.port, allow_shutdown="signal", runner=runner) as slave:
         with listener.attach("b") as master:
             slave.says("attached")
             slave.process.send_signal(signal.SIGHUP)
-            master.wait_for(lambda: master.asked == ["shutdown"])
+            master.wait_for(lambda: master.wishes == ["shutdown"])
             assert slave.process.poll() is None
         slave.says("not connected")
         # Without a master there is nobody to ask.
@@ -228,34 +262,39 @@ def test_hangup_asks_the_master(listener: Listener, tmp_path: Path) -> None:
         slave.ends(0)
 
 
-def test_hangup_is_ignored_if_it_was(listener: Listener, tmp_path: Path) -> None:
+def test_hangup_is_ignored_if_it_was(runner: str, listener: Listener, tmp_path: Path) -> None:
     call = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *CALL]
-    with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
+    with Program(tmp_path / "slave", listener.port, call, runner=runner) as slave, listener.attach("b") as master:
         slave.says("attached")
         slave.process.send_signal(signal.SIGHUP)
-        assert master.run("b", "echo fine").text("stdout") == "fine\n"
+        assert master.run("b", "echo fine").output() == "fine\n"
 
 
-def test_children_are_waited_for_even_if_the_caller_ignored_them(listener: Listener, tmp_path: Path) -> None:
+def test_children_are_waited_for_even_if_the_caller_ignored_them(
+    runner: str, listener: Listener, tmp_path: Path
+) -> None:
     call = [sys.executable, "-c", "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
             "os.execv(sys.argv[1], sys.argv[1:])", *CALL]  # fmt: skip
-    with Program(tmp_path / "slave", listener.port, call), listener.attach("b") as master:
+    with Program(tmp_path / "slave", listener.port, call, runner=runner), listener.attach("b") as master:
         assert master.run("b", "exit 7").rc == 7
 
 
-def test_the_stamp_asks_the_master(listener: Listener, tmp_path: Path) -> None:
+def test_the_stamp_asks_the_master(runner: str, listener: Listener, tmp_path: Path) -> None:
     basedir = tmp_path / "slave"
     basedir.mkdir()
     stamp = basedir / "shutdown.stamp"
     stamp.touch()
-    with Program(basedir, listener.port, HURRIED, allow_shutdown="file") as slave, listener.attach("b") as master:
+    with (
+        Program(basedir, listener.port, HURRIED, allow_shutdown="file", runner=runner) as slave,
+        listener.attach("b") as master,
+    ):
         slave.says("attached")
         assert master.run("b", "sleep 0.1").rc == 0
-        assert master.asked == [], "what was there at the start does not count"
+        assert master.wishes == [], "what was there at the start does not count"
         os.utime(stamp, (time.time() + 10, time.time() + 10))
-        master.wait_for(lambda: master.asked)
+        master.wait_for(lambda: master.wishes)
         assert master.run("b", "sleep 0.1").rc == 0
-        assert master.asked == ["shutdown"]
+        assert master.wishes == ["shutdown"]
 
 
 def test_the_stamp_without_permission(listener: Listener, tmp_path: Path) -> None:
@@ -264,17 +303,17 @@ def test_the_stamp_without_permission(listener: Listener, tmp_path: Path) -> Non
         slave.says("attached")
         (basedir / "shutdown.stamp").touch()
         assert master.run("b", "sleep 0.2").rc == 0
-        assert master.asked == []
+        assert master.wishes == []
 
 
 # -- where it writes
 
 
-def test_without_standard_streams(listener: Listener, tmp_path: Path) -> None:
+def test_without_standard_streams(runner: str, listener: Listener, tmp_path: Path) -> None:
     call = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *CALL]
-    with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
+    with Program(tmp_path / "slave", listener.port, call, runner=runner) as slave, listener.attach("b") as master:
         step = master.run("b", "cat; echo out; echo err >&2")
-        assert (step.text("stdout"), step.text("stderr"), step.rc) == ("out\n", "err\n", 0)
+        assert (step.output(), step.output("stderr"), step.rc) == ("out\n", "err\n", 0)
         slave.process.terminate()
         slave.ends(0)
         assert slave.log == ""
@@ -292,7 +331,7 @@ def test_a_log_that_nobody_reads_any_more(listener: Listener, tmp_path: Path) ->
         with listener.accept() as master:
             os.close(reading)
             master.attach("b")
-            assert master.run("b", "echo fine").text("stdout") == "fine\n"
+            assert master.run("b", "echo fine").output() == "fine\n"
             process.terminate()
             assert process.wait(DEADLINE) == 0
 
@@ -301,19 +340,20 @@ def test_a_log_that_nobody_reads_any_more(listener: Listener, tmp_path: Path) ->
 def test_a_log_on_a_full_disk(listener: Listener, tmp_path: Path) -> None:
     call = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *CALL]
     with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
-        assert master.run("b", "echo fine").text("stdout") == "fine\n"
+        assert master.run("b", "echo fine").output() == "fine\n"
         slave.process.terminate()
         slave.ends(0)
 
 
-def test_an_end_that_does_not_wait_for_a_dead_file_system(listener: Listener, tmp_path: Path) -> None:
+def test_an_end_that_does_not_wait_for_a_dead_file_system(runner: str, listener: Listener, tmp_path: Path) -> None:
     patch = (
         "import sys, time, transports.files as files; perform = files.perform; "
-        "files.perform = lambda effect: time.sleep(1000) if effect.path.endswith('dead') else perform(effect); "
+        "dead = lambda effect: effect.path.endswith('dead') and time.sleep(1000); "
+        "files.perform = lambda effect, *more: dead(effect) or perform(effect, *more); "
         "from slaveproto.cli import main; sys.exit(main())"
     )
     call = [sys.executable, "-c", patch, "slave"]
-    with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
+    with Program(tmp_path / "slave", listener.port, call, runner=runner) as slave, listener.attach("b") as master:
         master.start("b", "true", workdir="dead")
         slave.process.terminate()
         slave.says("stopping")
@@ -352,7 +392,7 @@ def test_a_reader_of_the_log_that_is_stuck_costs_only_lines(listener: Listener, 
     process = subprocess.Popen([*CALL, str(tmp_path / "slave")], stderr=writer, stdin=subprocess.DEVNULL)
     try:
         with listener.attach("b") as master:
-            assert master.run("b", "echo fine").text("stdout") == "fine\n"
+            assert master.run("b", "echo fine").output() == "fine\n"
             process.terminate()
             assert process.wait(DEADLINE) == 0
     finally:
@@ -363,8 +403,8 @@ def test_a_reader_of_the_log_that_is_stuck_costs_only_lines(listener: Listener, 
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.01, 0.02])
-def test_a_second_signal_at_the_very_end_changes_nothing(gap: float, tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", 1) as slave:
+def test_a_second_signal_at_the_very_end_changes_nothing(runner: str, gap: float, tmp_path: Path) -> None:
+    with Program(tmp_path / "slave", 1, runner=runner) as slave:
         slave.says("trying again")
         slave.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

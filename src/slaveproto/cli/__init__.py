@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from slaveproto import __version__
-from slaveproto.cli import create_slave, run_slave
+from slaveproto.cli import build, create_slave, master, run_slave, trigger
 from slaveproto.cli.console import STDERR, say
 from slaveproto.cli.errors import UsageError
 
@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="slaveproto",
         usage="slaveproto [-h] [--version] COMMAND ...",
-        description="A small Buildbot slave: it works for masters from 0.8.4p1 to 4.3, without Twisted.",
+        description="Builds without Twisted: a small slave for Buildbot masters from 0.8.4p1 to 4.3, and a small "
+        "master for their slaves.",
         epilog="`slaveproto COMMAND --help` tells more.",
     )
     parser.add_argument("--version", action="version", version=f"slaveproto {__version__}")
@@ -60,4 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     create_slave.add_to(commands)
     run_slave.add_to(commands)
+    build.add_to(commands)
+    master.add_to(commands)
+    trigger.add_to(commands)
     return parser

@@ -17,5 +17,11 @@ def one_line(text: str) -> str:
 
 def say(descriptor: int, text: str) -> None:
     """Write a line. It passes by Python's buffer, which would bring up at the exit what could not be written."""
+    write_all(descriptor, f"{one_line(text)}\n".encode())
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write bytes, as far as they can be written."""
     with contextlib.suppress(OSError):
-        os.write(descriptor, f"{one_line(text)}\n".encode())
+        while data:
+            data = data[os.write(descriptor, data) :]

@@ -8,16 +8,20 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Mapping
 from queue import Full, Queue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+import attrs
 
 from slaveproto import __version__
 from slaveproto.cli.console import STDERR, say
 from slaveproto.cli.errors import UsageError
+from slaveproto.cli.extra import need_trio
 from slaveproto.cli.report import text_of
 from slaveproto.cli.settings import Settings, load
 from slaveproto.slave.config import SlaveConfig
-from slaveproto.slave.events import AskShutdown, SlaveEvent, Stopped
+from slaveproto.slave.events import AskShutdown, Input, SlaveEvent, Stop, Stopped
 from slaveproto.slave.session import SlaveSession
 from transports.host import describe_host, jitter
 from transports.threads import Runner
@@ -43,6 +47,12 @@ def add_to(commands: Commands) -> None:
         f"{GAVE_UP} gave up after max_retries attempts",
     )
     parser.add_argument("basedir", metavar="BASEDIR", help="made by `slaveproto create-slave`")
+    parser.add_argument(
+        "--runner",
+        choices=sorted(_RUNNERS),
+        default="threads",
+        help="what drives the slave: threads, or trio if that is installed [threads]",
+    )
     parser.set_defaults(run=run)
 
 
@@ -58,18 +68,21 @@ def run(options: argparse.Namespace) -> int:
         basedir = os.path.abspath(options.basedir)
     except OSError as error:
         raise UsageError(f"the working directory: {error.strerror}") from None
+    drive = _RUNNERS[options.runner]()
     settings = load(basedir)
     if settings.umask is not None:
         os.umask(settings.umask)
     session = SlaveSession(_config(settings, basedir), describe_host(f"slaveproto {__version__}"), jitter)
     log = _Log()
-    runner = Runner(session, log.on_event)
-    _obey_signals(runner, settings.allow_shutdown)
-    if settings.allow_shutdown == "file":
-        stamp = os.path.join(basedir, "shutdown.stamp")
-        threading.Thread(target=_watch_stamp, args=(stamp, runner), name="stamp", daemon=True).start()
+
+    def obey(slave: _Slave) -> None:
+        _obey_signals(slave, settings.allow_shutdown)
+        if settings.allow_shutdown == "file":
+            stamp = os.path.join(basedir, "shutdown.stamp")
+            threading.Thread(target=_watch_stamp, args=(stamp, slave), name="stamp", daemon=True).start()
+
     try:
-        runner.run()
+        drive(session, log.on_event, obey)
     finally:
         # A second signal may still come while Python shuts down, and would then decide the exit code.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -78,14 +91,70 @@ def run(options: argparse.Namespace) -> int:
     return GAVE_UP if log.gave_up else 0
 
 
-def _obey_signals(runner: Runner, allow_shutdown: str) -> None:
+class _Slave(Protocol):
+    """What signal handlers and other threads may do."""
+
+    def post(self, item: Input) -> None:
+        """Hand an input to the session."""
+
+    def stop(self, why: str) -> None:
+        """End the session."""
+
+
+_Drive: TypeAlias = Callable[[SlaveSession, Callable[[SlaveEvent], None], Callable[[_Slave], None]], None]
+"""Runs a session to its end; is told whom to tell what happens, and what to give the running slave to."""
+
+
+def _threads() -> _Drive:
+    def drive(session: SlaveSession, on_event: Callable[[SlaveEvent], None], obey: Callable[[_Slave], None]) -> None:
+        runner = Runner(session, on_event)
+        obey(runner)
+        runner.run()
+
+    return drive
+
+
+def _trio() -> _Drive:
+    need_trio()
+    import trio
+
+    from transports.trio import Slave, open_slave
+
+    @attrs.frozen
+    class FromOutside:
+        slave: Slave
+        token: trio.lowlevel.TrioToken
+
+        def post(self, item: Input) -> None:
+            # What comes after the end has nobody to tell.
+            with contextlib.suppress(trio.RunFinishedError):
+                self.token.run_sync_soon(self.slave.post, item)
+
+        def stop(self, why: str) -> None:
+            self.post(Stop(why))
+
+    async def run(
+        session: SlaveSession, on_event: Callable[[SlaveEvent], None], obey: Callable[[_Slave], None]
+    ) -> None:
+        async with open_slave(session) as slave:
+            obey(FromOutside(slave, trio.lowlevel.current_trio_token()))
+            async for event in slave:
+                on_event(event)
+
+    return lambda session, on_event, obey: trio.run(run, session, on_event, obey)
+
+
+_RUNNERS: Final[Mapping[str, Callable[[], _Drive]]] = {"threads": _threads, "trio": _trio}
+
+
+def _obey_signals(slave: _Slave, allow_shutdown: str) -> None:
     def stop(number: int, _: object) -> None:
-        runner.stop(f"received {signal.Signals(number).name}")
+        slave.stop(f"received {signal.Signals(number).name}")
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     if allow_shutdown == "signal":
-        signal.signal(signal.SIGHUP, lambda *_: runner.post(AskShutdown()))
+        signal.signal(signal.SIGHUP, lambda *_: slave.post(AskShutdown()))
     elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         # Unless somebody said nohup.
         signal.signal(signal.SIGHUP, stop)
@@ -134,14 +203,14 @@ def _config(settings: Settings, basedir: str) -> SlaveConfig:
     )
 
 
-def _watch_stamp(path: str, runner: Runner) -> None:
+def _watch_stamp(path: str, slave: _Slave) -> None:
     seen = _changed(path)
     while True:
         time.sleep(STAMP_INTERVAL)
         now = _changed(path)
         if now > seen:
             seen = now
-            runner.post(AskShutdown())
+            slave.post(AskShutdown())
 
 
 def _changed(path: str) -> float:

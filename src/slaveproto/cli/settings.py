@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from typing import Final
 
 import attrs
 
 from slaveproto.cli.errors import UsageError
+from slaveproto.cli.toml_file import At, of_type, read
 from slaveproto.slave.config import can_encode
 
 FILE_NAME: Final = "slaveproto.toml"
@@ -52,14 +51,6 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "encoding": (str,),
     "allow_shutdown": (str,),
 }
-_KINDS: Final[dict[type, str]] = {
-    str: "a string",
-    int: "an integer",
-    float: "a float",
-    bool: "true or false",
-    list: "an array",
-    dict: "a table",
-}
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "port": (1, 65535),
     "keepalive": (0, 10**9 - 1),
@@ -78,28 +69,17 @@ def load(basedir: str) -> Settings:
     """
     path = os.path.join(basedir, FILE_NAME)
     try:
-        with open(path, "rb") as file:
-            text = file.read().decode()
-        values = tomllib.loads(text)
+        document = read(path)
     except FileNotFoundError:
         raise UsageError(_not_ours(basedir)) from None
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        # Not only `TOMLDecodeError`: a number of many digits and a deep nesting come as Python's own.
-        raise UsageError(f"{path}: {error}") from None
+    values = document.values
     for key, value in values.items():
-        where = f"{path}{_line_of(key, text)}"
+        at = At(document).key(key)
         if key not in _TYPES:
-            raise UsageError(f"{where}: unknown key {key!r}; there are {', '.join(_TYPES)}")
-        if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and bool not in _TYPES[key]):
-            kinds = " or ".join(_KINDS.get(kind, kind.__name__) for kind in _TYPES[key])
-            raise UsageError(f"{where}: {key} should be {kinds}, not {_KINDS.get(type(value), type(value).__name__)}")
-        problem = _problem(key, value)
+            raise document.mistake(at.path, f"unknown key {key!r}; there are {', '.join(_TYPES)}")
+        problem = _problem(key, of_type(at, value, *_TYPES[key]))
         if problem:
-            raise UsageError(f"{where}: {key} {problem}")
+            raise at.wrong(problem)
     missing = [key for key in _REQUIRED if key not in values]
     if missing:
         raise UsageError(f"{path}: {', '.join(missing)} missing")
@@ -139,13 +119,6 @@ def _problem(key: str, value: object) -> str:
         return f"should be one of {', '.join(SHUTDOWNS)}"
     if key == "encoding" and not can_encode(str(value)):
         return f"should be an encoding that Python knows and that contains ASCII, not {value!r}"
-    return ""
-
-
-def _line_of(key: str, text: str) -> str:
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.match(rf"\s*\[*\s*[\"']?{re.escape(key)}\b", line):
-            return f":{number}"
     return ""
 
 

@@ -1,0 +1,73 @@
+"""`slaveproto build`: build once, and tell how it went."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from slaveproto.cli.errors import UsageError
+from slaveproto.cli.extra import need_trio
+
+if TYPE_CHECKING:
+    from slaveproto.cli.build_file import BuilderEntry, BuildFile
+
+    Commands = argparse._SubParsersAction[Any]
+
+
+def add_to(commands: Commands) -> None:
+    """Add the subcommand and its options."""
+    parser = commands.add_parser(
+        "build",
+        help="build what a file says, once, and show it",
+        description="Start a master, wait for its slaves, build the builders of FILE.toml, show what they write, and "
+        "end. If the file names no slave, one inside the program is used. Ctrl-C ends what runs; a second one does "
+        "not wait for it.",
+        epilog="exit codes: 0 all succeeded, 1 something did not, 2 called wrongly or a mistake in the file, "
+        "130 interrupted by Ctrl-C, 143 by SIGTERM",
+    )
+    parser.add_argument("file", metavar="FILE.toml", help="what to build, and where: see docs/build-file.md")
+    parser.add_argument("--builder", metavar="NAME", action="append", help="only this one; may be given repeatedly")
+    parser.add_argument("--slave", metavar="NAME", help="only on this one")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, and what happens on standard error")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build; returns the documented exit code.
+
+    Raises:
+        UsageError: the file or the options are wrong, or the program cannot listen where it should.
+    """
+    # A slave does not need it, and is to be small.
+    from slaveproto.cli.build_file import load
+
+    file = load(options.file)
+    chosen = choose(file, options.builder, options.slave)
+    need_trio()
+    from slaveproto.cli.run_build import run_build
+
+    return run_build(file, chosen, options.slave, json=options.json)
+
+
+def choose(file: BuildFile, names: list[str] | None, slave: str | None) -> list[BuilderEntry]:
+    """Return the builders that are to be built, in the file's order.
+
+    Raises:
+        UsageError: there is no such builder, or slave, or the slave does not build it.
+    """
+    for name in names or ():
+        if name not in file.builders:
+            raise UsageError(f"{file.path}: no builder {name!r}; there are {', '.join(file.builders)}")
+    chosen = [entry for entry in file.builders.values() if not names or entry.name in names]
+    if slave is None:
+        return chosen
+    there = dict.fromkeys(name for entry in file.builders.values() for name in entry.slaves)
+    if slave not in there:
+        raise UsageError(f"{file.path}: no builder is for slave {slave!r}; there are {', '.join(there)}")
+    fitting = [entry for entry in chosen if slave in entry.slaves]
+    for entry in chosen:
+        if names and entry not in fitting:
+            raise UsageError(
+                f"{file.path}: builder {entry.name!r} is not for slave {slave!r}, but {', '.join(entry.slaves)}"
+            )
+    return fitting

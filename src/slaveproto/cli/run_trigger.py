@@ -1,0 +1,75 @@
+"""What `slaveproto trigger` and `slaveproto builds` do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from slaveproto.cli import control
+from slaveproto.cli.build_file import load
+from slaveproto.cli.console import STDERR, STDOUT, say
+from slaveproto.cli.errors import UsageError
+from slaveproto.cli.store import FILE_NAME, Store
+
+
+def run_trigger(options: argparse.Namespace) -> int:
+    """Ask for a build; returns the documented exit code.
+
+    Raises:
+        UsageError: no master runs, or it does not know the builder.
+    """
+    file = load(options.file)
+    with control.connect(file.master.state_dir) as client:
+        answers = _answers(client, {"trigger": options.builder, "wait": options.wait})
+        taken = next(answers, None)
+        if taken is None:
+            say(STDERR, "slaveproto: the master ended before it answered")
+            return 1
+        if "error" in taken:
+            raise UsageError(f"{file.path}: {taken['error']}")
+        if not options.wait:
+            say(STDOUT, f"request {taken['request']} for {options.builder} is taken")
+            return 0
+        end = next(answers, None)
+    if end is None:
+        say(STDERR, "slaveproto: the master ended before the build; it will be built when a master runs again")
+        return 1
+    say(STDOUT, f"build {end['build']} of {options.builder} on slave {end['slave']}: {end['result']}")
+    return 0 if end["result"] in ("success", "warnings") else 1
+
+
+def _answers(client: socket.socket, question: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    try:
+        with client.makefile("rwb") as stream:
+            stream.write(json.dumps(question).encode() + b"\n")
+            stream.flush()
+            for line in stream:
+                yield json.loads(line)
+    except ConnectionError:
+        return
+
+
+def run_builds(options: argparse.Namespace) -> int:
+    """List builds; 0.
+
+    Raises:
+        UsageError: the master has no state, or it cannot be read.
+    """
+    folder = load(options.file).master.state_dir
+    if not os.path.exists(os.path.join(folder, FILE_NAME)):
+        raise UsageError(f"no master has run in {folder}")
+    store = Store(folder, read_only=True)
+    try:
+        for build in store.builds(options.count):
+            begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(build.started))
+            elapsed = "" if build.ended is None else f" {build.ended - build.started:.1f} s"
+            words = f"{build.builder} on {build.slave}: {build.result or 'running'}{elapsed}"
+            say(STDOUT, f"{build.id:5} {begun} {words} ({build.reason or 'no reason is known'})")
+    finally:
+        store.close()
+    return 0

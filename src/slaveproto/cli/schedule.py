@@ -1,0 +1,69 @@
+"""When builders are to be built: lengths of time, times of the day, and changes that count."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, time, timedelta
+from typing import Final
+
+import attrs
+
+from slaveproto.master.changes import Change
+
+_UNITS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_LENGTH: Final = re.compile(r"(?=.)" + "".join(rf"(?:([0-9]{{1,9}}){unit})?" for unit in _UNITS))
+_TIME_OF_DAY: Final = re.compile("([01]?[0-9]|2[0-3]):([0-5][0-9])")
+
+CHANGE_KEYS: Final = ("branch", "project", "repository", "category", "codebase")
+"""What changes may be chosen by."""
+
+
+@attrs.frozen
+class Triggers:
+    """What makes the master build a builder, besides `slaveproto trigger`.
+
+    Args:
+        change: which changes, as the texts that are allowed for each of some of `CHANGE_KEYS`; None for no change.
+        every: seconds between two builds that nothing else asked for; None for none.
+        daily: local times of the day.
+    """
+
+    change: Mapping[str, tuple[str, ...]] | None = None
+    every: float | None = None
+    daily: tuple[time, ...] = ()
+
+    def wants(self, change: Change) -> bool:
+        """Whether a change is one that counts."""
+        return self.change is not None and all(getattr(change, key) in texts for key, texts in self.change.items())
+
+
+def parse_length(text: str) -> float | None:
+    """Return the seconds of such as `90s`, `15m`, `1h30m` or `1d`; None if it is something else."""
+    match = _LENGTH.fullmatch(text)
+    if match is None:
+        return None
+    return sum(int(count) * unit for count, unit in zip(match.groups("0"), _UNITS.values(), strict=True))
+
+
+def parse_time_of_day(text: str) -> time | None:
+    """Return the time that `HH:MM` is; None if it is none."""
+    match = _TIME_OF_DAY.fullmatch(text)
+    return None if match is None else time(int(match[1]), int(match[2]))
+
+
+def next_daily(times: Iterable[time], after: datetime) -> datetime | None:
+    """Return the next of some times of the day, all local and without a zone; None if there are no times."""
+    found = [datetime.combine(after.date() + timedelta(days=days), at) for at in times for days in (0, 1)]
+    return min((moment for moment in found if moment > after), default=None)
+
+
+def next_due(times: Iterable[time], after: float) -> float:
+    """Return when, in seconds since 1970, the next of some local times of the day is; infinity if there are none."""
+    wanted = tuple(times)
+    moment = next_daily(wanted, datetime.fromtimestamp(after))
+    # When clocks are set back an hour comes twice: what was due in the first one is not due again.
+    while moment is not None and moment.timestamp() <= after:
+        moment = next_daily(wanted, moment)
+    return math.inf if moment is None else moment.timestamp()
