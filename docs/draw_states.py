@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slaveproto.machine import Table
+from slaveproto.master import states as master
 from slaveproto.slave.states import BUILDER, LINK, STEP
 from slaveproto.wire.states import LOGIN, NEGOTIATION_CLIENT
 
@@ -20,6 +21,13 @@ TABLES: tuple[tuple[Table[Any, Any], str, str], ...] = (
     (LINK, "the master", "slave/states.py"),
     (BUILDER, "the master", "slave/states.py"),
     (STEP, "the master", "slave/states.py"),
+    (master.VISIT, "whoever connected", "master/states.py"),
+    (master.SEAT, "the slave that has the name", "master/states.py"),
+    (master.ATTACH, "the slave", "master/states.py"),
+    (master.BUILDER, "the slave", "master/states.py"),
+    (master.COMMAND, "the slave", "master/states.py"),
+    (master.DEPARTURE, "the slave", "master/states.py"),
+    (master.TRANSFER, "the slave", "master/states.py"),
 )
 
 INTRODUCTION = """\

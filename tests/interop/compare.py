@@ -1,16 +1,21 @@
 """Comparing what a master stored of the same build on its own slave and on ours."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeAlias
 
-from tests.peers import BuildResult, Kind
+from tests.peers import BuildResult, Kind, Runner
 
 # the long ones first: they set how long the whole run takes
 BUILDERS = (
     "slow1",
     "slow2",
+    "fs",
+    "upload",
+    "dirupload",
+    "download",
     "big",
     "logfiles",
     "trickle",
@@ -33,7 +38,13 @@ BUILDERS = (
 )
 # The 4.3 master takes text only, so what becomes of bytes that are no UTF-8 is each slave's choice.
 OLD_BUILDERS = ("binary",)
+# 0.8.4 does not know these commands.
+NEW_BUILDERS = ("newcmds",)
 INTERRUPTED = ("interrupt", "interrupt2")
+
+# Names of one length, so that neither they nor the paths move anything.
+OURS: Mapping[str, Runner] = {"our": "threads", "tri": "trio"}
+"""Our slaves beside the master's own one, and what they run on."""
 
 Facts = Mapping[str, str]
 """All that is compared of a build: where it stands ("shell_2/stdio/stderr") to its text."""
@@ -50,7 +61,7 @@ class Noise:
 
 
 NOISE: Sequence[Noise] = (
-    Noise("names, and with them all paths, differ in this word", r"\b(?:own|our)\b", "SLAVE"),
+    Noise("names, and with them all paths, differ in this word", r"\b(?:own|our|tri)\b", "SLAVE"),
     Noise("time", r"elapsedTime=\d+\.\d{6}\n", "elapsedTime=SECONDS\n"),
     Noise("time", r"\('elapsed', \[\d[\d.e-]*\]\)", "('elapsed', [SECONDS])"),
     Noise("address of the environment of a program that could not be run", r"environment id \d+", "environment id N"),
@@ -78,11 +89,21 @@ NOISE: Sequence[Noise] = (
         "",
         builder="output",
     ),
+    Noise("the directory of a build", r"/\S*/SLAVE/SLAVE-\w+/build(?=/)", "PATH", builder="fs"),
+    Noise("the directory of a build", r"/\S*/SLAVE/SLAVE-\w+/build(?=/)", "PATH", builder="dirupload"),
+    Noise(
+        "what a file system makes up: number and device of a file, and when it was read and touched",
+        r"('stat', \[\(\d+), \d+L?, \d+L?, (\d+, \d+, \d+, \d+), \d+, \d+, \d+\)",
+        r"\1, INODE, DEVICE, \2, TIMES)",
+    ),
     Noise("a loop against the clock", r"(?:tick\n)+", "tick...\n", builder="maxtime"),
     Noise("lines are counted when a block of them is read", r"max lines: \d+/", "max lines: COUNT/", builder="sigterm"),
     Noise("the same for the output itself", r"(?:\d+\n){100,}", "100...\n", builder="sigterm"),
     Noise("a loop against the clock", r"(?:line \d+\n)+", "line...\n", builder="interrupt2"),
 )
+
+
+Changes: TypeAlias = Mapping[str, tuple[str, str | Callable[[re.Match[str]], str]]]
 
 
 @dataclass(frozen=True)
@@ -97,14 +118,106 @@ class Difference:
     reason: str
     kind: Kind
     builder: str
-    changes: Mapping[str, tuple[str, str]]
+    changes: Changes
     sometimes: bool = False
 
 
 _NO_PROGRAM = {"shell_2/stdio/stderr": (r"(?s).+", "no-such-program-xyz: No such file or directory\n")}
 _FOLLOWED = {"shell/second/stdout": (r"\A", "alpha\n"), "shell_1/followed/stdout": (r"\A", "more\n")}
 
+_TREES: Changes = {
+    "raw*/stdio/header": (
+        r"(?s)(?:cp -R -P -p (?:-v )?(\S+) (\S+)|rm -rf (\S+))\n in dir .*?elapsedTime=SECONDS\n",
+        lambda found: f"copying {found[1]} to {found[2]}\n" if found[1] else f"removing {found[3]}\n",
+    ),
+    "raw_10/stdio/stderr": (r"cp: cannot stat '(.*?)'", r"cpdir: \1"),
+    "raw_11/stdio/stderr": (
+        r"cp: cannot copy a directory, '.*?', into itself, '(.*?)'",
+        r"cpdir: \1: a directory is not copied into itself",
+    ),
+}
+# Where cp meets the directory that it makes, it stops: what comes later in the order of the file system is missing.
+_INSIDE = (
+    r"(?<=\./tree/sub/inside\n)(?:\./tree/sub/inside/.*\n)*",
+    "".join(f"./tree/sub/inside/{name}\n" for name in ("deep", "deep/big", "two", "up")),
+)
+_INTO_ITSELF: Changes = {"shell_2/stdio/stdout": _INSIDE, "shell_3/stdio/stdout": _INSIDE}
+_BEFORE_RC = (r"\A(program finished .*\n)((?:mkdir|stat|listdir|rmfile): .*\n)", r"\2\1")
+
 DIFFERENCES: Sequence[Difference] = (
+    Difference("trees are copied and removed by the programs cp and rm", "old", "fs", _TREES),
+    Difference(
+        "trees are copied and removed by the programs cp and rm",
+        "new",
+        "fs",
+        {**_TREES, "raw*/stdio/stdout": (r"(?s)\A'.*' -> '.*\Z", "")},
+    ),
+    Difference(
+        "trees are copied and removed by the programs cp and rm",
+        "new",
+        "newcmds",
+        {"raw_12/stdio/header": _TREES["raw*/stdio/header"]},
+    ),
+    Difference(
+        "a copy of a directory into itself ends where cp meets it, wherever that is", "old", "fs", _INTO_ITSELF, True
+    ),
+    Difference(
+        "a copy of a directory into itself ends where cp meets it, wherever that is", "new", "fs", _INTO_ITSELF, True
+    ),
+    Difference(
+        "that mkdir or stat failed is told by the return code 1 only",
+        "old",
+        "fs",
+        {
+            "raw_3/stdio/header": (
+                r"\A.* 1\n",
+                "mkdir: Not a directory: PATH/tree/one/below\nprogram finished with exit code 20\n",
+            ),
+            "raw_7/stdio/header": (
+                r"\A.* 1\n",
+                "stat: No such file or directory: PATH/none\nprogram finished with exit code 2\n",
+            ),
+        },
+    ),
+    Difference(
+        "a header without an end of line is held back until after the return code",
+        "new",
+        "fs",
+        {"raw_[37]/stdio/header": _BEFORE_RC},
+    ),
+    Difference(
+        "a header without an end of line is held back until after the return code",
+        "new",
+        "newcmds",
+        {"raw*/stdio/header": _BEFORE_RC},
+    ),
+    Difference(
+        "an empty list of directories is an exception without a text",
+        "new",
+        "newcmds",
+        {
+            "raw_13/*": (
+                r"AssertionError('?): ",
+                r"ValueError\1: dir should name at least one directory",
+            ),
+        },
+    ),
+    Difference(
+        "a directory that is not there is an exception that happens on the way",
+        "old",
+        "dirupload",
+        {
+            "result": ("exception", "success"),
+            "text": (r"exception upload_\d", "build successful"),
+            "upload_4/result": ("exception", "failure"),
+            "upload_4/text": (r".+", "uploading none"),
+            "upload_4/err.*": (r"(?s).+", ""),
+            "upload_4/stderr/stdout": (
+                r"\A\Z",
+                "Cannot read directory 'PATH/none' for upload: [Errno 2] No such file or directory: 'PATH/none'\n",
+            ),
+        },
+    ),
     Difference("Twisted says with a traceback that a program does not exist", "old", "shell", _NO_PROGRAM),
     Difference("Twisted says with a traceback that a program does not exist", "new", "shell", _NO_PROGRAM),
     Difference("what is appended before the first look at a followed file gets lost", "old", "logfiles", _FOLLOWED),
@@ -258,7 +371,7 @@ def expected(kind: Kind, builder: str, own: Facts) -> dict[str, str]:
     return wanted
 
 
-def _change(own: Facts, place: str, pattern: str, replacement: str) -> dict[str, str]:
+def _change(own: Facts, place: str, pattern: str, replacement: str | Callable[[re.Match[str]], str]) -> dict[str, str]:
     """Return the facts that the change alters; a place without any text is the empty text."""
     places = [where for where in own if fnmatchcase(where, place)] or [place]
     texts = {where: re.sub(pattern, replacement, own.get(where, "")) for where in places}

@@ -1,25 +1,21 @@
 """Real masters of both generations, and what they stored of every builder on both slaves."""
 
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.interop.compare import BUILDERS, INTERRUPTED, OLD_BUILDERS
-from tests.peers import Builder, BuildResult, Kind, Master, OurSlave, OwnSlave, PeerUnavailable, install
+from tests.interop.available import require
+from tests.interop.compare import BUILDERS, INTERRUPTED, NEW_BUILDERS, OLD_BUILDERS, OURS
+from tests.peers import Builder, BuildResult, Kind, Master, OurSlave, OwnSlave
 
 
 @pytest.fixture(scope="session", params=["old", "new"])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """A generation of peers, installed; where that is impossible only CI insists on it."""
     kind: Kind = request.param
-    try:
-        install(kind)
-    except PeerUnavailable as error:
-        if "CI" in os.environ:
-            pytest.fail(error.reason)
-        pytest.skip(error.reason)
+    require(kind)
     return kind
 
 
@@ -35,15 +31,16 @@ def master(kind: Kind, tmp_path: Path) -> Iterator[Master]:
 
 @pytest.fixture(scope="session")
 def paired_builds(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, BuildResult]:
-    """One build of every builder on the master's own slave and on ours, by its name."""
+    """One build of every builder on the master's own slave and on ours with each runner, by its name."""
     root = tmp_path_factory.mktemp(f"{kind}-builds")
-    names = BUILDERS + OLD_BUILDERS
-    builders = [Builder(f"{slave}-{name}", name, (slave,)) for name in names for slave in ("own", "our")]
-    with (
-        Master(kind, root / "master", builders, slaves={"own": "pw-own", "our": "pw-our"}) as master,
-        OwnSlave(root / "own", master, "own"),
-        OurSlave(root / "our", master, "our"),
-    ):
-        master.wait_attached("own")
-        master.wait_attached("our")
-        return master.build_all([b.name for b in builders], at_once=6, timeout=240)
+    names = BUILDERS + OLD_BUILDERS + NEW_BUILDERS
+    slaves = {name: f"pw-{name}" for name in ("own", *OURS)}
+    builders = [Builder(f"{slave}-{name}", name, (slave,)) for name in names for slave in slaves]
+    with ExitStack() as stack:
+        master = stack.enter_context(Master(kind, root / "master", builders, slaves=slaves))
+        stack.enter_context(OwnSlave(root / "own", master, "own"))
+        for name, runner in OURS.items():
+            stack.enter_context(OurSlave(root / name, master, name, runner=runner))
+        for name in slaves:
+            master.wait_attached(name)
+        return master.build_all([b.name for b in builders], at_once=9, timeout=400)

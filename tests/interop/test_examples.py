@@ -37,7 +37,7 @@ def test_pb_client_with_a_wrong_password(master: Master) -> None:
 
 
 @pytest.mark.parametrize("kind", ["new"], indirect=True)
-def test_first_build(kind: Kind) -> None:
-    result = run("first_build.py")
+def test_with_buildbot_master(kind: Kind) -> None:
+    result = run("with_buildbot_master.py")
     assert result.returncode == 0, result.stderr
     assert "first-build #1 on slave our: success" in result.stdout

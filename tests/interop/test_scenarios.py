@@ -2,19 +2,27 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.interop.compare import INTERRUPTED, mismatches
-from tests.peers import Builder, Kind, Master, OurSlave, OwnSlave, Slave, poll
+from tests.peers import Builder, Kind, Master, OurSlave, OwnSlave, Runner, Slave, poll
 
 pytestmark = pytest.mark.peers
 
 
+@pytest.fixture(params=get_args(Runner))
+def runner(request: pytest.FixtureRequest) -> Runner:
+    """What our slave runs on."""
+    runner: Runner = request.param
+    return runner
+
+
 @pytest.fixture
-def slave(master: Master, tmp_path: Path) -> Iterator[OurSlave]:
+def slave(master: Master, runner: Runner, tmp_path: Path) -> Iterator[OurSlave]:
     """Our slave, attached to the master."""
-    with OurSlave(tmp_path / "our", master, "our") as slave:
+    with OurSlave(tmp_path / "our", master, "our", runner=runner) as slave:
         master.wait_attached("our")
         yield slave
 
@@ -85,8 +93,8 @@ def test_master_killed_in_a_build(master: Master, slave: OurSlave) -> None:
     assert master.build("hello").result == "success"
 
 
-def test_wrong_password_is_corrected(master: Master, tmp_path: Path) -> None:
-    with OurSlave(tmp_path / "our", master, "our", password="other") as slave:
+def test_wrong_password_is_corrected(master: Master, runner: Runner, tmp_path: Path) -> None:
+    with OurSlave(tmp_path / "our", master, "our", password="other", runner=runner) as slave:
         # the second refusal shows that the slave tries again by itself
         poll(lambda: master.log().count("invalid login from user 'our'") >= 2, 20, "two logins are refused")
         assert slave.running

@@ -1,25 +1,40 @@
-"""Real Buildbot masters and slaves as test fixtures.
+"""Real Buildbot masters and slaves as test fixtures, and the programs of this project.
 
-Two generations of peers are known: ``old`` (buildbot 0.8.4p1 and buildbot-slave 0.8.4 on
-Python 2.7) and ``new`` (buildbot and buildbot-worker 4.3.0).  They are installed once into a
-cache folder and everything they do stays on 127.0.0.1.
+Masters and slaves of two generations are known: ``old`` (buildbot 0.8.4p1 and buildbot-slave 0.8.4
+on Python 2.7) and ``new`` (buildbot and buildbot-worker 4.3.0); and slaves of a third, ``mid``
+(buildbot-slave 0.8.14 on Python 2.7).  They are installed once into a cache folder and everything
+they do stays on 127.0.0.1.
 """
 
-from tests.peers.install import Kind, PeerUnavailable, install
+from tests.peers.changes import Change, ChangeServer, sendchange
+from tests.peers.install import Kind, PeerUnavailable, SlaveKind, install
 from tests.peers.master import Builder, BuildResult, Master, StepResult
+from tests.peers.our_master import OurBuild, OurBuilds, OurMaster, OurStep
 from tests.peers.processes import poll
-from tests.peers.slaves import OurSlave, OwnSlave, Slave
+from tests.peers.slaves import Attachable, OurSlave, OwnSlave, RealSlave, Runner, Shutdown, Slave
 
 __all__ = [
+    "Attachable",
     "BuildResult",
     "Builder",
+    "Change",
+    "ChangeServer",
     "Kind",
     "Master",
+    "OurBuild",
+    "OurBuilds",
+    "OurMaster",
     "OurSlave",
+    "OurStep",
     "OwnSlave",
     "PeerUnavailable",
+    "RealSlave",
+    "Runner",
+    "Shutdown",
     "Slave",
+    "SlaveKind",
     "StepResult",
     "install",
     "poll",
+    "sendchange",
 ]

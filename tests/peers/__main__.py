@@ -1,10 +1,10 @@
-"""``python -m tests.peers install old new``: fill the cache before a test run."""
+"""``python -m tests.peers install old mid new``: fill the cache before a test run."""
 
 import argparse
 import sys
 from typing import get_args
 
-from tests.peers.install import Kind, PeerUnavailable, install
+from tests.peers.install import PeerUnavailable, SlaveKind, install
 
 
 def main() -> int:
@@ -12,7 +12,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.peers", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("install", help="install peers into the cache folder")
-    command.add_argument("kinds", nargs="+", choices=get_args(Kind), metavar="KIND", help=" or ".join(get_args(Kind)))
+    command.add_argument("kinds", nargs="+", choices=get_args(SlaveKind), metavar="KIND", help="old, mid or new")
     for kind in parser.parse_args().kinds:
         try:
             print(f"{kind}: {install(kind)}")

@@ -5,11 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 Kind = Literal["old", "new"]
+"""A generation of which there are a master and a slave."""
+SlaveKind = Literal["old", "mid", "new"]
+"""A generation of which there is a slave."""
 
 HERE = Path(__file__).parent
 
@@ -23,6 +26,7 @@ IMPORT_CHECK = {
         "from buildslave.bot import BuildSlave\n"
         "assert (buildbot.version, buildslave.version) == ('0.8.4p1', '0.8.4')\n"
     ),
+    "mid": ("import buildslave\nfrom buildslave.bot import BuildSlave\nassert buildslave.version == '0.8.14'\n"),
     "new": (
         "import buildbot, buildbot_worker\n"
         "from buildbot.scripts import runner\n"
@@ -45,17 +49,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SLAVEPROTO_PEERS") or Path.home() / ".cache" / "slaveproto" / "peers")
 
 
-def python_of(kind: Kind) -> Path:
+def python_of(kind: SlaveKind) -> Path:
     """Return the interpreter of an installed generation."""
     return cache_folder() / kind / "bin" / "python"
 
 
-def is_installed(kind: Kind) -> bool:
+def is_installed(kind: SlaveKind) -> bool:
     """Tell whether `install` has finished for this generation before."""
     return (cache_folder() / kind / "ok").exists()
 
 
-def install(kind: Kind) -> Path:
+def install(kind: SlaveKind) -> Path:
     """Install one generation unless that was done before; return its interpreter.
 
     Raises PeerUnavailable when it cannot be done.
@@ -68,7 +72,10 @@ def install(kind: Kind) -> Path:
             target = cache / kind
             shutil.rmtree(target, ignore_errors=True)
             log = _Log(cache / f"install-{kind}.log")
-            _INSTALLERS[kind](target, log)
+            if kind == "new":
+                _install_new(target, log)
+            else:
+                _install_python2(kind, target, log)
             log.run(python_of(kind), "-W", "ignore", "-c", IMPORT_CHECK[kind])
             (target / "ok").touch()
     return python_of(kind)
@@ -112,7 +119,7 @@ def _install_new(target: Path, log: _Log) -> None:
         log.run(*pip)
 
 
-def _install_old(target: Path, log: _Log) -> None:
+def _install_python2(kind: Literal["old", "mid"], target: Path, log: _Log) -> None:
     python2 = find_python2()
     if python2 is None:
         raise PeerUnavailable("no Python 2.7 with ssl and zlib: tried $SLAVEPROTO_PYTHON2, pyenv, PATH")
@@ -120,15 +127,12 @@ def _install_old(target: Path, log: _Log) -> None:
         log.run(python2, "-m", "virtualenv", target)
     except PeerUnavailable:
         shutil.rmtree(target, ignore_errors=True)
-        boot = target.with_name("virtualenv")
+        boot = target.with_name(f"virtualenv-{kind}")
         shutil.rmtree(boot, ignore_errors=True)
         log.run(sys.executable, "-m", "venv", boot)
         log.run(boot / "bin" / "python", "-m", "pip", "install", *VIRTUALENV)
         log.run(boot / "bin" / "python", "-m", "virtualenv", "-p", python2, target)
-    log.run(target / "bin" / "python", "-m", "pip", "install", "-r", HERE / "old-requirements.txt")
-
-
-_INSTALLERS: dict[Kind, Callable[[Path, _Log], None]] = {"old": _install_old, "new": _install_new}
+    log.run(target / "bin" / "python", "-m", "pip", "install", "-r", HERE / f"{kind}-requirements.txt")
 
 
 def find_python2() -> Path | None:

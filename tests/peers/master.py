@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.peers.install import HERE, Kind, install
-from tests.peers.processes import Program, environment, poll, read_log, twistd
+from tests.peers.processes import Program, environment, free_port, poll, read_log, twistd
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Status:
 class Master(Program):
     """A real master of one generation; a context manager that is ready to build when entered."""
 
+    host = "127.0.0.1"
+
     def __init__(
         self,
         kind: Kind,
@@ -99,7 +101,7 @@ class Master(Program):
         self.slaves = dict(slaves or {"our": "pw-our"})
         self.keepalive = keepalive
         self.builders = _builders(builders)
-        self.port = _free_port()
+        self.port = free_port()
         self._python = install(kind)
         directory.mkdir(parents=True)
         (directory / "results").mkdir()
@@ -287,10 +289,3 @@ def _builders(builders: Iterable[Builder | str]) -> list[Builder]:
         b = Builder(builder) if isinstance(builder, str) else builder
         full.append(Builder(b.name, b.catalog or b.name, b.slaves, b.directory or b.name))
     return full
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

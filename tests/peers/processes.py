@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -36,8 +37,19 @@ def twistd(python: Path) -> list[str]:
     return [str(python), "-W", "ignore", "-c", code, "--nodaemon", "--no_save", "--pidfile=", "--python=buildbot.tac"]
 
 
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
 class Program(ABC):
     """One program, run in its base directory; a context manager that ends it."""
+
+    output_file = "stdio.log"
+    """Where its standard output goes; standard error goes to ``stdio.log``."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -53,14 +65,17 @@ class Program(ABC):
 
     def start(self) -> None:
         """Start the program, without waiting until it is of use."""
-        with open(self.directory / "stdio.log", "ab") as out:
+        with (
+            open(self.directory / self.output_file, "ab") as out,
+            open(self.directory / "stdio.log", "ab") as err,
+        ):
             self._process = subprocess.Popen(
                 self.command(),
                 cwd=self.directory,
                 env=environment(self.directory),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
-                stderr=out,
+                stderr=err,
                 start_new_session=True,
             )
 
@@ -91,6 +106,7 @@ class Program(ABC):
         """End the program with SIGTERM, or SIGKILL when that does not help."""
         if self.running:
             self.process.send_signal(signal.SIGTERM)
+            self.thaw()
             try:
                 self.wait_exit(timeout)
             except TimeoutError:
@@ -100,6 +116,14 @@ class Program(ABC):
         """End the program with SIGKILL."""
         self.process.kill()
         self.process.wait()
+
+    def freeze(self) -> None:
+        """Stop the program as it is: it answers nothing more, its connections stay."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen program go on."""
+        self.process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
         self.start()

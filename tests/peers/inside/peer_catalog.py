@@ -225,3 +225,118 @@ def build_slow1(S):
 
 def build_slow2(S):
     return slow(S, 'slow2')
+
+
+# What a tree looks like: names, permissions, sizes, times of the last change, targets of links
+LOOK = ("find . -mindepth 1 \\( -type l -printf '%P -> %l\\n' \\)"
+        " -o -printf '%P %M %n %s %TY-%Tm-%Td+%TT\\n' | sort")
+MAKE_TREE = ('mkdir -p tree/sub/deep tree/empty tree/closed; echo one > tree/one; echo two > tree/sub/two;'
+             ' head -c 70000 /dev/zero | tr "\\0" z > tree/sub/deep/big; : > tree/nothing;'
+             ' ln -s one tree/link; ln -s ../one tree/sub/up; ln -s nowhere tree/dangling;'
+             ' ln tree/one tree/again; echo in > tree/closed/in; chmod 640 tree/sub/two;'
+             ' chmod 755 tree/one; ')
+SET_TIMES = ('find tree -exec touch -h -d "2011-12-13 14:15:16 UTC" {} +; ')
+
+
+def build_fs(S):
+    return [
+        S.raw('mkdir', {'dir': 'build/new'}),
+        S.raw('mkdir', {'dir': 'build/a/b/c'}),
+        S.raw('mkdir', {'dir': 'build/a'}),
+        S.sh(MAKE_TREE + 'chmod 500 tree/closed; ' + SET_TIMES + 'cd tree; ' + LOOK, logEnviron=False),
+        S.raw('mkdir', {'dir': 'build/tree/one/below'}),
+        S.raw('stat', {'file': 'build/tree/one'}),
+        S.raw('stat', {'file': 'build/tree/link'}),
+        S.raw('stat', {'file': 'build/tree/sub'}),
+        S.raw('stat', {'file': 'build/none'}),
+        S.raw('cpdir', {'fromdir': 'build/tree', 'todir': 'build/x/y/copy', 'timeout': 120}),
+        S.sh('cd x/y/copy; ' + LOOK, logEnviron=False),
+        S.raw('cpdir', {'fromdir': 'build/tree', 'todir': 'build/new', 'timeout': 120}),
+        S.raw('cpdir', {'fromdir': 'build/none', 'todir': 'build/new2', 'timeout': 120}),
+        S.raw('cpdir', {'fromdir': 'build/tree/sub', 'todir': 'build/tree/sub/inside', 'timeout': 120}),
+        S.raw('cpdir', {'fromdir': 'build/tree/one', 'todir': 'build/new/uno', 'timeout': 120}),
+        S.sh('find . | sort', logEnviron=False),
+        S.raw('rmdir', {'dir': 'build/x', 'timeout': 120}),
+        S.raw('rmdir', {'dir': 'build/tree/link', 'timeout': 120}),
+        S.raw('rmdir', {'dir': 'build/tree/one', 'timeout': 120}),
+        S.raw('rmdir', {'dir': 'build/none', 'timeout': 120}),
+        S.raw('rmdir', {'dir': 'build/new/tree', 'timeout': 120}),
+        S.sh('find . | sort', logEnviron=False),
+    ]
+
+
+def build_newcmds(S):
+    """what 0.8.4 does not know"""
+    return [
+        S.sh(MAKE_TREE, logEnviron=False),
+        S.raw('glob', {'path': 'build/tree/*e'}),
+        S.raw('glob', {'path': 'build/tree/**/two'}),
+        S.raw('glob', {'path': 'build/none*'}),
+        S.raw('listdir', {'dir': 'build/tree/empty'}),
+        S.raw('listdir', {'dir': 'build/tree/sub/deep'}),
+        S.raw('listdir', {'dir': 'build/none'}),
+        S.raw('listdir', {'dir': 'build/tree/one'}),
+        S.raw('stat', {'file': 'one', 'workdir': 'build/tree'}),
+        S.raw('rmfile', {'path': 'build/tree/one'}),
+        S.raw('rmfile', {'path': 'build/tree/link'}),
+        S.raw('rmfile', {'path': 'build/none'}),
+        S.raw('rmfile', {'path': 'build/tree/sub'}),
+        S.raw('rmdir', {'dir': ['build/tree/sub', 'build/none', 'build/tree/empty']}),
+        S.raw('rmdir', {'dir': []}),
+        S.sh('find . | sort', logEnviron=False),
+    ]
+
+
+def build_upload(S):
+    return [
+        S.sh('seq 100001 120000 | head -c 100000 > data; head -c 16384 data > block; : > empty;'
+             ' seq 1 300000 > large; touch -d "2011-12-13 14:15:16.5 UTC" data; mkdir d', logEnviron=False),
+        S.upload('data', 'data', keepstamp=True, mode=0o640),
+        S.upload('block', 'in/side/block', mode=0o755),
+        S.upload('empty', 'empty'),
+        S.upload('large', 'large', blocksize=640000),
+        S.upload('block', 'tiny', blocksize=1000),
+        S.upload('data', 'cut', maxsize=20000),
+        S.upload('block', 'exact', maxsize=16384),
+        S.upload('none', 'none'),
+        S.upload('d', 'directory'),
+        S.sh('cat large block empty | sha256sum', logEnviron=False),
+        S.master_sh('cat large block 2> /dev/null in/side/block tiny exact empty | wc -c;'
+                    ' cat large in/side/block empty | sha256sum; sha256sum large empty; cmp tiny in/side/block;'
+                    ' head -c 20000 data | cmp - cut; '
+                    "find . -type f -printf '%P %M %s\\n' | sort; find data -printf '%TY-%Tm-%Td+%TT\\n'"),
+    ]
+
+
+def build_dirupload(S):
+    return [
+        S.sh(MAKE_TREE + SET_TIMES, logEnviron=False),
+        S.upload_dir('tree', 'plain'),
+        S.upload_dir('tree', 'gz', compress='gz'),
+        S.upload_dir('tree', 'bz2', compress='bz2', blocksize=1000),
+        S.upload_dir('tree/empty', 'empty'),
+        S.master_sh('for i in plain gz bz2 empty; do echo $i; cd $i;' + LOOK + '; cd ..; done;'
+                    ' cat */sub/two */closed/in; cmp plain/sub/deep/big bz2/sub/deep/big; ls'),
+        S.upload_dir('none', 'none'),
+    ]
+
+
+def build_download(S):
+    return [
+        S.master_sh('seq 100001 120000 | head -c 100000 > data; sha256sum data > sum; seq 1 300000 > large; : > empty'),
+        S.sh('echo old > present; chmod 751 present; mkdir d', logEnviron=False),
+        S.download('data', 'data', mode=0o640),
+        S.download('sum', 'sum'),
+        S.download('large', 'new/dirs/large', blocksize=640000),
+        S.download('large', 'small-blocks', blocksize=1000),
+        S.download('empty', 'present'),
+        S.download('data', 'cut', maxsize=20000),
+        S.download('data', 'exact', maxsize=100000),
+        S.download('data', 'above', maxsize=100001),
+        S.download('data', 'd'),
+        S.download_string('a string\n', 'string', mode=0o600),
+        S.download_string('', 'empty-string'),
+        S.sh('sha256sum -c sum; sha256sum new/dirs/large small-blocks; head -c 20000 data | cmp - cut;'
+             " cmp data exact; cmp data above; cat string; find . -type f -printf '%P %M %s\\n' | sort",
+             logEnviron=False),
+    ]

@@ -45,5 +45,28 @@ class Shim:
     def raw(self, command, args):
         return Raw(command, args)
 
+    def upload(self, src, dest, **kw):
+        return steps.FileUpload(workersrc=src, masterdest=self.there(dest), haltOnFailure=False, **kw)
+
+    def upload_dir(self, src, dest, **kw):
+        return steps.DirectoryUpload(workersrc=src, masterdest=self.there(dest),
+                                     haltOnFailure=False, **kw)
+
+    def download(self, src, dest, **kw):
+        return steps.FileDownload(mastersrc=self.there(src), workerdest=dest, haltOnFailure=False, **kw)
+
+    def download_string(self, text, dest, **kw):
+        return steps.StringDownload(text, workerdest=dest, haltOnFailure=False, **kw)
+
+    def master_sh(self, command):
+        # Both layers of formatting take one percent sign away.
+        place = 'mkdir -p files/%s && cd files/%s && '
+        command = self.interp(place + command.replace('%', '%%%%'), 'buildername', 'buildername')
+        return steps.MasterShellCommand(command, logEnviron=False)
+
+    def there(self, path):
+        """-> a path on the master that no other builder has"""
+        return self.interp('files/%s/' + path, 'buildername')
+
     def envprops(self, names):
         return steps.SetPropertiesFromEnv(variables=names)

@@ -12,5 +12,6 @@ with open('peer.json') as f:
 application = service.Application('buildbot-worker')
 logfile = LogFile.fromFullPath(os.path.join(basedir, 'twistd.log'), rotateLength=100000000)
 application.setComponent(ILogObserver, FileLogObserver(logfile).emit)
-Worker('127.0.0.1', conf['port'], conf['name'], conf['password'], basedir, 600,
-       maxdelay=2, protocol='pb').setServiceParent(application)
+Worker(conf['host'], conf['port'], conf['name'], conf['password'], basedir,
+       conf['keepalive'], maxdelay=2, protocol='pb',
+       allow_shutdown=conf['allow_shutdown']).setServiceParent(application)

@@ -1,8 +1,10 @@
 """Step constructors for the 0.8.4p1 master."""
 from buildbot.process.buildstep import LoggedRemoteCommand, LoggingBuildStep
 from buildbot.process.properties import WithProperties
+from buildbot.steps.master import MasterShellCommand
 from buildbot.steps.shell import SetProperty, ShellCommand
 from buildbot.steps.slave import SetPropertiesFromEnv
+from buildbot.steps.transfer import DirectoryUpload, FileDownload, FileUpload, StringDownload
 
 
 class Raw(LoggingBuildStep):
@@ -48,6 +50,31 @@ class Shim(object):
 
     def raw(self, command, args):
         return Raw(command, args)
+
+    def go_on(self, step, *args, **kw):
+        return step(*args, haltOnFailure=False, **kw)
+
+    def upload(self, src, dest, **kw):
+        return self.go_on(FileUpload, slavesrc=src, masterdest=self.there(dest), **kw)
+
+    def upload_dir(self, src, dest, **kw):
+        return self.go_on(DirectoryUpload, slavesrc=src, masterdest=self.there(dest), **kw)
+
+    def download(self, src, dest, **kw):
+        return self.go_on(FileDownload, mastersrc=self.there(src), slavedest=dest, **kw)
+
+    def download_string(self, text, dest, **kw):
+        return self.go_on(StringDownload, text, slavedest=dest, **kw)
+
+    def master_sh(self, command):
+        # Both layers of formatting take one percent sign away.
+        place = 'mkdir -p files/%s && cd files/%s && '
+        command = self.interp(place + command.replace('%', '%%%%'), 'buildername', 'buildername')
+        return MasterShellCommand(command=command, usePTY=False)
+
+    def there(self, path):
+        """-> a path on the master that no other builder has"""
+        return self.interp('files/%s/' + path, 'buildername')
 
     def envprops(self, names):
         return SetPropertiesFromEnv(variables=names)

@@ -12,5 +12,6 @@ conf = json.load(open('peer.json'))
 application = service.Application('buildslave')
 logfile = LogFile.fromFullPath(os.path.join(basedir, 'twistd.log'), rotateLength=100000000)
 application.setComponent(ILogObserver, FileLogObserver(logfile).emit)
-BuildSlave('127.0.0.1', conf['port'], str(conf['name']), str(conf['password']), basedir,
-           600, False, maxdelay=2).setServiceParent(application)
+BuildSlave(str(conf['host']), conf['port'], str(conf['name']), str(conf['password']), basedir,
+           conf['keepalive'], False, maxdelay=2,
+           allow_shutdown=conf['allow_shutdown']).setServiceParent(application)

@@ -1,6 +1,6 @@
 """Run one build of a real Buildbot 4.3.0 master on a slaveproto slave, and print its log.
 
-    python examples/first_build.py
+    python examples/with_buildbot_master.py
 
 Needs nothing but an installed slaveproto: the master is installed by itself, once, into a cache
 folder ($SLAVEPROTO_PEERS, or ~/.cache/slaveproto/peers).  Everything stays on 127.0.0.1 and in
