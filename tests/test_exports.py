@@ -9,12 +9,14 @@ from types import ModuleType
 import pytest
 
 import slaveproto
+import slaveproto.master
 import slaveproto.slave
 import slaveproto.wire
+from slaveproto.master import events as master_events
 from slaveproto.slave import events
 from slaveproto.wire import events as wire_events
 
-FACADES = (slaveproto, slaveproto.slave, slaveproto.wire)
+FACADES = (slaveproto, slaveproto.slave, slaveproto.master, slaveproto.wire)
 
 
 @pytest.mark.parametrize("facade", FACADES, ids=lambda module: module.__name__)
@@ -28,6 +30,14 @@ def test_every_input_and_announcement_is_exported() -> None:
     ours = {kind for union in (events.Input, events.SlaveEvent) for kind in typing.get_args(union)}
     missing = {kind.__name__ for kind in ours if kind.__module__ == events.__name__} - set(vars(slaveproto.slave))
     assert missing == set()
+
+
+def test_every_input_and_announcement_of_a_master_is_exported() -> None:
+    kinds = {
+        kind for union in (master_events.MasterInput, master_events.MasterEvent) for kind in typing.get_args(union)
+    }
+    assert len(kinds) > 20
+    assert {kind.__name__ for kind in kinds} - set(vars(slaveproto.master)) == set()
 
 
 def test_every_wire_event_is_exported() -> None:
