@@ -20,6 +20,8 @@ from slaveproto.cli import main
 from slaveproto.cli.settings import Settings, dump
 from slaveproto.testing.conformance import wait_until
 
+pytestmark = pytest.mark.programs
+
 CALL = [sys.executable, "-m", "slaveproto", "build"]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -23,6 +23,8 @@ from slaveproto.cli.errors import UsageError
 from slaveproto.cli.store import BuildRow, Store
 from slaveproto.testing.conformance import wait_until
 
+pytestmark = pytest.mark.programs
+
 PROGRAM = [sys.executable, "-m", "slaveproto"]
 QUICK = '[[builder]]\nname = "quick"\n[[builder.step]]\nname = "say"\nshell = "echo hello; echo there >&2"\n'
 BLOCKED = (

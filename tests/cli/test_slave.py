@@ -20,6 +20,8 @@ from slaveproto.testing.conformance import Listener, SocketMaster, wait_until
 from slaveproto.testing.conformance.harness import is_alive
 from slaveproto.testing.conformance.master import DEADLINE
 
+pytestmark = pytest.mark.programs
+
 Log = Callable[[], str]
 CALL = [sys.executable, "-m", "slaveproto", "slave"]
 # Looks at the file every moment, not every ten seconds.

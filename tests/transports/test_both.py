@@ -16,6 +16,8 @@ from slaveproto.testing.conformance import Listener, StartSlave, wait_until
 from slaveproto.testing.conformance.harness import Lab, need_proc, wait_until_stuck
 from transports import files
 
+pytestmark = pytest.mark.programs
+
 MEGABYTE = 1_000_000
 
 

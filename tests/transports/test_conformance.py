@@ -9,6 +9,8 @@ import pytest
 
 from slaveproto.testing.conformance import CHECKS, Check, CheckSkipped, StartSlave, run_check
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 def test_conformance(check: Check, start: StartSlave) -> None:

@@ -31,6 +31,8 @@ from slaveproto.testing.conformance import CHECKS, Check, CheckSkipped, Listener
 from slaveproto.testing.conformance.harness import descriptors, is_alive
 from transports import processes
 
+pytestmark = pytest.mark.programs
+
 CERTIFICATE = Path(__file__).parents[1] / "data" / "localhost.pem"
 
 

@@ -47,7 +47,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid():
         yield place
         return
-    for directory in (place, *list(place.parents)[:3]):
+    for directory in (place, *list(place.parents)[:4]):
         if directory != Path("/tmp"):
             directory.chmod(0o755)
     os.chown(place, NOBODY, NOBODY)
