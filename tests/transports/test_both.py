@@ -54,7 +54,7 @@ def test_a_file_system_that_hangs_holds_up_neither_others_nor_the_end(
 
 
 def test_log_files_are_followed_beside_much_output(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slaveproto.commands.shell.POLL_INTERVAL", 0.01)
+    monkeypatch.setattr("slaveproto.commands.process.POLL_INTERVAL", 0.01)
     script = "(for i in $(seq 40); do echo $i; sleep 0.01; done > log) & head -c 200000000 /dev/zero; wait"
     with lab.attached() as (_, master):
         step = master.run("b", script, keep=False, logfiles={"log": "log"})

@@ -10,28 +10,18 @@ from typing import Final, TypeVar, cast
 
 from slaveproto.commands.arguments import at_home, seconds
 from slaveproto.commands.context import Context
-from slaveproto.commands.headers import shown_seconds
+from slaveproto.commands.lasting import Stopped, copy_tree, perform_lasting, remove_tree
 from slaveproto.effects import (
-    Begin,
-    Cancel,
-    CopyTree,
     Effect,
-    EffectDone,
-    FileEffect,
     Glob,
-    Interrupted,
     ListNames,
     MakeDirs,
-    NextEvent,
     PathInfo,
     RemoveFile,
-    RemoveTree,
     Script,
     SendItem,
     SendText,
-    SetTimer,
     StatPath,
-    TimerFired,
 )
 from slaveproto.errors import CommandError, HostError
 from slaveproto.updates import Dialect
@@ -39,9 +29,6 @@ from slaveproto.wire.values import Value
 
 REMOVE_TIMEOUT: Final = 120
 """Seconds that the removal of one directory may take if the master names no other limit."""
-
-CANCEL_TIMEOUT: Final = 5.0
-"""Seconds that an effect has to end after it was cancelled; then its end is not waited for."""
 
 _NO_SUCH_FILE: Final = HostError(2, "No such file or directory")
 
@@ -110,21 +97,17 @@ def _failed(name: str, path: str, error: HostError) -> Script[None]:
 # -- what may take long
 
 
-class _Stopped(Exception):
-    """An effect was given up, and the master knows why."""
-
-
 def find_files(arguments: Mapping[str, Value], context: Context) -> Script[None]:
     """`glob`: find the paths that match a pattern, sorted; `**` goes down any number of directories for 4.x only."""
     pattern = context.path(arguments["path"])
 
     def script() -> Script[None]:
         try:
-            found = yield from _supervised(Glob(pattern, context.dialect is Dialect.TEXT), None, None, context)
+            found = yield from perform_lasting(Glob(pattern, context.dialect is Dialect.TEXT), None, None, context)
             yield from _files(cast("tuple[str, ...]", found))
         except HostError as error:
             yield from _failed("glob", pattern, error)
-        except _Stopped:
+        except Stopped:
             yield from SendItem("rc", -1)
         else:
             yield from SendItem("rc", 0)
@@ -148,13 +131,9 @@ def remove_directories(arguments: Mapping[str, Value], context: Context) -> Scri
     def script() -> Script[None]:
         code = 0
         for path in paths:
-            yield from SendText("header", f"removing {path}\n")
             try:
-                problems = yield from _supervised(RemoveTree(path), silence, lifetime, context)
-                code = (yield from _complain("rmdir", cast("tuple[str, ...]", problems))) or code
-            except HostError as error:
-                code = yield from _complain("rmdir", (f"{path}: {error.strerror}",))
-            except _Stopped:
+                code = (yield from remove_tree(path, silence, lifetime, context)) or code
+            except Stopped:
                 code = -1
                 break
         yield from SendItem("rc", code)
@@ -166,71 +145,14 @@ def copy_directory(arguments: Mapping[str, Value], context: Context) -> Script[N
     """`cpdir`: copy a directory as `cp -R -P -p` does; what cannot be copied does not keep the rest."""
     source = context.path(arguments["fromdir"])
     target = context.path(arguments["todir"])
-    # A silence limit there is none: nothing is written that would tell silence from work.
     seconds("timeout", arguments.get("timeout"))
     lifetime = seconds("maxTime", arguments.get("maxTime"))
 
     def script() -> Script[None]:
-        yield from SendText("header", f"copying {source} to {target}\n")
         try:
-            problems = yield from _supervised(CopyTree(source, target), None, lifetime, context)
-            code = yield from _complain("cpdir", cast("tuple[str, ...]", problems))
-        except HostError as error:
-            code = yield from _complain("cpdir", (f"{target}: {error.strerror}",))
-        except _Stopped:
+            code = yield from copy_tree(source, target, lifetime, context)
+        except Stopped:
             code = -1
         yield from SendItem("rc", code)
 
     return script()
-
-
-def _complain(name: str, problems: tuple[str, ...]) -> Script[int]:
-    for problem in problems:
-        yield from SendText("stderr", f"{name}: {problem}\n")
-    return 1 if problems else 0
-
-
-def _supervised(effect: FileEffect, silence: float | None, lifetime: float | None, context: Context) -> Script[object]:
-    """Perform an effect that may take long; return its reply.
-
-    Raises:
-        HostError: it could not be performed.
-        _Stopped: it was interrupted, or took too long; the master was told so.
-    """
-    number = yield from Begin(effect)
-    yield from SetTimer("silence", silence)
-    yield from SetTimer("lifetime", lifetime)
-    stopped = False
-    while True:
-        event = yield from NextEvent()
-        if isinstance(event, TimerFired) and event.key == "cancelled":
-            raise _Stopped
-        if isinstance(event, EffectDone):
-            break
-        if stopped or not isinstance(event, (Interrupted, TimerFired)):
-            continue
-        stopped = True
-        yield from _stop(event, number, silence, lifetime, context)
-    for timer in ("silence", "lifetime", "cancelled"):
-        yield from SetTimer(timer, None)
-    if stopped:
-        raise _Stopped
-    if event.error is not None:
-        raise event.error
-    return event.result
-
-
-def _stop(
-    event: Interrupted | TimerFired, number: int, silence: float | None, lifetime: float | None, context: Context
-) -> Script[None]:
-    reason, text = None, "command interrupted"
-    if isinstance(event, TimerFired):
-        silent = event.key == "silence"
-        reason = "timeout_without_output" if silent else "timeout"
-        limit = shown_seconds((silence if silent else lifetime) or 0, context.dialect)
-        text = f"command timed out: {limit} seconds {'without output' if silent else 'elapsed'}"
-    if reason is not None and context.dialect is Dialect.TEXT:
-        yield from SendItem("failure_reason", reason)
-    yield from SendText("header", f"\n{text}\n")
-    yield from SetTimer("cancelled", CANCEL_TIMEOUT)
-    yield from Cancel(number)

@@ -1,0 +1,339 @@
+"""One process of a command: what its log says of it, its output, its limits, its end.
+
+Source: manual page, section "Building"; `runprocess.py` of buildslave 0.8.4, 0.8.14 and buildbot-worker 4.3.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import Final, TypeAlias, assert_never
+
+import attrs
+
+from slaveproto.commands.context import Context
+from slaveproto.commands.environ import raw_environ
+from slaveproto.commands.headers import command_line, environment_text, limit_text, shown, shown_command, shown_seconds
+from slaveproto.commands.logfiles import POLL_INTERVAL, LogWatcher, watchers
+from slaveproto.effects import (
+    Abandon,
+    CallDone,
+    EffectDone,
+    Interrupted,
+    MakeDirs,
+    NextEvent,
+    Now,
+    OutputUnread,
+    ProcessClosed,
+    ProcessExited,
+    ProcessOutput,
+    Script,
+    SendItem,
+    SendText,
+    SetTimer,
+    Signal,
+    Spawn,
+    TimerFired,
+)
+from slaveproto.errors import CommandError, HostError
+from slaveproto.updates import Dialect
+from slaveproto.wire.values import Value
+
+BACKUP_TIMEOUT: Final = 5.0
+"""Seconds that a process has to be gone after the last signal."""
+
+DRAIN_TIMEOUT: Final = 1.0
+"""Seconds that output may still come after a process that we killed is gone."""
+
+SHELL: Final = (b"/bin/sh", b"-c")
+
+
+KEPT: Final = 1024 * 1024
+"""Bytes of a stream that a script may look at; what comes after them is only sent."""
+
+Words: TypeAlias = bytes | str | Sequence[bytes | str]
+"""A command: a list of words, or one string for the shell."""
+
+
+@attrs.frozen
+class ProcessSpec:
+    """What to run, and how. Times are in seconds.
+
+    Args:
+        command: what to run.
+        shown: the same with secret words replaced.
+        workdir: where, absolute.
+        environ: its environment, the whole of it.
+        streams: which of its outputs the master gets.
+        stdin: what the process reads; None for nothing.
+        use_pty: whether it gets a pseudo-terminal.
+        pty_refused: whether it asked for one and cannot have it.
+        silence: how long it may write nothing.
+        lifetime: how long it may run.
+        max_lines: how many lines it may write.
+        signal: the signal that ends it, without SIG.
+        patience: if set, TERM is tried first, and for so long.
+        logfiles: files to read while it runs, as the master names them.
+        show_environ: whether the log lists the environment.
+        keep: which of its outputs the script wants to read, up to `KEPT` bytes.
+    """
+
+    command: Words
+    shown: Words
+    workdir: str
+    environ: Mapping[str, str]
+    streams: frozenset[str] = frozenset({"stdout", "stderr"})
+    stdin: bytes | None = None
+    use_pty: bool = False
+    pty_refused: bool = False
+    silence: float | None = None
+    lifetime: float | None = None
+    max_lines: int | None = None
+    signal: str = "KILL"
+    patience: float | None = None
+    logfiles: Value = None
+    show_environ: bool = True
+    keep: frozenset[str] = frozenset()
+
+    def argv(self, context: Context) -> tuple[bytes, ...]:
+        """Return the words of the command, of a shell's if it is one string; raises CommandError."""
+        if isinstance(self.command, (bytes, str)):
+            return (*SHELL, context.raw("command", self.command))
+        return tuple(context.raw("command", word) for word in self.command)
+
+
+@attrs.frozen
+class Ended:
+    """How a process ended.
+
+    Args:
+        code: its return code; -1 if a signal ended it.
+        by_us: whether it was interrupted, or beyond one of its limits.
+        interrupted: whether the master wants the command to end.
+        kept: what it wrote to the streams that were kept.
+    """
+
+    code: int
+    by_us: bool
+    interrupted: bool
+    kept: Mapping[str, bytes]
+
+
+def run_process(spec: ProcessSpec, context: Context, *, send_rc: bool) -> Script[Ended]:
+    """Run a process and tell the master about it.
+
+    Args:
+        spec: what to run.
+        context: where the command runs.
+        send_rc: whether its return code is that of the command.
+
+    Raises:
+        CommandError: it cannot be run, or cannot be ended.
+    """
+    logs = watchers(spec.logfiles, spec.workdir, context)
+    try:
+        yield from MakeDirs(spec.workdir)
+    except HostError as error:
+        raise CommandError("builtins.OSError", f"[Errno {error.errno}] {error.strerror}: {spec.workdir!r}") from None
+    yield from SendText("header", _header(spec, context))
+    argv = spec.argv(context)
+    if not argv:
+        raise CommandError("builtins.ValueError", "an empty command")
+    for log in logs:
+        yield from log.begin()
+    started = yield from Now()
+    environ = raw_environ(spec.environ, context)
+    try:
+        process = yield from Spawn(argv, environ, spec.workdir, spec.stdin or b"", spec.use_pty)
+    except HostError as error:
+        program = argv[0].decode(context.encoding, "surrogateescape")
+        yield from SendText("stderr", f"{program}: {error.strerror}\n")
+        ended = Ended(1, False, False, {})
+    else:
+        ended = yield from _Supervision(spec, context, process, logs, send_rc).script()
+    for log in logs:
+        yield from log.poll(to_the_end=True)
+    if send_rc:
+        yield from SendItem("rc", ended.code)
+    elapsed = (yield from Now()) - started
+    yield from SendText("header", f"elapsedTime={elapsed:.6f}\n")
+    return ended
+
+
+class _Phase(Enum):
+    RUNNING = auto()
+    TERM_SENT = auto()
+    KILL_SENT = auto()
+
+
+class _Supervision:
+    """From the start of the process to its return code: a mailbox script, for five things can happen at any time."""
+
+    def __init__(
+        self, spec: ProcessSpec, context: Context, process: int, logs: list[LogWatcher], send_rc: bool
+    ) -> None:
+        self.spec = spec
+        self.context = context
+        self.process = process
+        self.logs = logs
+        self.send_rc = send_rc
+        self.phase = _Phase.RUNNING
+        self.interrupted = False
+        self.kept = {stream: bytearray() for stream in spec.keep}
+        self.exited: ProcessExited | None = None
+        self.lines = 0
+
+    def script(self) -> Script[Ended]:
+        yield from SetTimer("silence", self.spec.silence)
+        yield from SetTimer("lifetime", self.spec.lifetime)
+        if self.logs:
+            yield from SetTimer("logs", POLL_INTERVAL)
+        closed = False
+        while self.exited is None or not closed:
+            event = yield from NextEvent()
+            match event:
+                case ProcessOutput():
+                    yield from self.output(event)
+                case ProcessClosed():
+                    closed = True
+                case ProcessExited():
+                    self.exited = event
+                    if self.phase is _Phase.TERM_SENT:
+                        # The leader obeyed; those of its group that did not are still there.
+                        yield from self.kill()
+                    elif self.phase is _Phase.KILL_SENT:
+                        yield from self.drain()
+                case Interrupted():
+                    self.interrupted = True
+                    yield from self.end("command interrupted", None)
+                case TimerFired(key="silence") if (yield from OutputUnread()):
+                    # It may well talk, and we do not listen: the master is the silent one.
+                    yield from SetTimer("silence", self.spec.silence)
+                case TimerFired(key="silence"):
+                    yield from self.end(self.timed_out(self.spec.silence, "without output"), "timeout_without_output")
+                case TimerFired(key="lifetime"):
+                    yield from self.end(self.timed_out(self.spec.lifetime, "elapsed"), "timeout")
+                case TimerFired(key="logs"):
+                    yield from self.poll_logs()
+                case TimerFired(key="drain"):
+                    yield from Abandon(self.process)
+                    closed = True
+                case TimerFired():
+                    # The timer "kill": the last signal was not enough.
+                    if self.phase is _Phase.KILL_SENT:
+                        yield from self.give_up()
+                    yield from self.kill()
+                case EffectDone() | CallDone():
+                    # It begins neither.
+                    pass
+                case _:
+                    assert_never(event)
+        if self.exited.signal is not None:
+            yield from SendText("header", f"process killed by signal {self.exited.signal}\n")
+        for timer in ("silence", "lifetime", "logs", "kill", "drain"):
+            yield from SetTimer(timer, None)
+        by_us = self.phase is not _Phase.RUNNING
+        code = -1 if self.exited.signal is not None or (by_us and self.exited.code == 0) else self.exited.code
+        return Ended(code, by_us, self.interrupted, {stream: bytes(data) for stream, data in self.kept.items()})
+
+    def output(self, event: ProcessOutput) -> Script[None]:
+        if event.stream in self.spec.streams:
+            yield from SendText(event.stream, event.data)
+        if event.stream in self.kept:
+            kept = self.kept[event.stream]
+            kept += event.data[: KEPT - len(kept)]
+        if self.phase is not _Phase.RUNNING:
+            return
+        yield from SetTimer("silence", self.spec.silence)
+        self.lines += event.data.count(b"\n")
+        if self.spec.max_lines is not None and self.lines > self.spec.max_lines:
+            text = f"command exceeds max lines: {self.lines}/{self.spec.max_lines} written/allowed"
+            yield from self.end(text + self.running(), "max_lines_failure")
+
+    def poll_logs(self) -> Script[None]:
+        for log in self.logs:
+            if (yield from log.poll()) and self.phase is _Phase.RUNNING:
+                yield from SetTimer("silence", self.spec.silence)
+        yield from SetTimer("logs", POLL_INTERVAL)
+
+    def timed_out(self, seconds: float | None, how: str) -> str:
+        return f"command timed out: {shown_seconds(seconds or 0, self.context.dialect)} seconds {how}{self.running()}"
+
+    def running(self) -> str:
+        """Only workers repeat the command in the text."""
+        if self.context.dialect is Dialect.BYTES:
+            return ""
+        return f" running {shown_command(self.spec.shown, self.context)}"
+
+    def end(self, why: str, reason: str | None) -> Script[None]:
+        """Begin to end the process; what comes second changes nothing."""
+        if self.phase is not _Phase.RUNNING:
+            return
+        yield from SetTimer("silence", None)
+        yield from SetTimer("lifetime", None)
+        if reason is not None and self.context.dialect is Dialect.TEXT:
+            yield from SendItem("failure_reason", reason)
+        yield from SendText("header", f"\n{why}, attempting to kill\n")
+        if self.spec.patience is None:
+            yield from self.kill()
+        else:
+            self.phase = _Phase.TERM_SENT
+            yield from self.signal("TERM")
+            yield from SetTimer("kill", self.spec.patience)
+
+    def kill(self) -> Script[None]:
+        self.phase = _Phase.KILL_SENT
+        yield from self.signal(self.spec.signal)
+        if self.exited is None:
+            yield from SetTimer("kill", BACKUP_TIMEOUT)
+        else:
+            yield from self.drain()
+
+    def drain(self) -> Script[None]:
+        """The process is gone, but a daemon that escaped its group may hold the streams open for ever."""
+        yield from SetTimer("kill", None)
+        yield from SetTimer("drain", DRAIN_TIMEOUT)
+
+    def signal(self, name: str) -> Script[None]:
+        try:
+            yield from Signal(self.process, name)
+        except HostError as error:
+            yield from SendText("header", f"cannot send SIG{name}: {error.strerror}; sending SIGKILL\n")
+            yield from self.last_signal()
+
+    def last_signal(self) -> Script[None]:
+        """Send the one signal that cannot be caught. Where even that is not allowed, time will tell."""
+        try:
+            yield from Signal(self.process, "KILL")
+        except HostError:
+            return
+
+    def give_up(self) -> Script[None]:
+        """The process survived. Let it go, but never without the one signal that cannot be caught."""
+        text = f"SIG{self.spec.signal} failed to kill process"
+        yield from SendText("header", f"{text}\n")
+        if self.spec.signal != "KILL":
+            yield from self.last_signal()
+        yield from Abandon(self.process)
+        yield from SendText("header", "using fake rc=-1\n")
+        if self.send_rc:
+            yield from SendItem("rc", -1)
+        raise CommandError("builtins.RuntimeError", text)
+
+
+def _header(spec: ProcessSpec, context: Context) -> str:
+    dialect = context.dialect
+    return "".join(
+        (
+            "WARNING: disabling usePTY for this command" if spec.pty_refused else "",
+            command_line(spec.shown, context) + "\n",
+            f" in dir {spec.workdir}",
+            limit_text("timeout", spec.silence, dialect),
+            limit_text("maxTime", spec.lifetime, dialect) + "\n",
+            f" watching logfiles {shown(spec.logfiles or {}, dialect)}\n",
+            f" argv: {shown_command(spec.shown, context)}\n",
+            environment_text(spec.environ) if spec.show_environ else "",
+            f" writing {len(spec.stdin)} bytes to stdin\n" if spec.stdin else "",
+            f" using PTY: {spec.use_pty}\n",
+        )
+    )
