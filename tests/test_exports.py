@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 import slaveproto
+import slaveproto.commands
 import slaveproto.master
 import slaveproto.slave
 import slaveproto.wire
@@ -16,7 +17,7 @@ from slaveproto.master import events as master_events
 from slaveproto.slave import events
 from slaveproto.wire import events as wire_events
 
-FACADES = (slaveproto, slaveproto.slave, slaveproto.master, slaveproto.wire)
+FACADES = (slaveproto, slaveproto.commands, slaveproto.slave, slaveproto.master, slaveproto.wire)
 
 
 @pytest.mark.parametrize("facade", FACADES, ids=lambda module: module.__name__)

@@ -27,8 +27,10 @@ CORE_ROWS = 6
 
 # What the core may use besides itself: attrs, and modules of the standard library that only compute.
 PURE = {
-    "__future__", "ast", "attrs", "codecs", "collections", "datetime", "decimal", "difflib", "enum", "hashlib",
-    "heapq", "hmac", "math", "ntpath", "posixpath", "re", "shlex", "struct", "types", "typing",
+    "__future__", "abc", "ast", "attrs", "base64", "codecs", "collections", "datetime", "decimal", "difflib", "enum",
+    "hashlib", "heapq", "hmac", "math", "ntpath", "posixpath", "re", "shlex", "stat", "struct", "types", "typing",
+    # Subversion tells what changed in XML.
+    "xml",
     # Archives are made of headers that compute, and compressed in memory; `io` is for bytes as a file, in testing.
     "bz2", "io", "tarfile", "zlib",
 }  # fmt: skip

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tests.peers import PeerUnavailable, SlaveKind, install
+from tests.peers.repositories import missing
 
 
 def is_available(kind: SlaveKind) -> bool:
@@ -21,6 +22,17 @@ def require(kind: SlaveKind) -> None:
     try:
         install(kind)
     except PeerUnavailable as error:
-        if "CI" in os.environ:
-            pytest.fail(error.reason)
-        pytest.skip(error.reason)
+        _give_up(error.reason)
+
+
+def require_programs(*systems: str) -> None:
+    """See that the programs of version control systems are there; else as `require`."""
+    for system in systems:
+        if (program := missing(system)) is not None:
+            _give_up(f"there is no {program}, which the tests of {system} need")
+
+
+def _give_up(reason: str) -> None:
+    if "CI" in os.environ:
+        pytest.fail(reason)
+    pytest.skip(reason)

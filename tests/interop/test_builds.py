@@ -6,7 +6,16 @@ from typing import get_args
 
 import pytest
 
-from tests.interop.compare import BUILDERS, DIFFERENCES, INTERRUPTED, NEW_BUILDERS, OLD_BUILDERS, OURS, mismatches
+from tests.interop.compare import (
+    BUILDERS,
+    DIFFERENCES,
+    INTERRUPTED,
+    NEW_BUILDERS,
+    OLD_BUILDERS,
+    OURS,
+    SOURCE_BUILDERS,
+    mismatches,
+)
 from tests.peers import BuildResult, Kind
 
 pytestmark = pytest.mark.peers
@@ -67,7 +76,7 @@ def test_two_builds_run_at_once(our: str, paired_builds: Mapping[str, BuildResul
 
 def test_every_difference_is_compared() -> None:
     compared = {(kind, name) for kind in get_args(Kind) for name in BUILDERS + INTERRUPTED}
-    compared |= {("old", name) for name in OLD_BUILDERS} | {("new", name) for name in NEW_BUILDERS}
+    compared |= {("old", name) for name in OLD_BUILDERS + SOURCE_BUILDERS} | {("new", name) for name in NEW_BUILDERS}
     assert compared >= {(row.kind, row.builder) for row in DIFFERENCES}
 
 

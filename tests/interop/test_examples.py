@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.peers import Kind, Master
+from tests.peers import Builder, Kind, Master, Slave
+from tests.peers.processes import read_log
 
 pytestmark = pytest.mark.peers
 
@@ -41,3 +44,32 @@ def test_with_buildbot_master(kind: Kind) -> None:
     result = run("with_buildbot_master.py")
     assert result.returncode == 0, result.stderr
     assert "first-build #1 on slave our: success" in result.stdout
+
+
+class OwnCommandSlave(Slave):
+    """The example with a command of its own."""
+
+    ready = r"Attached\("
+
+    def create(self) -> None:
+        self.directory.mkdir(parents=True)
+
+    def command(self) -> Sequence[str]:
+        where = [self.master.host, str(self.master.port), self.name, self.password, str(self.directory)]
+        return [sys.executable, str(EXAMPLES / "own_command.py"), *where]
+
+    def log(self) -> str:
+        return read_log(self.directory / "stdio.log")
+
+
+def test_a_command_of_ones_own(kind: Kind, tmp_path: Path) -> None:
+    master = Master(kind, tmp_path / "master", [Builder("checksum", slaves=("our",))])
+    with master, OwnCommandSlave(tmp_path / "slave", master, "our"):
+        master.wait_attached("our")
+        build = master.build("checksum")
+    digest = hashlib.sha256("".join(f"{n}\n" for n in range(1, 300001)).encode()).hexdigest()
+    sums, none, wrong = (step for step in build.steps if step.name.startswith("raw"))
+    assert (sums.result, none.result, wrong.result) == ("success", "failure", "exception")
+    assert sums.logs["stdio"]["stdout"].startswith(f"{digest}  ")
+    assert "none: No such file or directory" in none.logs["stdio"]["stderr"]
+    assert any("checksum is missing args: file" in text for log in wrong.logs.values() for text in log.values())

@@ -94,9 +94,14 @@ class Master(Program):
         *,
         slaves: Mapping[str, str] | None = None,
         keepalive: int = 3600,
+        repositories: Path | None = None,
     ) -> None:
-        """Make the base directory; `slaves` maps name to password, `keepalive` is in seconds."""
+        """Make the base directory.
+
+        `slaves` maps name to password, `keepalive` is in seconds, `repositories` is a folder of `make_repositories`.
+        """
         super().__init__(directory)
+        self.repositories = repositories
         self.kind = kind
         self.slaves = dict(slaves or {"our": "pw-our"})
         self.keepalive = keepalive
@@ -259,7 +264,13 @@ class Master(Program):
     def _write_configuration(self) -> None:
         everyone = list(self.slaves)
         builders = [{**asdict(b), "slaves": b.slaves or everyone} for b in self.builders]
-        conf = {"port": self.port, "slaves": self.slaves, "builders": builders, "keepalive": self.keepalive}
+        conf = {
+            "port": self.port,
+            "slaves": self.slaves,
+            "builders": builders,
+            "keepalive": self.keepalive,
+            "repositories": self.repositories and str(self.repositories),
+        }
         (self.directory / "peer.json").write_text(json.dumps(conf))
 
     def _control(self, op: str, **arguments: str) -> Any:

@@ -23,11 +23,12 @@ def poll(condition: Callable[[], T], timeout: float, what: str) -> T:
     return value
 
 
-def environment(directory: Path) -> dict[str, str]:
+def environment(directory: Path, programs: Path | None = None) -> dict[str, str]:
     """Return the environment of every master and slave: nothing of the calling machine."""
+    folders = [] if programs is None else [str(programs)]
     home = directory / "home"
     home.mkdir(parents=True, exist_ok=True)
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
+    return {"PATH": ":".join([*folders, "/usr/local/bin", "/usr/bin", "/bin"]), "HOME": str(home), "LANG": "C.UTF-8"}
 
 
 def twistd(python: Path) -> list[str]:
@@ -53,6 +54,8 @@ class Program(ABC):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.programs: Path | None = None
+        """A folder of programs that come before those of the system."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -72,7 +75,7 @@ class Program(ABC):
             self._process = subprocess.Popen(
                 self.command(),
                 cwd=self.directory,
-                env=environment(self.directory),
+                env=environment(self.directory, self.programs),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -19,6 +19,7 @@ RICH = HostInfo({"PATH": "/bin", "ODD": "caf\udce9"}, "posix", 8, {"ID": "debian
 OFFERED = (
     *("shell", "mkdir", "rmdir", "cpdir", "stat", "glob", "listdir", "rmfile", "uploadFile", "uploadDirectory"),
     *("downloadFile", "upload_file", "upload_directory", "download_file"),
+    *("svn", "git", "cvs", "hg", "bzr", "darcs", "mtn", "repo", "p4", "p4sync", "bk"),
 )
 
 

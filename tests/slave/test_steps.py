@@ -151,15 +151,15 @@ def test_leftover_command(generation: str) -> None:
 @pytest.mark.parametrize(
     ("generation", "kind", "text"),
     [
-        ("0.8", "buildslave.bot.UnknownCommand", "unrecognized SlaveCommand 'svn'"),
-        ("4.x", "buildbot_worker.base.UnknownCommand", "(command 0): unrecognized WorkerCommand 'svn'"),
+        ("0.8", "buildslave.bot.UnknownCommand", "unrecognized SlaveCommand 'make'"),
+        ("4.x", "buildbot_worker.base.UnknownCommand", "(command 0): unrecognized WorkerCommand 'make'"),
     ],
 )
 def test_unknown_command(generation: str, kind: str, text: str) -> None:
     driver, master = attached(generation)
     before = dict(master.connection.exported)
     with pytest.raises(CallRefused) as caught:
-        master.start_command(name(generation, "linux"), "svn", {})
+        master.start_command(name(generation, "linux"), "make", {})
     assert (caught.value.failure.kind, caught.value.failure.message) == (kind, text)
     assert caught.value.failure.is_a("twisted.spread.pb.Error")
     assert dict(master.connection.exported) == before
@@ -171,7 +171,7 @@ def test_unknown_command(generation: str, kind: str, text: str) -> None:
 def test_command_that_is_refused_leaves_the_running_one_alone(generation: str) -> None:
     driver, master = attached(generation)
     running = master.start_command(name(generation, "linux"), "shell", SHELL)
-    for bad in ("svn", "shell"):
+    for bad in ("make", "shell"):
         with pytest.raises(CallRefused):
             master.start_command(name(generation, "linux"), bad, {})
     driver.end(newest(driver))
@@ -251,7 +251,7 @@ def test_failure_about_something_huge_can_still_be_sent(what: str) -> None:
     target, listener = master.builders["linux"], Local("listener")
     cases: dict[str, tuple[Value, ...]] = {
         "command": (listener, "0", huge, {}),
-        "id": (listener, huge, "svn" + huge[:100_000], {}),
+        "id": (listener, huge, "make" + huge[:100_000], {}),
         "method": (),
         "signal": (listener, "0", "shell", {"workdir": "a", "command": "a", "interruptSignal": huge}),
     }

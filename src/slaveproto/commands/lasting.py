@@ -40,13 +40,23 @@ class Stopped(Exception):
         self.interrupted = interrupted
 
 
-def remove_tree(path: str, silence: float | None, lifetime: float | None, context: Context) -> Script[int]:
+def remove_tree(
+    path: str, silence: float | None, lifetime: float | None, context: Context, *, tell: bool = True
+) -> Script[int]:
     """Remove a directory with all that is in it; return 0, or 1 if something is left.
+
+    Args:
+        path: absolute.
+        silence: seconds that it may take.
+        lifetime: likewise.
+        context: where the command runs.
+        tell: whether the log says what is removed.
 
     Raises:
         Stopped: it was interrupted, or took too long.
     """
-    yield from SendText("header", f"removing {path}\n")
+    if tell:
+        yield from SendText("header", f"removing {path}\n")
     try:
         problems = yield from perform_lasting(RemoveTree(path), silence, lifetime, context)
     except HostError as error:

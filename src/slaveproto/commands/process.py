@@ -103,7 +103,7 @@ class ProcessSpec:
 
 
 @attrs.frozen
-class Ended:
+class ProcessEnd:
     """How a process ended.
 
     Args:
@@ -119,7 +119,7 @@ class Ended:
     kept: Mapping[str, bytes]
 
 
-def run_process(spec: ProcessSpec, context: Context, *, send_rc: bool) -> Script[Ended]:
+def run_process(spec: ProcessSpec, context: Context, *, send_rc: bool) -> Script[ProcessEnd]:
     """Run a process and tell the master about it.
 
     Args:
@@ -148,7 +148,7 @@ def run_process(spec: ProcessSpec, context: Context, *, send_rc: bool) -> Script
     except HostError as error:
         program = argv[0].decode(context.encoding, "surrogateescape")
         yield from SendText("stderr", f"{program}: {error.strerror}\n")
-        ended = Ended(1, False, False, {})
+        ended = ProcessEnd(1, False, False, {})
     else:
         ended = yield from _Supervision(spec, context, process, logs, send_rc).script()
     for log in logs:
@@ -183,7 +183,7 @@ class _Supervision:
         self.exited: ProcessExited | None = None
         self.lines = 0
 
-    def script(self) -> Script[Ended]:
+    def script(self) -> Script[ProcessEnd]:
         yield from SetTimer("silence", self.spec.silence)
         yield from SetTimer("lifetime", self.spec.lifetime)
         if self.logs:
@@ -234,7 +234,7 @@ class _Supervision:
             yield from SetTimer(timer, None)
         by_us = self.phase is not _Phase.RUNNING
         code = -1 if self.exited.signal is not None or (by_us and self.exited.code == 0) else self.exited.code
-        return Ended(code, by_us, self.interrupted, {stream: bytes(data) for stream, data in self.kept.items()})
+        return ProcessEnd(code, by_us, self.interrupted, {stream: bytes(data) for stream, data in self.kept.items()})
 
     def output(self, event: ProcessOutput) -> Script[None]:
         if event.stream in self.spec.streams:

@@ -18,6 +18,17 @@ from slaveproto.commands.fs import (
     stat_file,
 )
 from slaveproto.commands.shell import shell
+from slaveproto.commands.source.bk import BitKeeper
+from slaveproto.commands.source.bzr import Bazaar
+from slaveproto.commands.source.cvs import Cvs
+from slaveproto.commands.source.darcs import Darcs
+from slaveproto.commands.source.engine import source_command
+from slaveproto.commands.source.git import Git
+from slaveproto.commands.source.hg import Mercurial
+from slaveproto.commands.source.mtn import Monotone
+from slaveproto.commands.source.p4 import Perforce, PerforceSync
+from slaveproto.commands.source.repo import Repo
+from slaveproto.commands.source.svn import Subversion
 from slaveproto.commands.transfer import download_file, upload_directory, upload_file
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
@@ -38,11 +49,14 @@ class Command:
 
     Args:
         required: the arguments without which it is refused; a tuple holds names of which one is enough.
-        script: makes the script of one run; may raise `CommandError`.
+        script: makes the script of one run out of the arguments, whose names are text; may raise `CommandError`. The
+            script sends `rc`, and 0 as that if all went well.
+        version: what masters are told of it, numbers with dots between them; None for that of Buildbot's own commands.
     """
 
     required: tuple[str | tuple[str, ...], ...]
     script: Callable[[Arguments, Context], Script[None]]
+    version: str | None = None
 
 
 _UPLOAD: Final = ("workdir", ("workersrc", "slavesrc"), "writer", "blocksize")
@@ -64,6 +78,17 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "upload_file": Command(_UPLOAD, upload_file),
     "upload_directory": Command(_UPLOAD, upload_directory),
     "download_file": Command(_DOWNLOAD, download_file),
+    "svn": Command(("workdir", "svnurl"), source_command(Subversion)),
+    "git": Command(("workdir", "repourl"), source_command(Git)),
+    "cvs": Command(("workdir", "cvsroot", "cvsmodule"), source_command(Cvs)),
+    "hg": Command(("workdir", "repourl"), source_command(Mercurial)),
+    "bzr": Command(("workdir", "repourl"), source_command(Bazaar)),
+    "darcs": Command(("workdir", "repourl"), source_command(Darcs)),
+    "mtn": Command(("workdir", "repourl", "branch"), source_command(Monotone)),
+    "repo": Command(("workdir", "manifest_url"), source_command(Repo)),
+    "p4": Command(("workdir", "p4port", "p4client", "p4base"), source_command(Perforce)),
+    "p4sync": Command(("workdir", "p4port"), source_command(PerforceSync)),
+    "bk": Command(("workdir", "bkurl"), source_command(BitKeeper)),
 }
 
 

@@ -104,7 +104,10 @@ class Bot:
 
     def _get_commands(self, call: Call, now: float) -> _Outcome:
         parameters(call)
-        return self._site.plain(dict.fromkeys(self._site.commands, SLAVE_VERSION))
+        return self._site.plain(self._versions(SLAVE_VERSION))
+
+    def _versions(self, own: str) -> dict[Value, Value]:
+        return {name: command.version or own for name, command in self._site.commands.items()}
 
     def _get_slave_info(self, call: Call, now: float) -> _Outcome:
         parameters(call)
@@ -119,7 +122,7 @@ class Bot:
             **{f"os_{key.lower()}": value for key, value in site.host.release.items()},
             numcpus=site.host.cpus,
             version=site.host.version,
-            worker_commands=dict.fromkeys(site.commands, WORKER_VERSION),
+            worker_commands=self._versions(WORKER_VERSION),
             delete_leftover_dirs=False,
         )
 

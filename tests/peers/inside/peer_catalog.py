@@ -4,6 +4,7 @@
 S (peer_shim) makes the steps of the master at hand.  Plain literals are byte strings in the
 old master, as in a configuration of its time; both kinds look different on the wire.
 """
+import peer_sources
 
 IGNORE_SIGNALS = ("trap '' TERM INT HUP; i=0; while [ $i -lt 600 ]; do i=$((i+1));"
                   " echo line $i; sleep 0.5; done")
@@ -12,7 +13,7 @@ UNICODE = u'caf\u00e9 \u2603'
 
 def steps(name, S):
     """-> the build steps of catalogue entry `name`"""
-    return globals()['build_' + name](S)
+    return dict(vars(peer_sources), **globals())['build_' + name](S)
 
 
 def build_first(S):
@@ -339,4 +340,14 @@ def build_download(S):
         S.sh('sha256sum -c sum; sha256sum new/dirs/large small-blocks; head -c 20000 data | cmp - cut;'
              " cmp data exact; cmp data above; cat string; find . -type f -printf '%P %M %s\\n' | sort",
              logEnviron=False),
+    ]
+
+
+def build_checksum(S):
+    """the command of examples/own_command.py"""
+    return [
+        S.sh('seq 1 300000 > data', logEnviron=False),
+        S.raw('checksum', {'file': 'build/data'}),
+        S.raw('checksum', {'file': 'build/none'}),
+        S.raw('checksum', {}),
     ]

@@ -1,6 +1,7 @@
 """Step constructors for the 0.8.4p1 master."""
 from buildbot.process.buildstep import LoggedRemoteCommand, LoggingBuildStep
 from buildbot.process.properties import WithProperties
+from buildbot.steps import source
 from buildbot.steps.master import MasterShellCommand
 from buildbot.steps.shell import SetProperty, ShellCommand
 from buildbot.steps.slave import SetPropertiesFromEnv
@@ -48,8 +49,11 @@ class Shim(object):
                              'want_stdout': 1, 'want_stderr': 1, 'maxTime': None,
                              'logEnviron': False}, name='stdin')
 
-    def raw(self, command, args):
-        return Raw(command, args)
+    def raw(self, command, args, **kw):
+        return Raw(command, args, **kw)
+
+    def source(self, step, **kw):
+        return getattr(source, step)(haltOnFailure=False, alwaysRun=True, **kw)
 
     def go_on(self, step, *args, **kw):
         return step(*args, haltOnFailure=False, **kw)

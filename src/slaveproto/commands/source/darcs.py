@@ -1,0 +1,44 @@
+"""Darcs. Source: `commands/darcs.py` of buildslave 0.8.4 and 0.8.14."""
+
+from __future__ import annotations
+
+from slaveproto.commands.source.engine import System
+from slaveproto.commands.source.given import Given
+from slaveproto.commands.source.workshop import Workshop
+from slaveproto.effects import Script
+from slaveproto.wire.values import Value
+
+
+class Darcs(System):
+    """A lazy repository. What stands for a revision is a context: the names of the patches since the last tag."""
+
+    operation = "darcs operation"
+
+    def __init__(self, given: Given, shop: Workshop) -> None:
+        self._shop = shop
+        self._url = given.text("repourl")
+        self.sourcedata = f"{self._url}\n"
+
+    def is_updateable(self) -> Script[bool]:
+        if self._shop.wanted.revision or (yield from self._shop.is_patched()):
+            return False
+        return (yield from self._shop.is_directory(self._shop.source("_darcs")))
+
+    def update(self) -> Script[int]:
+        return (yield from self._shop.run("darcs", "pull", "--all", "--verbose", directory=self._shop.source())).code
+
+    def bring(self) -> Script[int]:
+        shop = self._shop
+        # Darcs knows the option `--partial` of the own slaves no more; this is what became of it.
+        get = ("darcs", "get", "--verbose", "--lazy", "--repo-name", shop.source_name)
+        if not shop.wanted.revision:
+            return (yield from shop.run(*get, self._url)).code
+        context = shop.at(".darcs-context")
+        yield from shop.write(context, shop.wanted.revision)
+        try:
+            return (yield from shop.run(*get, "--context", context, self._url)).code
+        finally:
+            yield from shop.discard(context)
+
+    def revision(self) -> Script[Value]:
+        return (yield from self._shop.ask("darcs", "changes", "--context", directory=self._shop.source()))

@@ -1,0 +1,99 @@
+"""Git. Source: `commands/git.py` of buildslave 0.8.4 and 0.8.14."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from slaveproto.commands.process import ProcessEnd
+from slaveproto.commands.source.engine import System
+from slaveproto.commands.source.given import Given
+from slaveproto.commands.source.workshop import Abandoned, Workshop
+from slaveproto.effects import Script
+from slaveproto.wire.values import Value
+
+_HASH: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+class Git(System):
+    """A tree that Git brings: it may come from any branch, so another branch is no reason for a new tree."""
+
+    operation = "git operation"
+
+    def __init__(self, given: Given, shop: Workshop) -> None:
+        self._shop = shop
+        self._url = given.text("repourl")
+        self._branch = given.text("branch") or "master"
+        self._fetched = given.text("gerrit_branch") or self._branch
+        self._reference = given.text("reference")
+        self._submodules = given.flag("submodules")
+        self._shallow = given.flag("shallow") and not shop.wanted.revision
+        self._progress = ("--progress",) if given.flag("progress") else ()
+        self._clean = ("clean", "-f", "-d", *(("-x",) if given.flag("ignore_ignores", True) else ()))
+        self._complaint = ""
+        self.sourcedata = f"{self._url} {self._branch}\n"
+
+    def is_updateable(self) -> Script[bool]:
+        return self._shop.is_directory(self._shop.source(".git"))
+
+    def matches(self, old: str | None) -> bool:
+        return old is not None
+
+    def update(self) -> Script[int]:
+        old = yield from self._shop.read(self._shop.sourcedata)
+        if old is not None and old != self.sourcedata:
+            yield from self._must(*self._clean)
+        revision = self._shop.wanted.revision
+        if revision:
+            try:
+                yield from self._must("reset", "--hard", revision)
+                return (yield from self._update_submodules())
+            except Abandoned as end:
+                if end.final:
+                    raise
+                # It may be on its way.
+        yield from self._shop.say(f"fetching branch {self._fetched} from {self._url}")
+        fetched = yield from self._git("fetch", "-t", self._url, f"+{self._fetched}", *self._progress, keep=True)
+        if fetched.code:
+            self._complaint = self._shop.output(fetched, "stderr")
+            raise Abandoned(fetched.code)
+        yield from self._must("reset", "--hard", revision or "FETCH_HEAD")
+        yield from self._must("branch", "-M", self._branch)
+        return (yield from self._update_submodules())
+
+    def bring(self) -> Script[int]:
+        shop = self._shop
+        if self._shallow:
+            reference = ("--reference", self._reference) if self._reference else ()
+            clone = shop.run("git", "clone", "--depth", "1", *reference, self._url, shop.source())
+            yield from shop.must(clone)
+        else:
+            yield from shop.make(shop.source())
+            yield from self._must("init")
+        if self._reference:
+            objects = shop.context.joined(self._reference, "objects")
+            yield from shop.write(shop.source(".git", "objects", "info", "alternates"), f"{objects}\n")
+        return (yield from self.update())
+
+    def is_hopeless(self) -> bool:
+        return "couldn't find remote ref" in self._complaint.lower()
+
+    def revision(self) -> Script[Value]:
+        told = yield from self._shop.must(
+            self._shop.run("git", "rev-parse", "HEAD", directory=self._shop.source(), keep=("stdout",))
+        )
+        text = self._shop.output(told).strip()
+        return text if _HASH.fullmatch(text) else None
+
+    def _update_submodules(self) -> Script[int]:
+        if not self._submodules:
+            return 0
+        yield from self._must("submodule", "init")
+        yield from self._must("submodule", "update")
+        return (yield from self._git("submodule", "foreach", "git", *self._clean)).code
+
+    def _git(self, *words: str, keep: bool = False) -> Script[ProcessEnd]:
+        return self._shop.run("git", *words, directory=self._shop.source(), keep=("stderr",) if keep else ())
+
+    def _must(self, *words: str) -> Script[ProcessEnd]:
+        return self._shop.must(self._git(*words))

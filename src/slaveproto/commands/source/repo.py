@@ -1,0 +1,88 @@
+"""Repo, the tool for trees of many Git repositories. Source: `commands/repo.py` of buildslave 0.8.4 and 0.8.14."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from slaveproto.commands.process import ProcessEnd
+from slaveproto.commands.source.engine import System
+from slaveproto.commands.source.given import Given
+from slaveproto.commands.source.workshop import Workshop
+from slaveproto.effects import Script, SendItem
+from slaveproto.wire.values import Value
+
+_CHANGE: Final = re.compile(r".* refs/changes/\d\d/(\d+)/(\d+) -> FETCH_HEAD$")
+_HEAD: Final = re.compile(r"HEAD is now at ([0-9a-f]+)")
+
+
+class Repo(System):
+    """A tree that a manifest describes, with changes of a review on top."""
+
+    operation = "repo operation"
+
+    def __init__(self, given: Given, shop: Workshop) -> None:
+        self._shop = shop
+        self._url = given.text("manifest_url")
+        self._branch = given.text("manifest_branch") or "master"
+        self._file = given.text("manifest_file") or "default.xml"
+        self._archive = given.text("tarball")
+        self._downloads = given.texts("repo_downloads")
+        self._complaint = ""
+        self.sourcedata = f"{self._url} {self._branch} {self._file}"
+
+    def is_updateable(self) -> Script[bool]:
+        return self._shop.is_directory(self._shop.source(".repo"))
+
+    def update(self) -> Script[int]:
+        shop = self._shop
+        yield from self._repo("forall", "-c", "git", "clean", "-f", "-d", "-x")
+        yield from shop.run("git", "clean", "-f", "-d", "-x", directory=shop.source(".repo/manifests"))
+        yield from shop.say(f"synching manifest {self._file} from branch {self._branch} from {self._url}")
+        yield from shop.must(self._repo("sync"))
+        if self._archive and not (yield from shop.is_file(self._archive)):
+            yield from shop.run("tar", "-cvzf", self._archive, ".repo", directory=shop.source())
+        yield from self._download()
+        return 0
+
+    def bring(self) -> Script[int]:
+        shop = self._shop
+        yield from shop.make(shop.source())
+        if self._archive and (yield from shop.is_file(self._archive)):
+            yield from shop.run("tar", "-xvzf", self._archive, directory=shop.source())
+        # One that comes out of the archive confuses `repo init`.
+        yield from shop.discard(shop.source(".repo/project.list"))
+        yield from shop.must(self._repo("init", "-u", self._url, "-b", self._branch, "-m", self._file))
+        return (yield from self.update())
+
+    def is_hopeless(self) -> bool:
+        return "couldn't find remote ref" in self._complaint.lower()
+
+    def _download(self) -> Script[None]:
+        """Bring each change of a review, and tell what it became."""
+        brought = []
+        for download in self._downloads:
+            yield from self._shop.say(f"downloading changeset {download}")
+            told = yield from self._repo("download", *download.split(" "), keep=True)
+            self._complaint = self._shop.output(told, "stderr")
+            yield from self._shop.must(_already(told))
+            lines = self._complaint.splitlines()
+            change = next((found for line in lines if (found := _CHANGE.match(line))), None)
+            head = next((found for line in reversed(lines) if (found := _HEAD.match(line))), None)
+            if change is not None and head is not None:
+                brought.append(f"{change[1]}/{change[2]} {head[1]}")
+        if brought:
+            yield from SendItem("repo_downloaded", " ".join(brought))
+
+    def revision(self) -> Script[Value]:
+        """There is none: each of the repositories has its own."""
+        yield from ()
+        return None
+
+    def _repo(self, *words: str, keep: bool = False) -> Script[ProcessEnd]:
+        return self._shop.run("repo", *words, directory=self._shop.source(), keep=("stderr",) if keep else ())
+
+
+def _already(ended: ProcessEnd) -> Script[ProcessEnd]:
+    yield from ()
+    return ended

@@ -1,0 +1,114 @@
+"""Subversion. Source: `commands/svn.py` of buildslave 0.8.4 and 0.8.14."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+from xml.etree import ElementTree
+
+from slaveproto.commands.process import ProcessEnd
+from slaveproto.commands.source.engine import System
+from slaveproto.commands.source.given import Given, Mode
+from slaveproto.commands.source.workshop import Abandoned, Hidden, Word, Workshop
+from slaveproto.effects import Script, SendText
+from slaveproto.wire.values import Value
+
+HEAD: Final = "HEAD"
+
+_REVISION: Final = re.compile(r"^Revision: (\d+)", re.MULTILINE)
+_VERSION: Final = re.compile(r"(?:\d+:)?(\d+)[MSP]*")
+
+
+class Subversion(System):
+    """A working copy, or in the mode EXPORT a tree without one."""
+
+    operation = "svn operation"
+
+    def __init__(self, given: Given, shop: Workshop) -> None:
+        self._shop = shop
+        self._url = given.text("svnurl")
+        self._wanted = shop.wanted.revision or HEAD
+        self._exported = ""
+        self._keep = {*given.texts("keep_on_purge"), ".buildbot-sourcedata"}
+        self._always_purge = given.flag("always_purge")
+        self._status = ("--xml", *(("--no-ignore",) if given.flag("ignore_ignores", True) else ()))
+        options: list[Word] = ["--non-interactive", "--no-auth-cache"]
+        if "username" in given.arguments:
+            options += ["--username", given.text("username")]
+        if "password" in given.arguments:
+            options += ["--password", Hidden(given.text("password"), "XXXX")]
+        options += given.texts("extra_args")
+        if "depth" in given.arguments:
+            options += ["--depth", given.text("depth")]
+        self._options = options
+        self.sourcedata = f"{self._url}\n"
+
+    def is_updateable(self) -> Script[bool]:
+        return self._shop.is_directory(self._shop.source(".svn"))
+
+    def update(self) -> Script[int]:
+        if self._always_purge or (yield from self._shop.is_patched()):
+            yield from self._purge()
+        return (yield from self._svn("update", "--revision", self._wanted, directory=self._shop.source())).code
+
+    def bring(self) -> Script[int]:
+        target = self._shop.source_name
+        if self._shop.wanted.mode is not Mode.EXPORT:
+            words = ["checkout", "--revision", self._wanted, f"{self._url}@{self._wanted}", target]
+        elif self._wanted != HEAD:
+            words = ["export", "--revision", self._wanted, f"{self._url}@{self._wanted}", target]
+        else:
+            # An exported tree does not know its revision, so that has to be settled before.
+            told = yield from self._shop.must(self._svn("info", self._url, keep=("stdout",)))
+            found = _REVISION.search(self._shop.output(told))
+            if found is None:
+                yield from self._shop.say("svn info did not tell the revision")
+                raise Abandoned(-1)
+            self._exported = found[1]
+            words = ["export", "--revision", self._exported, self._url, target]
+        return (yield from self._svn(*words)).code
+
+    def revision(self) -> Script[Value]:
+        if self._shop.wanted.mode is Mode.EXPORT:
+            return self._shop.wanted.revision or self._exported
+        text = (yield from self._shop.ask("svnversion", ".", directory=self._shop.source())).strip()
+        found = _VERSION.fullmatch(text)
+        if found is None:
+            yield from self._shop.say(f"svnversion did not tell a revision: {text!r}")
+            return None
+        return int(found[1])
+
+    def _purge(self) -> Script[None]:
+        """Remove whatever Subversion would say something of: `svn revert` leaves too much behind."""
+        told = yield from self._shop.must(
+            self._svn("status", *self._status, directory=self._shop.source(), keep=("stdout",), send=("stderr",))
+        )
+        try:
+            names = list(_changed(self._shop.output(told)))
+        except ElementTree.ParseError:
+            yield from self._shop.say("svn status did not tell what changed")
+            raise Abandoned(-1) from None
+        for name in names:
+            if name not in self._keep:
+                path = self._shop.source(name)
+                yield from SendText("stdout", f"{path}\n")
+                yield from self._shop.remove(path, tell=False)
+
+    def _svn(
+        self,
+        command: str,
+        *words: str,
+        directory: str = "",
+        keep: tuple[str, ...] = (),
+        send: tuple[str, ...] = ("stdout", "stderr"),
+    ) -> Script[ProcessEnd]:
+        whole = ("svn", command, *self._options, *words)
+        return self._shop.run(*whole, directory=directory, plain_words=True, keep=keep, send=send)
+
+
+def _changed(status: str) -> Iterator[str]:
+    for entry in ElementTree.fromstring(status).iter("entry"):
+        state = entry.find("wc-status")
+        if state is not None and state.get("item") not in ("external", "missing"):
+            yield entry.get("path", "")
