@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slaveproto.machine import Machine
-from slaveproto.master.command import RemoteCommand, Servant, StepRun
+from slaveproto.master.command import RemoteCommand, StepRun
 from slaveproto.master.events import BuildLost, BuildRefused, BuildStarted, StartStep
 from slaveproto.master.orders import Env, Order
 from slaveproto.master.realm import Realm
@@ -16,6 +16,7 @@ from slaveproto.master.states import BUILDER, Builder, Building
 from slaveproto.master.steps import AnyStep
 from slaveproto.master.visit import Visit
 from slaveproto.updates import plain
+from slaveproto.wire.serving import Servant
 from slaveproto.wire.values import Failure, Local, Remote, Value
 
 

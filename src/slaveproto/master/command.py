@@ -23,7 +23,7 @@ from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Shell
 from slaveproto.master.transfer import Reader, TransferObject, Writer
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
-from slaveproto.wire.serving import no_such_method, parameters
+from slaveproto.wire.serving import Servant, no_such_method, parameters
 from slaveproto.wire.values import Failure, Local, Value
 
 MOST_ITEMS: Final = 64
@@ -50,13 +50,6 @@ class CommandLine(Protocol):
 
     def step_over(self, step: StepRun, now: float) -> None:
         """The step is at its end, and its command with it."""
-
-
-class Servant(Protocol):
-    """An object of ours that a slave may call."""
-
-    def handle(self, connection: Connection, call: Call, now: float) -> None:
-        """Carry out a call and answer it; raises CommandError or RemoteProtocolError."""
 
 
 class RemoteCommand:

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 from slaveproto.effects import HostEffect, Request
 from slaveproto.errors import HostError, LocalProtocolError
-from slaveproto.master.events import MasterEvent
+from slaveproto.master.events import MasterEvent, StartStep
+from slaveproto.master.output import Spool
 from slaveproto.timers import Timers
-
-if TYPE_CHECKING:
-    from slaveproto.master.builder import SlaveBuilder
-    from slaveproto.master.command import StepRun
 
 Timer: TypeAlias = "tuple[int, str | int]"
 """A connection, and what of it is due: a name, or the number of a call that waits for its answer."""
 
 Then: TypeAlias = Callable[[object, float], None]
 """What goes on with the reply to an effect, or with the `HostError` that it failed with."""
+
+
+class Builder(Protocol):
+    """The builder that a build has."""
+
+    def start_step(self, start: StartStep, now: float) -> None:
+        """Run a step; raises LocalProtocolError if that is not possible."""
+
+    def end_build(self, now: float) -> None:
+        """The build is over; raises LocalProtocolError if its step is not."""
+
+
+class Step(Protocol):
+    """A step whose output can be asked for."""
+
+    spool: Spool
+    over: bool
+
+    def interrupt(self, why: str, now: float) -> None:
+        """Ask the slave to end it."""
 
 
 class Realm:
@@ -32,11 +49,11 @@ class Realm:
         self.timers: Timers[Timer] = Timers()
         self.touched: dict[int, None] = {}
         """Connections that may have something to send."""
-        self.builds: dict[int, SlaveBuilder] = {}
+        self.builds: dict[int, Builder] = {}
         """The builders that builds have, by the number of the build."""
         self.lost: dict[int, str] = {}
         """Why builds have no slave any more that have not been ended yet."""
-        self.steps: dict[int, StepRun] = {}
+        self.steps: dict[int, Step] = {}
         """The steps whose output can be asked for."""
         self.commands = 0
         """Commands started so far; the last one's number."""

@@ -17,7 +17,6 @@ from slaveproto.effects import CloseConnection
 from slaveproto.errors import CommandError, RemoteProtocolError
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
-from slaveproto.master.command import Servant
 from slaveproto.master.config import Account
 from slaveproto.master.events import Accepted, LoginFailed, Notice
 from slaveproto.master.output import Unread
@@ -40,7 +39,7 @@ from slaveproto.wire.events import (
     Released,
 )
 from slaveproto.wire.login import UNAUTHORIZED, digest
-from slaveproto.wire.serving import no_such_method, parameters
+from slaveproto.wire.serving import Servant, no_such_method, parameters
 from slaveproto.wire.values import Failure, Local, Remote, Value, remotes_in
 
 STRANGER: Final = Limits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from slaveproto.errors import CommandError, LocalProtocolError
 from slaveproto.wire.connection import Connection
@@ -11,6 +11,13 @@ from slaveproto.wire.events import Call
 from slaveproto.wire.values import Failure, Value
 
 NO_SUCH_METHOD: Final = "twisted.spread.flavors.NoSuchMethod"
+
+
+class Servant(Protocol):
+    """An object of ours that a peer may call."""
+
+    def handle(self, connection: Connection, call: Call, now: float) -> None:
+        """Carry out a call and answer it; raises CommandError or RemoteProtocolError."""
 
 
 def answer(connection: Connection, call_id: int, outcome: Value) -> None:
