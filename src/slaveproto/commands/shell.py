@@ -14,9 +14,10 @@ import attrs
 
 from slaveproto.commands.arguments import count, seconds
 from slaveproto.commands.context import Context
-from slaveproto.commands.environ import merged_environ, raw_environ
+from slaveproto.commands.environ import merged_environ
 from slaveproto.commands.headers import command_line, environment_text, limit_text, shown, shown_command, shown_seconds
 from slaveproto.commands.logfiles import POLL_INTERVAL, LogWatcher, watchers
+from slaveproto.commands.programs import spawn
 from slaveproto.effects import (
     Abandon,
     CallDone,
@@ -34,7 +35,6 @@ from slaveproto.effects import (
     SendText,
     SetTimer,
     Signal,
-    Spawn,
     TimerFired,
 )
 from slaveproto.errors import CommandError, HostError
@@ -46,8 +46,6 @@ BACKUP_TIMEOUT: Final = 5.0
 
 DRAIN_TIMEOUT: Final = 1.0
 """Seconds that output may still come after a process that we killed is gone."""
-
-SHELL: Final = (b"/bin/sh", b"-c")
 
 
 @attrs.frozen
@@ -82,11 +80,6 @@ class ShellSpec:
     patience: float | None
     logfiles: Value
     show_environ: bool
-
-    def argv(self, context: Context) -> tuple[bytes, ...]:
-        if isinstance(self.command, (bytes, str)):
-            return (*SHELL, context.raw("command", self.command))
-        return tuple(context.raw("command", word) for word in self.command)
 
 
 def shell(arguments: Mapping[str, Value], context: Context) -> Script[None]:
@@ -134,16 +127,14 @@ def _run(spec: ShellSpec, env: Value, context: Context) -> Script[None]:
     except HostError as error:
         raise CommandError("builtins.OSError", f"[Errno {error.errno}] {error.strerror}: {spec.workdir!r}") from None
     yield from SendText("header", _header(spec, context))
-    argv = spec.argv(context)
-    if not argv:
-        raise CommandError("builtins.ValueError", "an empty command")
+    start = spawn(spec.command, environ, spec.workdir, context, stdin=spec.stdin or b"", use_pty=spec.use_pty)
     for log in logs:
         yield from log.begin()
     started = yield from Now()
     try:
-        process = yield from Spawn(argv, raw_environ(environ, context), spec.workdir, spec.stdin or b"", spec.use_pty)
+        process = yield from start
     except HostError as error:
-        program = argv[0].decode(context.encoding, "surrogateescape")
+        program = "cmd.exe" if start.script else start.argv[0].decode(context.encoding, "surrogateescape")
         yield from SendText("stderr", f"{program}: {error.strerror}\n")
         code = 1
     else:
