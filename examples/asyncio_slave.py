@@ -37,9 +37,10 @@ from slaveproto.effects import (
     Spawn,
 )
 from slaveproto.slave import Completed, Connected, Disconnected, Input, Received, SlaveEvent, Start, Stop, Wakeup
-from transports import files, processes
+from transports import files
 from transports.attempts import attempt
 from transports.host import describe_host, jitter
+from transports.system import processes
 
 BLOCK = 64 * 1024
 
@@ -304,8 +305,8 @@ class Process:
                     self._loop.add_reader(fd, self._read, fd)
 
     def signal(self, name: str) -> bool:
-        """Signal its whole group; see `processes.send_signal`."""
-        return processes.send_signal(self._child.pid, name)
+        """Signal its whole group; see `processes.Child`."""
+        return self._child.send_signal(name)
 
     def abandon(self) -> None:
         """Close our ends of its streams and report nothing more."""

@@ -339,6 +339,12 @@ class Spawn(Effect[int]):
 
     A pseudo-terminal becomes its standard streams and controlling terminal if `use_pty`, and its output then is all
     `stdout`. Otherwise it gets pipes. `stdin` is written, then standard input is closed.
+
+    Args:
+        argv: the program and its arguments; with `script`, one text.
+        environ: all of its environment.
+        script: whether that text is one for the host's own shell: a batch file. Only asked of a Windows host.
+        encoding: what `argv` and `environ` are said in, for hosts whose processes take text.
     """
 
     argv: tuple[bytes, ...]
@@ -346,6 +352,8 @@ class Spawn(Effect[int]):
     directory: str
     stdin: bytes
     use_pty: bool
+    script: bool = False
+    encoding: str = "utf-8"
 
 
 @attrs.frozen

@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from slaveproto.effects import UnpackTree
-from transports.trees import Cancellation, remove_tree
+from transports.cancelling import Cancellation
+from transports.system import disk
+from transports.trees import remove_tree
 
 BLOCK: Final = 16 * 1024
 
@@ -187,13 +189,13 @@ class _Unpacker:
             self._files.discard(place)
             self._links.pop(place, None)
         if member.issym():
-            os.symlink(member.linkname, path)
+            disk.make_link(member.linkname, path)
             self._links[place] = member.linkname
         elif member.islnk():
             first = _place_of(member.linkname)
             if first not in self._files:
                 raise _refuse(f"{member.name!r} is a link to what is no file of the archive")
-            os.link(self._path(first), path, follow_symlinks=False)
+            disk.make_hard_link(self._path(first), path)
             self._files.add(place)
         elif member.isreg() and not member.issparse():
             self._write(member, archive, path)
@@ -235,7 +237,7 @@ class _Unpacker:
             self._stream.in_content = False
             # Its owner reads and writes it; nobody else writes it, and nothing runs with somebody else's rights.
             mode = member.mode & 0o755 if member.mode & 0o100 else member.mode & 0o644
-            os.fchmod(file.fileno(), mode | 0o600)
+            disk.set_mode(file.fileno(), path, mode | 0o600)
         with contextlib.suppress(OverflowError, OSError):
             os.utime(path, (member.mtime, member.mtime))
 
@@ -278,7 +280,7 @@ class _Unpacker:
             return self._links[place]
         if place not in self._files and place not in self._directories:
             with contextlib.suppress(OSError):
-                return os.readlink(os.path.join(self._target, *place))
+                return disk.read_link(os.path.join(self._target, *place))
         return None
 
 
@@ -290,6 +292,8 @@ def _place_of(name: str) -> Place:
     place = (*(part for part in name.split("/") if part not in ("", ".")),)
     if ".." in place:
         raise _refuse(f"the name {name!r} leads out")
+    if not all(map(disk.may_be_name, place)):
+        raise _refuse(f"the name {name!r} means something else here")
     if len(place) > DEEPEST:
         raise _refuse("directories that are too deep")
     return place
@@ -299,7 +303,10 @@ def _steps(link: str) -> list[str]:
     """Return the names on the way of a link, the first one last."""
     if link.startswith("/"):
         raise _refuse(f"a link to the absolute {link!r}")
-    return [part for part in reversed(link.split("/")) if part not in ("", ".")]
+    steps = [part for part in reversed(link.split("/")) if part not in ("", ".")]
+    if not all(step == ".." or disk.may_be_name(step) for step in steps):
+        raise _refuse(f"a link to {link!r}, which means something else here")
+    return steps
 
 
 def _merge(staging: str, target: str) -> None:
@@ -312,12 +319,12 @@ def _merge(staging: str, target: str) -> None:
                 place = os.path.join(inner, entry.name)
                 there = os.path.join(target, place)
                 if not entry.is_dir(follow_symlinks=False):
-                    os.replace(entry.path, there)
+                    disk.replace(entry.path, there)
                     continue
                 with contextlib.suppress(FileNotFoundError):
-                    if not stat.S_ISDIR(os.lstat(there).st_mode):
+                    if not stat.S_ISDIR(disk.mode_of(os.lstat(there))):
                         # A link here would be a way out.
-                        os.unlink(there)
+                        disk.unlink(there)
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(there)
                 todo.append(place)

@@ -32,7 +32,9 @@ from slaveproto.effects import (
     WriteFile,
 )
 from transports.archives import unpack
-from transports.trees import Cancellation, copy_tree, info_of, remove_tree, scan
+from transports.cancelling import Cancellation
+from transports.system import disk
+from transports.trees import copy_tree, info_of, remove_tree, scan
 
 
 def perform(effect: FileEffect, cancelled: threading.Event | None = None) -> object:
@@ -73,7 +75,7 @@ def _perform(effect: FileEffect, check: Cancellation) -> object:
         case CreateTemp(path):
             return _create_temp(path)
         case WriteFile(path, offset, data):
-            _write(path, offset, data)
+            disk.write(path, offset, data)
         case PlaceFile(path, target, mode):
             _place(path, target, mode)
         case RemoveFile(path):
@@ -135,40 +137,22 @@ def _create_temp(path: str) -> str:
 def _check_replaceable(path: str) -> None:
     """What is neither file nor link must not become one: a directory, a device."""
     with contextlib.suppress(FileNotFoundError):
-        mode = os.lstat(path).st_mode
+        mode = disk.mode_of(os.lstat(path))
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
             raise FileExistsError(errno.EEXIST, "not a regular file", path)
 
 
-def _write(path: str, offset: int, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
-    try:
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(descriptor, view, offset)
-            offset += written
-            view = view[written:]
-    finally:
-        os.close(descriptor)
-
-
 def _place(path: str, target: str, mode: int | None) -> None:
     _check_replaceable(target)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        if mode is not None:
-            os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(path, target)
+    disk.finish(path, mode)
+    disk.replace(path, target)
 
 
 def _remove(path: str) -> bool:
     try:
-        os.unlink(path)
+        disk.unlink(path)
     except FileNotFoundError:
         return False
     return True

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from slaveproto.inputs import Disconnected, Received, Wakeup
 from slaveproto.slave.events import Connected, Input
 from slaveproto.slave.session import SlaveSession
+from transports.system import waiting
 
 LINGER = 5.0
 """Seconds that the last bytes of a connection have to get out."""
@@ -119,15 +120,13 @@ class _Writer:
         """Take the last batch, and make the reader see the end."""
         self._batches.put(last)
         self._batches.put(None)
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RD)
+        waiting.stop_reading(self._sock, LINGER)
 
     def end(self, patience: float) -> None:
         """Return when nothing is written any more; what is not out after `patience` seconds is lost."""
         self._batches.put(None)
         self._thread.join(patience)
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+        waiting.hang_up(self._sock)
         self._thread.join()
 
     def _run(self) -> None:
@@ -137,8 +136,7 @@ class _Writer:
                 self._sock.sendall(data)
                 self.idle = True
                 self._post(Wakeup())
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+        waiting.end_writing(self._sock)
 
 
 def _words_of(error: OSError | UnicodeError) -> str:

@@ -7,6 +7,7 @@ ignored.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +17,10 @@ from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, Ope
 from slaveproto.inputs import Completed, Wakeup
 from slaveproto.slave.events import Input, SlaveEvent, Start, Stop
 from slaveproto.slave.session import SlaveSession
-from transports import files, processes
+from transports import files
 from transports.attempts import attempt
 from transports.links import LINGER, Link
-from transports.streams import Streams
+from transports.system import processes, streams, waiting
 
 UNHANDLED = 8
 """Blocks of data of one source that may wait for the session; then the source is left unread."""
@@ -43,7 +44,7 @@ class Runner:
         # A process is signalled or reaped, never both at a time: its number may be another's right after.
         self._reaping = threading.Lock()
         self._output = _Source(self._inbox)
-        self._streams = Streams(self._output.put, self.post)
+        self._streams = streams.Streams(self._output.put, self.post)
 
     def post(self, item: Input) -> None:
         """Hand an input to the session. Safe from any thread and from signal handlers."""
@@ -78,8 +79,10 @@ class Runner:
             self._close()
 
     def _next_input(self, deadline: float | None) -> Input:
+        patience = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        patience = min(patience, waiting.LONGEST_WAIT)
         try:
-            item, credit = self._inbox.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+            item, credit = self._inbox.get(timeout=None if patience == math.inf else patience)
         except Empty:
             return Wakeup()
         if credit is not None:
@@ -137,7 +140,7 @@ class Runner:
     def _signal(self, process: int, name: str) -> bool:
         with self._reaping:
             child = self._children.get(process)
-            return child is not None and processes.send_signal(child.pid, name)
+            return child is not None and child.send_signal(name)
 
     def _close(self) -> None:
         self._output.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from slaveproto.cli import main
+from slaveproto.cli import main, run_slave
 from slaveproto.cli.settings import Settings, dump
 from slaveproto.testing.conformance import Listener, SocketMaster, wait_until
 from slaveproto.testing.conformance.harness import is_alive
@@ -158,6 +158,35 @@ def test_the_trio_runner_without_trio(tmp_path: Path) -> None:
 def test_the_threads_runner_without_trio(listener: Listener, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port, WITHOUT_TRIO), listener.attach("b") as master:
         assert master.run("b", "echo fine").output() == "fine\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["slave", "--runner", "trio", "base"],
+        ["build", "file.toml"],
+        ["master", "file.toml"],
+        ["trigger", "file.toml", "builder"],
+        ["builds", "file.toml"],
+    ],
+)
+def test_what_windows_cannot_do(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert main(argv) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("slaveproto: this needs a POSIX system")
+    assert error.count("\n") == 1
+
+
+def test_a_hangup_that_windows_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_slave, "_HANG_UP", ())
+    (tmp_path / "slaveproto.toml").write_text(dump(Settings("127.0.0.1", 1, "bot", "x", allow_shutdown="signal")))
+    assert main(["slave", str(tmp_path)]) == 2
+    assert '"file" works' in capfd.readouterr().err
 
 
 def test_a_runner_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from slaveproto.commands.context import Context
 from slaveproto.commands.registry import COMMANDS, make_script
 from slaveproto.effects import MakeDirs, SendText, Spawn
-from slaveproto.errors import CommandError
+from slaveproto.errors import CommandError, HostError
 from slaveproto.testing import Ended, ScriptRun
 from slaveproto.updates import Dialect
 from slaveproto.wire import Value
@@ -83,6 +83,15 @@ def test_workdir(workdir: Value, path: str) -> None:
 def test_workdir_of_a_windows_host() -> None:
     assert ScriptRun(make_shell(WINDOWS, workdir="build")).waits_for == MakeDirs("C:\\slave\\linux\\build")
     assert ScriptRun(make_shell(WINDOWS, workdir="D:\\x")).waits_for == MakeDirs("D:\\x")
+
+
+def test_a_windows_host_without_its_shell() -> None:
+    run = ScriptRun(make_shell(WINDOWS, command=["make", "a b"]))
+    run.reply(True)
+    assert isinstance(run.waits_for, Spawn)
+    assert (run.waits_for.argv, run.waits_for.script) == ((b'make ^"a b^"',), True)
+    run.reject(HostError(2, "The system cannot find the file specified"))
+    assert SendText("stderr", "cmd.exe: The system cannot find the file specified\n") in run.said
 
 
 def test_pwd_wins_over_the_environment_asked_for() -> None:

@@ -71,6 +71,12 @@ def test_separator_is_that_of_the_host() -> None:
     }
 
 
+def test_windows_does_not_heed_the_case_of_names() -> None:
+    changes: Value = {"Path": "C:\\x;${path}", b"home": None, "New": "${hOmE}"}
+    assert merged_environ(changes, WINDOWS) == {"PATH": "C:\\x;/bin", "PYTHONPATH": "/own", "NEW": "/root"}
+    assert merged_environ({"path": "x"}, POSIX) == {**OWN, "path": "x"}
+
+
 def test_pythonpath_of_a_slave_without_one_ends_in_the_separator() -> None:
     assert merged_environ({"PYTHONPATH": "/new"}, BARE)["PYTHONPATH"] == "/new:"
 

@@ -157,6 +157,14 @@ def test_command(command: Sequence[bytes | str], line: str, old_argv: str, new_a
         assert shown_command(command, context) == argv
 
 
+@pytest.mark.parametrize("context", [TEXT, BYTES])
+def test_command_of_a_windows_host(context: Context) -> None:
+    windows = attrs.evolve(context, posix=False)
+    assert command_line([b"echo", b"a b", "%x"], windows) == 'echo ^"a b^" %%x'
+    assert command_line("echo %x", windows) == "echo %x"
+    assert shown_command([b"echo", b"a b"], windows) == shown_command([b"echo", b"a b"], context)
+
+
 @pytest.mark.parametrize(
     ("seconds", "old", "new"),
     [

@@ -592,6 +592,19 @@ def sent_by(run: ScriptRun) -> bytes:
     return data
 
 
+def test_a_link_of_a_windows_host_leads_where_it_led() -> None:
+    windows = attrs.evolve(TEXT, directory="C:\\slave", posix=False)
+    run = ScriptRun(make("uploadDirectory", windows, blocksize=20_000))
+    run.tell(EffectDone(1, ROOT))
+    run.tell(EffectDone(2, (TreeEntry("a", info(0o120777), "..\\else where\\x"), TreeEntry("d", ROOT, ""))))
+    assert run.begun[3] == Begin(ScanDir("C:\\slave\\build\\f\\d"))
+    run.tell(EffectDone(3, (TreeEntry("e", info(0o120777), "f"),)))
+    call = run.begun[4]
+    assert isinstance(call, BeginCall)
+    with tarfile.open(fileobj=io.BytesIO(call.args[0])) as archive:  # type: ignore[arg-type]
+        assert [(m.name, m.linkname) for m in archive][1:] == [("a", "../else where/x"), ("d", ""), ("d/e", "f")]
+
+
 def test_links_stay_links_and_files_of_two_names_are_sent_once() -> None:
     twice = attrs.evolve(info(inode=7, size=3), links=2)
     run, number = archive_run(

@@ -228,3 +228,11 @@ def test_directories_of_no_builder_are_told_of_once() -> None:
         driver.lose_connection()
         attach(driver.reconnect(), "4.x")
     assert [event.leftover for event in driver.events if isinstance(event, BuildersChanged)] == [("old",)]
+
+
+def test_windows_does_not_heed_the_case_of_directories() -> None:
+    driver = SessionDriver(attrs.evolve(CONFIG, basedir="C:\\slave"), attrs.evolve(INFO, system="nt"))
+    # The host in memory is none of Windows: it puts a slash before each name.
+    driver.host.directories |= {f"C:\\slave/{name}" for name in ("Linux-Dir", "MAC", "INFO", "old")}
+    attach(driver.start(), "4.x")
+    assert [event.leftover for event in driver.events if isinstance(event, BuildersChanged)] == [("old",)]

@@ -29,7 +29,7 @@ from slaveproto.effects import Spawn
 from slaveproto.slave import Input, SlaveEvent, Stop
 from slaveproto.testing.conformance import CHECKS, Check, CheckSkipped, Listener, StartSlave, run_check
 from slaveproto.testing.conformance.harness import descriptors, is_alive
-from transports import processes
+from transports.system import processes
 
 pytestmark = pytest.mark.programs
 

@@ -31,6 +31,7 @@ from slaveproto.slave.events import (
 from slaveproto.testing.conformance import Listener, SocketMaster, Step, wait_until
 from slaveproto.testing.conformance.connections import full_port
 from slaveproto.testing.conformance.harness import descriptors, is_alive, need_proc
+from transports.system import streams as system_streams
 from transports.trio import Slave, open_slave, run_slave, streams, unread
 from transports.trio.nurseries import open_nursery
 from transports.trio.streams import open_wire
@@ -395,3 +396,10 @@ async def test_the_last_bytes_have_their_time_and_no_more(autojump_clock: trio.t
             wire.send(b"first ")
             wire.close(b"last")
     assert received == b"first last"
+
+
+async def test_windows_has_no_slave_under_trio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_streams, "SELECTABLE", False)
+    with pytest.raises(RuntimeError, match="on Windows use transports"):
+        async with open_slave(session(1, tmp_path)):
+            raise AssertionError("it runs")

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from slaveproto.cli.errors import UsageError
-from slaveproto.cli.extra import need_trio
+from slaveproto.cli.extra import need_posix, need_trio
 
 if TYPE_CHECKING:
     from slaveproto.cli.build_file import BuilderEntry, BuildFile
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
     # A slave does not need it, and is to be small.
     from slaveproto.cli.build_file import load
 
+    need_posix()
     file = load(options.file)
     chosen = choose(file, options.builder, options.slave)
     need_trio()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from slaveproto.cli.console import STDOUT, say
@@ -149,7 +150,8 @@ def _make(basedir: str, text: bytes, *, force: bool) -> str:
     fresh = f"{path}.new"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), 0o600)
+        if sys.platform != "win32":
+            os.fchmod(file.fileno(), 0o600)
         file.write(text)
     os.replace(fresh, path)
     return "ready"

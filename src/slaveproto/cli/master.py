@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from slaveproto.cli.extra import need_trio
+from slaveproto.cli.extra import need_posix, need_trio
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     # A slave does not need it, and is to be small.
     from slaveproto.cli.build_file import load
 
+    need_posix()
     file = load(options.file)
     need_trio()
     from slaveproto.cli.run_master import run_master

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ import attrs
 from slaveproto import __version__
 from slaveproto.cli.console import STDERR, say
 from slaveproto.cli.errors import UsageError
-from slaveproto.cli.extra import need_trio
+from slaveproto.cli.extra import need_posix, need_trio
 from slaveproto.cli.report import text_of
 from slaveproto.cli.settings import Settings, load
 from slaveproto.slave.config import SlaveConfig
@@ -33,6 +34,13 @@ GAVE_UP: Final = 3
 UNREAD_LINES: Final = 1000
 PATIENCE: Final = 1.0
 STAMP_INTERVAL: Final = 10.0
+
+if sys.platform == "win32":
+    _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+    _HANG_UP: Final[tuple[signal.Signals, ...]] = ()
+else:
+    _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+    _HANG_UP: Final[tuple[signal.Signals, ...]] = (signal.SIGHUP,)
 
 
 def add_to(commands: Commands) -> None:
@@ -70,6 +78,10 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"the working directory: {error.strerror}") from None
     drive = _RUNNERS[options.runner]()
     settings = load(basedir)
+    if settings.allow_shutdown == "signal" and not _HANG_UP:
+        raise UsageError(
+            f'{basedir}: allow_shutdown = "signal" means SIGHUP, which there is none of here; "file" works'
+        )
     if settings.umask is not None:
         os.umask(settings.umask)
     session = SlaveSession(_config(settings, basedir), describe_host(f"slaveproto {__version__}"), jitter)
@@ -85,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         drive(session, log.on_event, obey)
     finally:
         # A second signal may still come while Python shuts down, and would then decide the exit code.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (*_STOPPING, *_HANG_UP):
             signal.signal(number, signal.SIG_IGN)
         log.close()
     return GAVE_UP if log.gave_up else 0
@@ -115,6 +127,7 @@ def _threads() -> _Drive:
 
 
 def _trio() -> _Drive:
+    need_posix()
     need_trio()
     import trio
 
@@ -151,15 +164,17 @@ def _obey_signals(slave: _Slave, allow_shutdown: str) -> None:
     def stop(number: int, _: object) -> None:
         slave.stop(f"received {signal.Signals(number).name}")
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    if allow_shutdown == "signal":
-        signal.signal(signal.SIGHUP, lambda *_: slave.post(AskShutdown()))
-    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # Unless somebody said nohup.
-        signal.signal(signal.SIGHUP, stop)
-    # Whoever started us may have left it ignored, and then nobody learns how a process ended.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in _STOPPING:
+        signal.signal(number, stop)
+    for number in _HANG_UP:
+        if allow_shutdown == "signal":
+            signal.signal(number, lambda *_: slave.post(AskShutdown()))
+        elif signal.getsignal(number) is not signal.SIG_IGN:
+            # Unless somebody said nohup.
+            signal.signal(number, stop)
+    if sys.platform != "win32":
+        # Whoever started us may have left it ignored, and then nobody learns how a process ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class _Log:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from slaveproto.cli.extra import need_posix
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
 
@@ -40,6 +42,7 @@ def _count(text: str) -> int:
 
 
 def _run_trigger(options: argparse.Namespace) -> int:
+    need_posix()
     # A slave does not need it, and is to be small.
     from slaveproto.cli.run_trigger import run_trigger
 
@@ -47,6 +50,7 @@ def _run_trigger(options: argparse.Namespace) -> int:
 
 
 def _run_builds(options: argparse.Namespace) -> int:
+    need_posix()
     from slaveproto.cli.run_trigger import run_builds
 
     return run_builds(options)

@@ -132,7 +132,7 @@ class TreeArchive:
         if kind is None:
             return
         header = tarfile.TarInfo(name)
-        header.type, header.linkname = kind, entry.link
+        header.type, header.linkname = kind, entry.link if self.context.posix else entry.link.replace("\\", "/")
         if is_regular(info):
             first = self._names.setdefault((info.device, info.inode), name) if info.links > 1 else name
             if first != name:

@@ -45,7 +45,8 @@ def either(arguments: Mapping[str, Value], *names: str) -> Value:
 
 def at_home(path: str, context: Context) -> str:
     """Return a path with a leading `~` replaced by the home directory that the slave's environment names."""
-    home = context.environ.get("HOME")
-    if home and (path == "~" or path.startswith("~/")):
-        return home.rstrip("/") + path[1:] if path != "~" else home
+    home = context.environ.get("HOME" if context.posix else "USERPROFILE")
+    slashes = "/" if context.posix else "/\\"
+    if home and path[:1] == "~" and (path == "~" or path[1] in slashes):
+        return home.rstrip(slashes) + path[1:] if path != "~" else home
     return path

@@ -24,6 +24,11 @@ def join_paths(posix: bool, *parts: str) -> str:
     return posixpath.normpath(whole) if posix else ntpath.normpath(whole)
 
 
+def folded(posix: bool, path: str) -> str:
+    """Return what two paths have in common that differ only as the host does not heed: case and slashes on Windows."""
+    return path if posix else ntpath.normcase(path)
+
+
 @attrs.frozen
 class Context:
     """Where a command runs, and for whom.
@@ -48,6 +53,10 @@ class Context:
     def path_separator(self) -> str:
         """What stands between the directories of a search path."""
         return ":" if self.posix else ";"
+
+    def variable(self, name: str) -> str:
+        """Return the name of an environment variable as the host spells it; Windows does not heed case."""
+        return name if self.posix else name.upper()
 
     def path(self, *parts: Value) -> str:
         """Join `parts` to the builder's directory by the host's rules; an absolute part wins.

@@ -16,8 +16,8 @@ def merged_environ(changes: Value, context: Context) -> dict[str, str]:
     """Return the slave's environment with `changes` applied.
 
     A value None removes a variable, a list is joined by the path separator, `${NAME}` is the slave's own variable
-    (empty if unset). The slave's own PYTHONPATH is appended to a new one, even where it is empty. Source:
-    `runprocess.py` of buildslave 0.8.14.
+    (empty if unset). The slave's own PYTHONPATH is appended to a new one, even where it is empty. On Windows all names
+    become capitals. Source: `runprocess.py` of buildslave 0.8.14.
 
     Raises:
         CommandError: the changes are no dictionary, or a value is of another type.
@@ -28,7 +28,7 @@ def merged_environ(changes: Value, context: Context) -> dict[str, str]:
         raise CommandError("builtins.TypeError", "env should be a dictionary")
     merged = dict(context.environ)
     for key, value in changes.items():
-        name = context.text("the name of an environment variable", key)
+        name = context.variable(context.text("the name of an environment variable", key))
         if value is None:
             merged.pop(name, None)
             continue
@@ -43,7 +43,7 @@ def merged_environ(changes: Value, context: Context) -> dict[str, str]:
         if name == "PYTHONPATH":
             words.append(context.environ.get("PYTHONPATH", ""))
         text = context.path_separator.join(words)
-        merged[name] = _VARIABLE.sub(lambda match: context.environ.get(match[1], ""), text)
+        merged[name] = _VARIABLE.sub(lambda match: context.environ.get(context.variable(match[1]), ""), text)
     return merged
 
 

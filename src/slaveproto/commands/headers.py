@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
+from slaveproto.commands.batch import batch_line
 from slaveproto.commands.context import Context
 from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
@@ -46,6 +47,8 @@ def command_line(command: bytes | str | Sequence[bytes | str], context: Context)
     if isinstance(command, (bytes, str)):
         return context.text("command", command)
     words = [context.text("command", word) for word in command]
+    if not context.posix:
+        return batch_line(words)
     return " ".join(shlex.quote(word) if word else '""' for word in words)
 
 

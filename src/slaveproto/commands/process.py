@@ -12,9 +12,9 @@ from typing import Final, TypeAlias, assert_never
 import attrs
 
 from slaveproto.commands.context import Context
-from slaveproto.commands.environ import raw_environ
 from slaveproto.commands.headers import command_line, environment_text, limit_text, shown, shown_command, shown_seconds
 from slaveproto.commands.logfiles import POLL_INTERVAL, LogWatcher, watchers
+from slaveproto.commands.programs import spawn
 from slaveproto.effects import (
     Abandon,
     CallDone,
@@ -32,7 +32,6 @@ from slaveproto.effects import (
     SendText,
     SetTimer,
     Signal,
-    Spawn,
     TimerFired,
 )
 from slaveproto.errors import CommandError, HostError
@@ -44,9 +43,6 @@ BACKUP_TIMEOUT: Final = 5.0
 
 DRAIN_TIMEOUT: Final = 1.0
 """Seconds that output may still come after a process that we killed is gone."""
-
-SHELL: Final = (b"/bin/sh", b"-c")
-
 
 KEPT: Final = 1024 * 1024
 """Bytes of a stream that a script may look at; what comes after them is only sent."""
@@ -95,12 +91,6 @@ class ProcessSpec:
     show_environ: bool = True
     keep: frozenset[str] = frozenset()
 
-    def argv(self, context: Context) -> tuple[bytes, ...]:
-        """Return the words of the command, of a shell's if it is one string; raises CommandError."""
-        if isinstance(self.command, (bytes, str)):
-            return (*SHELL, context.raw("command", self.command))
-        return tuple(context.raw("command", word) for word in self.command)
-
 
 @attrs.frozen
 class ProcessEnd:
@@ -136,17 +126,14 @@ def run_process(spec: ProcessSpec, context: Context, *, send_rc: bool) -> Script
     except HostError as error:
         raise CommandError("builtins.OSError", f"[Errno {error.errno}] {error.strerror}: {spec.workdir!r}") from None
     yield from SendText("header", _header(spec, context))
-    argv = spec.argv(context)
-    if not argv:
-        raise CommandError("builtins.ValueError", "an empty command")
+    start = spawn(spec.command, spec.environ, spec.workdir, context, stdin=spec.stdin or b"", use_pty=spec.use_pty)
     for log in logs:
         yield from log.begin()
     started = yield from Now()
-    environ = raw_environ(spec.environ, context)
     try:
-        process = yield from Spawn(argv, environ, spec.workdir, spec.stdin or b"", spec.use_pty)
+        process = yield from start
     except HostError as error:
-        program = argv[0].decode(context.encoding, "surrogateescape")
+        program = "cmd.exe" if start.script else start.argv[0].decode(context.encoding, "surrogateescape")
         yield from SendText("stderr", f"{program}: {error.strerror}\n")
         ended = ProcessEnd(1, False, False, {})
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from slaveproto.commands.context import folded
 from slaveproto.commands.registry import SLAVE_VERSION, WORKER_VERSION
 from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, Script
 from slaveproto.errors import CommandError, HostError, RemoteProtocolError
@@ -180,12 +181,13 @@ class Bot:
     ) -> Script[Value]:
         for directory in directories:
             yield from MakeDirs(directory)
-        known = {self._path(INFO_DIRECTORY), *directories}
+        posix = self._site.posix
+        known = {folded(posix, path) for path in (self._path(INFO_DIRECTORY), *directories)}
         try:
             entries = yield from ListDir(self._site.config.basedir)
         except HostError:
             entries = ()
-        leftover = tuple(sorted(name for name in entries if self._path(name) not in known))
+        leftover = tuple(sorted(name for name in entries if folded(posix, self._path(name)) not in known))
         if added or removed or leftover != self._leftover:
             self._leftover = leftover
             self._site.announce(BuildersChanged(tuple(added), tuple(removed), leftover))

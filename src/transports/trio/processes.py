@@ -1,17 +1,18 @@
-"""One child process and its streams (POSIX)."""
+"""One child process and its streams."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Callable
 
 import trio
 
 from slaveproto.effects import ProcessClosed, ProcessEvent, ProcessExited, ProcessOutput
 from slaveproto.inputs import Completed
-from transports import processes
+from transports.system import processes
 from transports.trio.gates import Gate
 from transports.trio.nurseries import open_nursery
 from transports.trio.streams import BLOCK, LINGER
@@ -46,8 +47,8 @@ class Process:
         self._streams = trio.CancelScope()
 
     def signal(self, name: str) -> bool:
-        """Send a signal to the whole group; False if nobody is left in it; raises as `processes.send_signal`."""
-        return not self._reaped and processes.send_signal(self._child.pid, name)
+        """Send a signal to the whole group; False if nobody is left in it; raises as `Child.send_signal`."""
+        return not self._reaped and self._child.send_signal(name)
 
     def abandon(self) -> None:
         """Close our ends of the streams and report nothing more."""
@@ -130,14 +131,16 @@ class Process:
 
 def _pidfd(pid: int) -> int | None:
     """Something that is readable once the process ended, if the system has that."""
-    if hasattr(os, "pidfd_open"):
+    if sys.platform == "linux" and hasattr(os, "pidfd_open"):
         with contextlib.suppress(OSError):
             return os.pidfd_open(pid)
     return None
 
 
 async def _write(fd: int, data: bytes) -> None:
-    async with trio.lowlevel.FdStream(fd) as stream:
-        # The child does not have to read it all: that is its own affair.
-        with contextlib.suppress(trio.BrokenResourceError):
-            await stream.send_all(data)
+    # Where there is no such stream, `open_slave` refuses to run.
+    if sys.platform != "win32":
+        async with trio.lowlevel.FdStream(fd) as stream:
+            # The child does not have to read it all: that is its own affair.
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(data)

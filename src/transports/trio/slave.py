@@ -22,8 +22,9 @@ from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, Ope
 from slaveproto.inputs import Completed, Disconnected, Received, Wakeup
 from slaveproto.slave.events import Connected, Input, Notice, SlaveEvent, Start, Stop
 from slaveproto.slave.session import SlaveSession
-from transports import files, processes
+from transports import files
 from transports.attempts import attempt, rejected
+from transports.system import processes, streams
 from transports.trio.gates import Gate
 from transports.trio.nurseries import open_nursery
 from transports.trio.processes import THREADS, Process
@@ -45,7 +46,12 @@ async def open_slave(
         session: the session; nobody else may touch it.
         ssl_context: for a master behind TLS; None for plain TCP.
         server_hostname: the name that its certificate has to be for; None for the name that the session connects to.
+
+    Raises:
+        RuntimeError: this is Windows.
     """
+    if not streams.SELECTABLE:
+        raise RuntimeError("a slave under trio needs pipes that can be waited for; on Windows use transports.threads")
     slave = Slave(session, ssl_context, server_hostname)
     async with open_nursery() as nursery:
         await nursery.start(slave.run, nursery)

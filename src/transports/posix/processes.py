@@ -1,4 +1,4 @@
-"""Starting and signalling child processes (POSIX)."""
+"""Starting, signalling and reaping child processes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ import errno
 import os
 import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Callable
 
 import attrs
 
 from slaveproto.effects import ProcessExited, Spawn
 
-# The new session's first open of a terminal makes that its controlling terminal; only the directory is left to set. A
-# shell does that, which passes on no variable whose name it could not have itself.
-_IN_DIRECTORY = (b"/bin/sh", b"-c", b'cd "$0" && unset OLDPWD && exec "$@"')
+assert sys.platform != "win32"
+
+# The new session's first open of a terminal makes that its controlling terminal. On macOS the session is only new after
+# the files were opened, so the shell opens the terminal once more. And only a shell can set the directory; it passes on
+# no variable whose name it could not have itself.
+_IN_DIRECTORY = (b"/bin/sh", b"-c", b'cd "$0" && : <"$1" && shift && unset OLDPWD && exec "$@"')
+
+# There a group of which only the zombie of its leader is left cannot be signalled.
+_ZOMBIES_REFUSE = sys.platform == "darwin"
 
 # `subprocess` hands down neither these, which Python ignores, nor a descriptor that it was not told of; `posix_spawn`
 # does both.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-@attrs.frozen
+@attrs.define
 class Child:
     """A process that was started, and its streams by descriptor.
 
@@ -30,25 +38,60 @@ class Child:
         pid: of the process, and of the group that it leads.
         outputs: descriptors to read, with the names of their streams.
         stdin: descriptor to write, None for none.
-        reap: waits for its end and returns its code, negative for a signal. From then on its number may belong to
-            another process.
     """
 
     pid: int
     outputs: dict[int, str]
     stdin: int | None
-    reap: Callable[[], int]
+    _collect: Callable[[], int]
+    _ended: bool = attrs.field(default=False, init=False)
+    # Where waiting is reaping, two threads may be at it.
+    _reaping: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _code: int | None = attrs.field(default=None, init=False)
 
     def wait(self, process: int) -> ProcessExited:
-        """Wait for the end and return the report of it, if possible without giving up the number of the group."""
+        """Wait for the end and return the report of it, if possible without giving up the number of the group.
+
+        Python for macOS cannot wait without that before its version 3.13.
+        """
         if hasattr(os, "waitid"):
             status = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
             if status is not None:
+                self._ended = True
                 exited = status.si_code == os.CLD_EXITED
                 code, signal_number = (status.si_status, None) if exited else (0, status.si_status)
                 return ProcessExited(process, code, signal_number)
         code = self.reap()
         return ProcessExited(process, max(code, 0), -code if code < 0 else None)
+
+    def reap(self) -> int:
+        """Wait for the end and return the code, negative for a signal.
+
+        From then on the number of the process may belong to another one; nothing may be sent to it any more.
+        """
+        with self._reaping:
+            if self._code is None:
+                self._code = self._collect()
+            return self._code
+
+    def send_signal(self, name: str) -> bool:
+        """Send `SIG<name>` to the whole group; False if nobody is left in it.
+
+        Raises:
+            OSError: there is no such signal, or no permission.
+        """
+        number = getattr(signal.Signals, f"SIG{name}", None)
+        if number is None:
+            raise OSError(errno.EINVAL, f"there is no signal {name}")
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            if not (_ZOMBIES_REFUSE and self._ended):
+                raise
+            return False
+        return True
 
 
 def spawn(effect: Spawn) -> Child:
@@ -67,29 +110,19 @@ def open_exit(child: Child) -> int:
         OSError: there are too many descriptors; nothing is left of the child.
     """
     try:
-        return os.pidfd_open(child.pid)
+        return _pidfd(child.pid)
     except OSError:
-        send_signal(child.pid, "KILL")
+        child.send_signal("KILL")
         child.reap()
         for fd in (*child.outputs, *([] if child.stdin is None else [child.stdin])):
             os.close(fd)
         raise
 
 
-def send_signal(pid: int, name: str) -> bool:
-    """Send `SIG<name>` to the group that a process leads; False if nobody is left in it.
-
-    Raises:
-        OSError: there is no such signal, or no permission.
-    """
-    number = getattr(signal.Signals, f"SIG{name}", None)
-    if number is None:
-        raise OSError(errno.EINVAL, f"there is no signal {name}")
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
+def _pidfd(pid: int) -> int:
+    if sys.platform == "linux":
+        return os.pidfd_open(pid)
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 def _spawn_on_pipes(effect: Spawn) -> Child:
@@ -126,7 +159,7 @@ def _spawn_on_terminal(effect: Spawn) -> Child:
         name = os.ttyname(slave)
         pid = os.posix_spawn(
             b"/bin/sh",
-            (*_IN_DIRECTORY, os.fsencode(effect.directory), *effect.argv),
+            (*_IN_DIRECTORY, os.fsencode(effect.directory), os.fsencode(name), *effect.argv),
             effect.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, name, os.O_RDWR, 0),
@@ -137,6 +170,9 @@ def _spawn_on_terminal(effect: Spawn) -> Child:
             setsid=True,
             setsigdef=_IGNORED_BY_PYTHON,
         )
+    except NotImplementedError as error:
+        os.close(master)
+        raise OSError(errno.ENOSYS, f"no command can have a terminal here: {error}") from None
     except BaseException:
         os.close(master)
         raise

@@ -1,4 +1,4 @@
-"""The pipes and pseudo-terminals of child processes, read and written by one thread (POSIX)."""
+"""The pipes and pseudo-terminals of child processes, read and written by one thread."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import contextlib
 import os
 import selectors
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
 from slaveproto.effects import ProcessClosed, ProcessOutput
 
+assert sys.platform != "win32"
+
 BLOCK = 64 * 1024
+
+SELECTABLE = True
+"""Whether the pipes of children can be waited for along with sockets."""
 
 
 class Streams:

@@ -1,0 +1,39 @@
+"""What an effect that takes long heeds, and what it reports."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import Final
+
+import attrs
+
+MOST_PROBLEMS: Final = 100
+
+
+@attrs.frozen
+class Cancellation:
+    """Raises ECANCELED once the event is set; to be called every now and then."""
+
+    event: threading.Event | None
+
+    def __call__(self) -> None:
+        if self.event is not None and self.event.is_set():
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+
+
+@attrs.define
+class Problems:
+    """What went wrong on the way, for people. Being cancelled is none of it."""
+
+    lines: list[str] = attrs.field(factory=list)
+    count: int = 0
+
+    def add(self, error: OSError, path: str) -> None:
+        """Keep what went wrong with `path`; raises the error if it is that of a cancellation."""
+        if error.errno == errno.ECANCELED:
+            raise error
+        self.count += 1
+        if len(self.lines) < MOST_PROBLEMS:
+            self.lines.append(f"{path}: {error.strerror}")

@@ -1,0 +1,1 @@
+"""What the runners need of a POSIX system: Linux and macOS."""

@@ -1,0 +1,39 @@
+"""The blocking runner with all that it does on Windows but starting processes and ending connections."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from slaveproto.testing.conformance import CHECKS, Check, CheckSkipped, run_check
+from tests.transports.support import Threaded
+from tests.transports.windows_parts import put_disk, put_threads
+
+# On Windows what a command started cannot get out of its reach, so threads may wait for a pipe to be closed.
+ESCAPES = {
+    "a_daemon_that_holds_the_output_open_does_not_hold_a_killed_command",
+    "an_input_that_only_a_daemon_holds_is_given_up",
+}
+
+
+def of_commands() -> list[Check]:
+    """The checks of processes and their streams."""
+
+    def module(check: Check) -> str:
+        body = check.body.func if isinstance(check.body, functools.partial) else check.body
+        return str(body.__module__)
+
+    found = [check for check in CHECKS if module(check).endswith(".commands")]
+    assert {check.name for check in found} > ESCAPES
+    return [check for check in found if check.name not in ESCAPES]
+
+
+@pytest.mark.parametrize("check", of_commands(), ids=lambda check: check.name)
+def test_conformance(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_disk(monkeypatch)
+    put_threads(monkeypatch)
+    try:
+        run_check(check, Threaded)
+    except CheckSkipped as reason:
+        pytest.skip(str(reason))
