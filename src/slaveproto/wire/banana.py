@@ -57,6 +57,8 @@ _NEG_MIN: Final = -(2**31)
 _WORD_TOKENS: Final = {word: bytes((n, VOCAB)) for n, word in enumerate(VOCABULARY, 1)}
 _SMALL_INTS: Final = tuple(bytes((n, INT)) for n in range(128))
 _SHORT_STRINGS: Final = tuple(bytes((n, STRING)) for n in range(128))
+_SHORT_LISTS: Final = tuple(bytes((n, LIST)) for n in range(128))
+_LONGEST_WORD: Final = max(map(len, VOCABULARY))
 
 
 class Decoder:
@@ -99,38 +101,59 @@ class Decoder:
         Raises:
             RemoteProtocolError: the bytes are not Banana, or a limit is exceeded. The decoder is useless afterwards.
         """
-        if self._queued < self._missing:
+        if self._queued < self._missing or (not self._queued and self._pos == len(self._data)):
             return NEED_DATA
         self._missing = 0
+        # Names of the function are found much faster than those of an object.
         limits = self.limits
+        most_string, most_elements, most_in_all = limits.string, limits.elements, limits.message_elements
+        most_depth, most_shift = limits.depth, 7 * limits.prefix
+        vocabulary = self.vocabulary
         data, pos = self._data, self._pos
         base = pos
         opened = self._open
-        most_shift = 7 * limits.prefix
+        depth, elements = len(opened), self._elements
         current, left = opened.pop() if opened else (None, 0)
         item: Expression
         while True:
             start = pos
             missing = 0
             try:
-                kind = data[pos]
-                pos += 1
-                number = 0
-                if kind < 0x80:
-                    number = kind
-                    kind = data[pos]
+                number = data[pos]
+                if number < 0x80:
+                    kind = data[pos + 1]
+                    pos += 2
+                    if kind < 0x80:
+                        shift = 7
+                        while kind < 0x80:
+                            if shift >= most_shift:
+                                raise RemoteProtocolError(f"more than {limits.prefix} digits before a type byte")
+                            number |= kind << shift
+                            shift += 7
+                            kind = data[pos]
+                            pos += 1
+                else:
+                    kind = number
+                    number = 0
                     pos += 1
-                    shift = 7
-                    while kind < 0x80:
-                        if shift >= most_shift:
-                            raise RemoteProtocolError(f"more than {limits.prefix} digits before a type byte")
-                        number |= kind << shift
-                        shift += 7
-                        kind = data[pos]
-                        pos += 1
-                if kind == STRING:
-                    if number > limits.string:
-                        raise RemoteProtocolError(f"a string of {number} bytes; the limit is {limits.string}")
+                if kind == LIST:
+                    if number > most_elements:
+                        raise RemoteProtocolError(f"a list of {number} elements; the limit is {most_elements}")
+                    elements += number
+                    if elements > most_in_all:
+                        raise RemoteProtocolError(f"a message of more than {most_in_all} elements")
+                    if depth >= most_depth:
+                        raise RemoteProtocolError(f"lists nested deeper than {most_depth}")
+                    if number:
+                        if current is not None:
+                            opened.append((current, left))
+                        current, left = [], number
+                        depth += 1
+                        continue
+                    item = []
+                elif kind == STRING:
+                    if number > most_string:
+                        raise RemoteProtocolError(f"a string of {number} bytes; the limit is {most_string}")
                     stop = pos + number
                     if stop > len(data):
                         missing = stop - len(data)
@@ -138,25 +161,11 @@ class Decoder:
                     item = data[pos:stop]
                     pos = stop
                 elif kind == VOCAB:
-                    if not self.vocabulary:
+                    if not vocabulary:
                         raise RemoteProtocolError("a vocabulary token outside profile pb")
                     if not 0 < number <= len(VOCABULARY):
                         raise RemoteProtocolError(f"no vocabulary word has number {number}")
                     item = VOCABULARY[number - 1]
-                elif kind == LIST:
-                    if number > limits.elements:
-                        raise RemoteProtocolError(f"a list of {number} elements; the limit is {limits.elements}")
-                    self._elements += number
-                    if self._elements > limits.message_elements:
-                        raise RemoteProtocolError(f"a message of more than {limits.message_elements} elements")
-                    if len(opened) + (current is not None) >= limits.depth:
-                        raise RemoteProtocolError(f"lists nested deeper than {limits.depth}")
-                    if number:
-                        if current is not None:
-                            opened.append((current, left))
-                        current, left = [], number
-                        continue
-                    item = []
                 elif kind == INT or kind == LONGINT:
                     item = number
                 elif kind == NEG or kind == LONGNEG:
@@ -183,6 +192,7 @@ class Decoder:
                     continue
                 self._pos = start
                 self._missing = missing
+                self._elements = elements
                 if current is not None:
                     opened.append((current, left))
                 return NEED_DATA
@@ -193,6 +203,7 @@ class Decoder:
                 if left:
                     break
                 item = current
+                depth -= 1
                 current, left = opened.pop() if opened else (None, 0)
             else:
                 if self._before + pos - base > limits.message:
@@ -214,43 +225,46 @@ def encode(expression: Encodable, *, vocabulary: bool, limits: Limits) -> bytes:
         LocalProtocolError: a value of another type, an integer beyond 448 bits, or a limit exceeded.
     """
     out: list[bytes] = []
+    add = out.append
     words = _WORD_TOKENS if vocabulary else {}
 
-    def put(item: object, depth: int) -> None:
-        kind = type(item)
-        if kind is bytes:
-            assert isinstance(item, bytes)
-            word = words.get(item)
-            if word is not None:
-                out.append(word)
-                return
-            size = len(item)
-            if size < 128:
-                out.append(_SHORT_STRINGS[size])
-            else:
-                if size > limits.string:
+    # One call for each list, none for what is in it: most of a message is short words and small numbers.
+    def put(items: Sequence[object], depth: int) -> None:
+        for item in items:
+            kind = type(item)
+            if kind is bytes:
+                assert isinstance(item, bytes)
+                size = len(item)
+                # To look a long one up would be to hash it.
+                word = words.get(item) if size <= _LONGEST_WORD else None
+                if word is not None:
+                    add(word)
+                    continue
+                if size < 128:
+                    add(_SHORT_STRINGS[size])
+                elif size > limits.string:
                     raise LocalProtocolError(f"a string of {size} bytes; the peer reads {limits.string}")
-                out.append(_digits(size) + b"\x82")
-            out.append(item)
-        elif kind is list or kind is tuple:
-            assert isinstance(item, (list, tuple))
-            size = len(item)
-            if size > limits.elements:
-                raise LocalProtocolError(f"a list of {size} elements; the peer reads {limits.elements}")
-            if depth >= limits.depth:
-                raise LocalProtocolError(f"lists nested deeper than {limits.depth}")
-            out.append(_digits(size) + b"\x80")
-            for element in item:
-                put(element, depth + 1)
-        elif kind is int or kind is bool:
-            assert isinstance(item, int)
-            out.append(_SMALL_INTS[item] if 0 <= item < 128 else _integer(item))
-        elif kind is float:
-            out.append(b"\x84" + _DOUBLE.pack(item))
-        else:
-            raise LocalProtocolError(f"Banana cannot carry a {kind.__name__}")
+                else:
+                    add(_digits(size) + b"\x82")
+                add(item)
+            elif kind is list or kind is tuple:
+                assert isinstance(item, (list, tuple))
+                size = len(item)
+                if size > limits.elements:
+                    raise LocalProtocolError(f"a list of {size} elements; the peer reads {limits.elements}")
+                if depth >= limits.depth:
+                    raise LocalProtocolError(f"lists nested deeper than {limits.depth}")
+                add(_SHORT_LISTS[size] if size < 128 else _digits(size) + b"\x80")
+                put(item, depth + 1)
+            elif kind is int or kind is bool:
+                assert isinstance(item, int)
+                add(_SMALL_INTS[item] if 0 <= item < 128 else _integer(item))
+            elif kind is float:
+                add(b"\x84" + _DOUBLE.pack(item))
+            else:
+                raise LocalProtocolError(f"Banana cannot carry a {kind.__name__}")
 
-    put(expression, 0)
+    put((expression,), 0)
     return b"".join(out)
 
 

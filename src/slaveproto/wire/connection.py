@@ -180,7 +180,7 @@ class Connection:
             raise LocalProtocolError(f"{target!r} is not of this connection, or is released")
         number = self._last_call + 1
         head: list[Encodable] = [b"message", number, target.luid, utf8(method), int(wants_answer)]
-        self._send(head, tuple(args), dict((kwargs or {}).items()))
+        self._send(head, tuple(args), dict(kwargs.items()) if kwargs else {})
         self._last_call = number
         if wants_answer:
             self._waiting[number] = None
@@ -237,8 +237,10 @@ class Connection:
 
     def _send(self, head: list[Encodable], *values: Value) -> None:
         draft = _Draft(self._exports, self)
-        self._write([*head, *(jelly(value, draft) for value in values)])
-        self._exports = draft.exports_after()
+        for value in values:
+            head.append(jelly(value, draft))
+        self._write(head)
+        draft.keep()
 
     def _write(self, expression: Encodable) -> None:
         data = encode(expression, vocabulary=self._vocabulary, limits=self._limits)
@@ -392,6 +394,8 @@ class Connection:
 
     def _read(self, expression: Expression) -> Value:
         self._fresh = []
+        if type(expression) is not list:
+            return expression  # type: ignore[return-value]
         try:
             return Unjellier(_Objects(self._remote, self._local), self._tags).read(expression)
         except (UnreadableValue, RecursionError) as error:
@@ -487,7 +491,10 @@ class _Draft:
             return export.luid
         return self._new.setdefault(local, self._exports.last + len(self._new) + 1)
 
-    def exports_after(self) -> _Exports:
+    def keep(self) -> None:
+        """What was written counts."""
+        if not self._met:
+            return
         exports = self._exports
         for local, luid in self._new.items():
             export = _Export(luid, local)
@@ -495,7 +502,6 @@ class _Draft:
             exports.last = luid
         for local in self._met:
             exports.by_local[local].count += 1
-        return exports
 
 
 _MESSAGES: Final[dict[bytes, tuple[Callable[[Connection, list[Expression]], None], int]]] = {

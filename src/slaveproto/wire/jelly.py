@@ -61,6 +61,10 @@ def jelly(value: Value, numbers: Numbers) -> Encodable:
     Raises:
         LocalProtocolError: a type that has no form on the wire, subclasses of Python's own types included.
     """
+    simple = type(value)
+    if simple is int or simple is bytes:
+        # Nearly every answer.
+        return value  # type: ignore[return-value]
     met: dict[int, list[Encodable]] = {}
     shared: dict[int, int] = {}
     # What exists only here must outlive `met`, which knows objects by their address.
@@ -76,25 +80,26 @@ def jelly(value: Value, numbers: Numbers) -> Encodable:
             return [b"None"]
         if kind is bool:
             return [b"boolean", b"true" if item else b"false"]
-        if isinstance(item, Local):
-            return [b"remote", numbers.number_of(item)]
-        if isinstance(item, Remote):
-            if not numbers.owns(item):
-                raise LocalProtocolError(f"{item!r} is not of this connection, or is released")
-            return [b"local", item.luid]
-        scalar = _SCALARS.get(kind)
-        if scalar is not None:
-            return scalar(item)
         if id(item) in met:
             number = shared.setdefault(id(item), len(shared) + 1)
             return [b"dereference", number]
         form: list[Encodable]
-        if kind is list or kind is tuple or kind is set or kind is frozenset:
-            met[id(item)] = form = [kind.__name__.encode()]
+        atom = _SEQUENCES.get(kind)
+        if atom is not None:
+            met[id(item)] = form = [atom]
             form += map(put, item)  # type: ignore[arg-type]
         elif isinstance(item, dict) and kind is dict:
             met[id(item)] = form = [b"dictionary"]
-            form += [[put(k), put(v)] for k, v in item.items()]
+            for key, element in item.items():
+                form.append([put(key), put(element)])
+        elif kind in _SCALARS:
+            return _SCALARS[kind](item)
+        elif isinstance(item, Local):
+            return [b"remote", numbers.number_of(item)]
+        elif isinstance(item, Remote):
+            if not numbers.owns(item):
+                raise LocalProtocolError(f"{item!r} is not of this connection, or is released")
+            return [b"local", item.luid]
         elif isinstance(item, Copied):
             met[id(item)] = form = [item.tag]
             form.append(put(item.state))
@@ -185,6 +190,9 @@ _SCALARS: Final[dict[type, Callable[..., Encodable]]] = {
 }
 
 
+_SEQUENCES: Final[dict[type, bytes]] = {list: b"list", tuple: b"tuple", set: b"set", frozenset: b"frozenset"}
+
+
 class _Unresolved:
     """Stands for an object that is not complete yet; once it is, `fixes` are told of it and `whole` is it."""
 
@@ -256,8 +264,9 @@ class Unjellier:
         raise UnreadableValue("builtins.AssertionError", "a boolean is true or false")
 
     def _unicode(self, expression: list[Expression]) -> _Read:
+        word = expression[1] if len(expression) > 1 else None
         try:
-            return _word(expression).decode()
+            return (word if type(word) is bytes else _word(expression)).decode()
         except UnicodeDecodeError as error:
             raise UnreadableValue("builtins.UnicodeDecodeError", f"text is not UTF-8: {error.reason}") from None
 
