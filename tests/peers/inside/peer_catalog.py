@@ -340,3 +340,16 @@ def build_download(S):
              " cmp data exact; cmp data above; cat string; find . -type f -printf '%P %M %s\\n' | sort",
              logEnviron=False),
     ]
+
+
+# What benchmarks/transfers.py carries; it makes the files.
+def build_up(S):
+    return [S.upload('data', 'data')]
+
+
+def build_down(S):
+    return [S.download('data', 'data')]
+
+
+def build_updir(S):
+    return [S.upload_dir('data', 'data')]
