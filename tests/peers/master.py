@@ -31,7 +31,7 @@ class Builder:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What the master stored of one step; `logs` maps log name to stream name to text."""
+    """What the master stored of one step; `logs` maps log name to stream name to text, if it is to tell that."""
 
     name: str
     result: str | None
@@ -94,10 +94,15 @@ class Master(Program):
         *,
         slaves: Mapping[str, str] | None = None,
         keepalive: int = 3600,
+        tell_logs: bool = True,
     ) -> None:
-        """Make the base directory; `slaves` maps name to password, `keepalive` is in seconds."""
+        """Make the base directory; `slaves` maps name to password, `keepalive` is in seconds.
+
+        Without `tell_logs` the logs of a build are on the master's disk only.
+        """
         super().__init__(directory)
         self.kind = kind
+        self.tell_logs = tell_logs
         self.slaves = dict(slaves or {"our": "pw-our"})
         self.keepalive = keepalive
         self.builders = _builders(builders)
@@ -259,7 +264,13 @@ class Master(Program):
     def _write_configuration(self) -> None:
         everyone = list(self.slaves)
         builders = [{**asdict(b), "slaves": b.slaves or everyone} for b in self.builders]
-        conf = {"port": self.port, "slaves": self.slaves, "builders": builders, "keepalive": self.keepalive}
+        conf = {
+            "port": self.port,
+            "slaves": self.slaves,
+            "builders": builders,
+            "keepalive": self.keepalive,
+            "tell_logs": self.tell_logs,
+        }
         (self.directory / "peer.json").write_text(json.dumps(conf))
 
     def _control(self, op: str, **arguments: str) -> Any:

@@ -342,6 +342,14 @@ def build_download(S):
     ]
 
 
+def build_much(S):
+    """what is too much for a comparison with the own slaves; the test makes the files"""
+    return [S.sh('cat ' + name, logEnviron=False) for name in ('line', 'characters', 'noise')] + [
+        # in time to be sent together
+        S.sh('cat half; sleep 0.02; cat rest', logEnviron=False),
+    ]
+
+
 # What benchmarks/transfers.py carries; it makes the files.
 def build_up(S):
     return [S.upload('data', 'data')]
@@ -353,3 +361,8 @@ def build_down(S):
 
 def build_updir(S):
     return [S.upload_dir('data', 'data')]
+
+
+# What benchmarks/output.py prints; it makes the file.
+def build_cat(S):
+    return [S.sh('cat data', logEnviron=False)]
