@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from slaveproto.limits import SIZE_LIMIT
 from slaveproto.updates import BURST, DELAY, FULL, INTERVAL, LARGEST, Dialect, UpdateBuffer, plain
 from slaveproto.wire import Value
 
@@ -104,12 +103,20 @@ def test_values_are_split_at_the_largest(dialect: Dialect, length: int, log: str
     assert "".join(text if isinstance(text, str) else text.decode() for text in texts) == data.decode()  # type: ignore[union-attr]
 
 
-def test_largest_value_of_the_widest_characters_is_what_a_peer_reads() -> None:
+@pytest.mark.parametrize(("character", "fit"), [("é", LARGEST // 2), ("€", LARGEST // 3), ("\U0001f600", LARGEST // 4)])
+def test_largest_value_is_measured_in_utf_8_and_tears_no_character(character: str, fit: int) -> None:
     buffer = UpdateBuffer(Dialect.TEXT, "utf-8")
-    buffer.add_text("stdout", "\U0001f600".encode() * (LARGEST + 1), "", 0.0)
-    sizes = [len(value.encode()) for _, value in values(buffer.take(0.0)) if isinstance(value, str)]
-    assert sizes == [4 * LARGEST, 4]
-    assert max(sizes) < SIZE_LIMIT
+    buffer.add_text("stdout", character.encode() * (2 * fit + 1), "", 0.0)
+    assert [value for _, value in values(buffer.take(0.0))] == [character * fit, character * fit, character]
+
+
+def test_what_is_read_at_once_is_one_value() -> None:
+    """Each value costs a 4.3 master a transaction."""
+    buffer = UpdateBuffer(Dialect.TEXT, "utf-8")
+    data = "€".encode() * FULL
+    for start in range(0, len(data), FULL):
+        buffer.add_text("stdout", data[start : start + FULL], "", 0.0)
+        assert len(buffer.take(0.0)) == 1
 
 
 # -- text

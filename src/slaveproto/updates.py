@@ -7,6 +7,7 @@ ever split between two updates and every value is valid; to one that reads bytes
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Final
 
@@ -15,8 +16,12 @@ from slaveproto.wire.values import Value
 FULL: Final = 64 * 1024
 """Bytes of pending text that leave at once."""
 
-LARGEST: Final = 128 * 1024
-"""Most characters of one value; four bytes each stay below the peer's 640 KiB."""
+LARGEST: Final = FULL + 1024
+"""Most bytes of one value, text in UTF-8. What is read at once is one value.
+
+A 4.3 master cuts off the end of a line of which more than 64 KiB are left when it is compressed. The longest line that
+it makes of one value are these bytes behind 4096 characters of the value before.
+"""
 
 DELAY: Final = 0.1
 """Seconds that the first piece of output waits for company."""
@@ -136,8 +141,7 @@ class UpdateBuffer:
                 continue
             (stream, log), pieces = entry
             whole = pieces[0][:0].join(pieces)  # type: ignore[arg-type]
-            for start in range(0, len(whole), LARGEST):
-                part = whole[start : start + LARGEST]
+            for part in _parts(whole):
                 updates.append({self._word(stream): (log, part) if stream == "log" else part})
         if updates and self._size < FULL:
             self._paid_until = max(self._paid_until, now) + INTERVAL
@@ -164,3 +168,21 @@ class UpdateBuffer:
 
     def _word(self, word: str) -> bytes | str:
         return word.encode() if self._dialect is Dialect.BYTES else word
+
+
+def _parts(whole: bytes | str) -> Iterator[bytes | str]:
+    """Cut what is too large for one value, but no character."""
+    if 4 * len(whole) <= LARGEST:
+        yield whole
+        return
+    raw = whole if isinstance(whole, bytes) else whole.encode("utf-8", "surrogatepass")
+    start = 0
+    while start < len(raw):
+        stop = start + LARGEST
+        if isinstance(whole, str):
+            while stop < len(raw) and raw[stop] & 0xC0 == 0x80:
+                stop -= 1
+            yield raw[start:stop].decode("utf-8", "surrogatepass")
+        else:
+            yield raw[start:stop]
+        start = stop

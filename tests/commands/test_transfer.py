@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slaveproto.commands.context import Context
-from slaveproto.commands.exchange import MOST_CALLS, WINDOW
+from slaveproto.commands.exchange import MOST_CALLS, UPLOAD_WINDOW, WINDOW
 from slaveproto.commands.registry import COMMANDS, make_script
 from slaveproto.commands.transfer import FIRST_CALLS
 from slaveproto.effects import (
@@ -349,11 +349,11 @@ def test_disturbed_download_leaves_nothing(name: str) -> None:
 def test_upload_fills_the_window_and_no_more() -> None:
     run = ScriptRun(make("uploadFile", blocksize=CHUNK))
     run.tell(EffectDone(1, info()))
-    for number in range(2, 100):
+    for number in range(2, 1000):
         if isinstance(run.begun.get(number), Begin):
             run.tell(EffectDone(number, bytes(CHUNK)))
     writes = [begun for begun in run.begun.values() if isinstance(begun, BeginCall)]
-    assert len(writes) == WINDOW // CHUNK
+    assert len(writes) == UPLOAD_WINDOW // CHUNK
 
 
 def test_upload_of_small_blocks_has_so_many_calls_at_most() -> None:

@@ -31,7 +31,7 @@ class Builder:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What the master stored of one step; `logs` maps log name to stream name to text."""
+    """What the master stored of one step; `logs` maps log name to stream name to text, if it is to tell that."""
 
     name: str
     result: str | None
@@ -95,14 +95,17 @@ class Master(Program):
         slaves: Mapping[str, str] | None = None,
         keepalive: int = 3600,
         repositories: Path | None = None,
+        tell_logs: bool = True,
     ) -> None:
         """Make the base directory.
 
         `slaves` maps name to password, `keepalive` is in seconds, `repositories` is a folder of `make_repositories`.
+        Without `tell_logs` the logs of a build are on the master's disk only.
         """
         super().__init__(directory)
         self.repositories = repositories
         self.kind = kind
+        self.tell_logs = tell_logs
         self.slaves = dict(slaves or {"our": "pw-our"})
         self.keepalive = keepalive
         self.builders = _builders(builders)
@@ -270,6 +273,7 @@ class Master(Program):
             "builders": builders,
             "keepalive": self.keepalive,
             "repositories": self.repositories and str(self.repositories),
+            "tell_logs": self.tell_logs,
         }
         (self.directory / "peer.json").write_text(json.dumps(conf))
 

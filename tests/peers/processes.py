@@ -98,6 +98,17 @@ class Program(ABC):
         """Whether the program was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def peak_memory(self) -> float:
+        """The most resident memory since its start, or since `forget_peak`, in megabytes (Linux)."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+    def forget_peak(self) -> float:
+        """Let the peak begin anew; return the resident memory, in megabytes (Linux)."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        return self.peak_memory
+
     def wait_exit(self, timeout: float) -> int:
         """Return the exit status; TimeoutError if the program does not end."""
         try:

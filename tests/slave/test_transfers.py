@@ -157,11 +157,12 @@ def test_next_command_hears_nothing_of_the_one_left_over() -> None:
     assert tasks(driver) == 0
 
 
-def test_slow_master_keeps_the_file_unread() -> None:
+@pytest.mark.parametrize("blocksize", [16 * 1024, 256 * 1024])
+def test_slow_master_keeps_the_file_unread(blocksize: int) -> None:
     driver, master = attached()
     driver.host.write(f"{BUILD}/f", bytes(8_000_000))
     file = File(master)
-    arguments: dict[Value, Value] = {"workersrc": "f", "workdir": "build", "writer": file.local, "blocksize": 16384}
+    arguments: dict[Value, Value] = {"workersrc": "f", "workdir": "build", "writer": file.local, "blocksize": blocksize}
     command = MasterCommand("x")
     master.commands[command.local] = command
     driver.listening = False

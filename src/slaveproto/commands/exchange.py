@@ -24,6 +24,9 @@ from slaveproto.wire.values import Failure, Remote, Value
 WINDOW: Final = 4 * 1024 * 1024
 """Bytes that may be under way: a fifth of a second at 20 MB/s."""
 
+UPLOAD_WINDOW: Final = 32 * 1024 * 1024
+"""The same for a file that is sent. It costs nothing: what is sent is forgotten, a slow link holds up the reading."""
+
 MOST_CALLS: Final = 256
 """Calls that may be under way."""
 
@@ -58,9 +61,11 @@ class Exchange:
 
     Args:
         target: the object.
+        window: bytes that may be under way.
     """
 
     target: Remote
+    window: int = WINDOW
     answers: deque[tuple[int, Value]] = attrs.field(factory=deque, init=False)
     """Answers that nobody took yet, each with the size that was given to its call."""
     pending_bytes: int = attrs.field(default=0, init=False)
@@ -75,7 +80,7 @@ class Exchange:
 
     def has_room(self, size: int) -> bool:
         """Whether one more call of `size` bytes fits into the window."""
-        return not self._pending or (self.pending_bytes + size <= WINDOW and len(self._pending) < MOST_CALLS)
+        return not self._pending or (self.pending_bytes + size <= self.window and len(self._pending) < MOST_CALLS)
 
     def begin(self, size: int, method: str, *args: Value) -> Script[None]:
         """Make a call that stands for `size` bytes."""

@@ -17,7 +17,7 @@ import attrs
 from slaveproto.commands.archive import Changed, TreeArchive, compressor, is_directory, is_regular
 from slaveproto.commands.arguments import at_home, count, either, remote
 from slaveproto.commands.context import Context
-from slaveproto.commands.exchange import MOST_CALLS, BlockWriter, Exchange, Lost, Refused, Stopped
+from slaveproto.commands.exchange import MOST_CALLS, UPLOAD_WINDOW, BlockWriter, Exchange, Lost, Refused, Stopped
 from slaveproto.effects import (
     CreateTemp,
     PathInfo,
@@ -122,7 +122,7 @@ def _guarded(
 def upload_file(arguments: Arguments, context: Context) -> Script[None]:
     """`uploadFile`: send a file to a writer of the master."""
     transfer = _transfer(arguments, context, "writer", "workersrc", "slavesrc")
-    exchange = Exchange(transfer.peer)
+    exchange = Exchange(transfer.peer, UPLOAD_WINDOW)
     keepstamp = bool(arguments.get("keepstamp", False))
     return _guarded(transfer, exchange, _upload_file(transfer, exchange, keepstamp), "close")
 

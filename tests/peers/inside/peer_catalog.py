@@ -351,3 +351,29 @@ def build_checksum(S):
         S.raw('checksum', {'file': 'build/none'}),
         S.raw('checksum', {}),
     ]
+
+
+def build_much(S):
+    """what is too much for a comparison with the own slaves; the test makes the files"""
+    return [S.sh('cat ' + name, logEnviron=False) for name in ('line', 'characters', 'noise')] + [
+        # in time to be sent together
+        S.sh('cat half; sleep 0.02; cat rest', logEnviron=False),
+    ]
+
+
+# What benchmarks/transfers.py carries; it makes the files.
+def build_up(S):
+    return [S.upload('data', 'data')]
+
+
+def build_down(S):
+    return [S.download('data', 'data')]
+
+
+def build_updir(S):
+    return [S.upload_dir('data', 'data')]
+
+
+# What benchmarks/output.py prints; it makes the file.
+def build_cat(S):
+    return [S.sh('cat data', logEnviron=False)]

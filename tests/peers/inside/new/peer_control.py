@@ -36,8 +36,9 @@ class Control(service.BuildbotService):
     port = None
 
     @defer.inlineCallbacks
-    def reconfigService(self, basedir):
+    def reconfigService(self, basedir, tell_logs):
         self.basedir = basedir
+        self.tell_logs = tell_logs
         if self.port is None:
             factory = protocol.ServerFactory()
             factory.protocol = Line
@@ -74,7 +75,7 @@ class Control(service.BuildbotService):
         steps = []
         for s in (yield get(('builds', buildid, 'steps'))):
             logs = {}
-            for a_log in (yield get(('steps', s['stepid'], 'logs'))):
+            for a_log in (yield get(('steps', s['stepid'], 'logs'))) if self.tell_logs else ():
                 contents = yield get(('logs', a_log['logid'], 'contents'))
                 logs[a_log['name']] = streams(a_log, contents['content'])
             result = None if s['results'] is None else Results[s['results']]

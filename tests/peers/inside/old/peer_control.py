@@ -49,11 +49,12 @@ class Line(basic.LineReceiver):
 
 
 class Control(StatusReceiverMultiService):
-    compare_attrs = ['basedir']
+    compare_attrs = ['basedir', 'tell_logs']
 
-    def __init__(self, basedir):
+    def __init__(self, basedir, tell_logs):
         StatusReceiverMultiService.__init__(self)
         self.basedir = basedir
+        self.tell_logs = tell_logs
 
     def setServiceParent(self, parent):
         StatusReceiverMultiService.setServiceParent(self, parent)
@@ -87,7 +88,7 @@ class Control(StatusReceiverMultiService):
     def write(self, name, build):
         steps = [{'name': s.getName(), 'result': RESULTS.get(s.getResults()[0]),
                   'text': ' '.join(text(s.getText())),
-                  'logs': dict((x.getName(), streams(x)) for x in s.getLogs())}
+                  'logs': dict((x.getName(), streams(x)) for x in s.getLogs() if self.tell_logs)}
                  for s in build.getSteps() if s.isStarted()]
         started, finished = build.getTimes()
         data = {'builder': name, 'number': build.getNumber(), 'slave': build.getSlavename(),
