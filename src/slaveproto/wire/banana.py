@@ -185,8 +185,11 @@ class Decoder:
                 if self._before + (len(data) - start) + missing > limits.message:
                     raise RemoteProtocolError(f"a message of more than {limits.message} bytes") from None
                 if self._queued >= missing:
-                    data = self._data = b"".join((data[start:], *self._chunks))
-                    self._chunks.clear()
+                    chunks = self._chunks
+                    # A message that came in one piece is not copied.
+                    whole = start == len(data) and len(chunks) == 1
+                    data = self._data = chunks[0] if whole else b"".join((data[start:], *chunks))
+                    chunks.clear()
                     self._queued = 0
                     base = pos = 0
                     continue

@@ -40,6 +40,9 @@ VERSION: Final = 6
 PROFILES: Final = (b"pb", b"none")
 ROOT_NAME: Final = b"root"
 
+# Nearly every call has none.
+_NO_KEYWORDS: Final[Expression] = [b"dictionary"]
+
 
 class Role(Enum):
     """Who opened the TCP connection is the client; the server speaks first and owns the root object."""
@@ -410,15 +413,18 @@ class Connection:
         try:
             if not isinstance(positional, (tuple, list, set, frozenset, dict)):
                 raise UnreadableValue("builtins.TypeError", "arguments are a tuple")
-            keywords = self._read(kwargs)
-            begun += self._fresh
+            keywords: Value = {}
+            if kwargs != _NO_KEYWORDS:
+                keywords = self._read(kwargs)
+                begun += self._fresh
             if not isinstance(keywords, dict):
                 raise UnreadableValue("builtins.TypeError", "keyword arguments are a dictionary")
             arguments = tuple(positional), {_keyword(key): value for key, value in keywords.items()}
         except UnreadableValue:
             self._release_lost(begun)
             raise
-        self._release_lost(begun, *arguments[0], *arguments[1].values())
+        if begun:
+            self._release_lost(begun, *arguments[0], *arguments[1].values())
         return arguments
 
     def _release_lost(self, begun: list[Remote], *values: Value) -> None:
