@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from slaveproto.commands.registry import COMMANDS, make_script
-from slaveproto.effects import Interrupted, SendText
+from slaveproto.effects import Begin, Cancel, Interrupted, SendText
 from slaveproto.errors import CommandError
 from slaveproto.testing import Ended
 from slaveproto.wire import Value
@@ -630,6 +630,19 @@ def test_a_limit_ends_one_program_and_not_the_next() -> None:
     assert conversation.commands == ["hangs", "bk clone /repo build", "bk changes -r+ -d:REV:"]
     assert "command timed out: 3 seconds without output" in conversation.header
     assert conversation.sent("rc") == [0]
+
+
+def test_an_interrupt_during_the_end_of_what_took_too_long() -> None:
+    """The update has failed already, but nobody wants a new tree any more."""
+    conversation = talk_again("svn", {"always_purge": True, "timeout": 3})
+    while not any(isinstance(begun, Begin) for begun in conversation.run.begun.values()):
+        conversation.go_once()
+    conversation.run.pass_time(3.0)
+    assert isinstance(conversation.run.waits_for, Cancel)
+    conversation.run.tell(Interrupted("stop"))
+    conversation.finish_all()
+    assert conversation.commands == ["svn status --xml --no-ignore"]
+    assert conversation.sent("rc") == [-1]
 
 
 # -- arguments
