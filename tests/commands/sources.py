@@ -200,5 +200,6 @@ CONVERSATIONS: Final[Mapping[str, Callable[[], Conversation]]] = {
     "cvs with a login": lambda: talk("cvs", {"login": "secret", "mode": "export"}),
     "patched hg": lambda: talk_again("hg", files=PATCHED, said={"hg purge": Says(code=255)}),
     "exporting bzr": lambda: talk("bzr", {"mode": "export", "forceSharedRepo": True}),
+    "darcs of old": lambda: talk("darcs", {"revision": "context", "patch": PATCH}),
     "downloading repo": lambda: talk("repo", {"repo_downloads": ["project 3964/7"], "tarball": "/slave/a.tgz"}),
 }

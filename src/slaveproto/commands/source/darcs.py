@@ -34,11 +34,8 @@ class Darcs(System):
         if not shop.wanted.revision:
             return (yield from shop.run(*get, self._url)).code
         context = shop.at(".darcs-context")
-        yield from shop.write(context, shop.wanted.revision)
-        try:
-            return (yield from shop.run(*get, "--context", context, self._url)).code
-        finally:
-            yield from shop.discard(context)
+        got = shop.run(*get, "--context", context, self._url)
+        return (yield from shop.lend(context, shop.wanted.revision, got)).code
 
     def revision(self) -> Script[Value]:
         return (yield from self._shop.ask("darcs", "changes", "--context", directory=self._shop.source()))
