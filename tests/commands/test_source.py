@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
+from slaveproto.commands.process import KEPT
 from slaveproto.commands.registry import COMMANDS, make_script
 from slaveproto.effects import Begin, Cancel, Interrupted, SendText
 from slaveproto.errors import CommandError
@@ -506,6 +507,15 @@ def test_purged_is_what_subversion_would_speak_of() -> None:
     assert SendText("stdout", f"{WORKDIR}/junk\n") in conversation.run.said
 
 
+def test_subversion_says_names_in_utf_8() -> None:
+    said = {"svn status": Says('<status><entry path="\xe9"><wc-status item="unversioned"/></entry></status>')}
+    context = attrs.evolve(BYTES, encoding="latin-1")
+    files = {f"{WORKDIR}/\xe9": ""}
+    conversation = talk_again("svn", {"always_purge": True}, files=files, said=said, context=context).finish_all()
+    assert f"{WORKDIR}/\xe9" not in conversation.host.paths
+    assert conversation.commands[1].startswith("svn update")
+
+
 def test_a_reference_is_known_to_the_new_repository() -> None:
     conversation = talk("git", {"reference": "/mirror"}).finish_all()
     assert conversation.host.read(f"{WORKDIR}/.git/objects/info/alternates") == b"/mirror/objects\n"
@@ -594,6 +604,7 @@ def test_an_interrupted_pause_is_over_at_once() -> None:
     ("system", "said", "code"),
     [
         ("svn", {"svn status": Says("no XML")}, -1),
+        ("svn", {"svn status": Says("<status>." + "\xe9" * (KEPT // 2))}, -1),
         ("svn", {"svn status": Says(code=1)}, 1),
         ("hg", {"hg identify --num": Says(code=255)}, -1),
         ("hg", {"hg identify --num": Says("what")}, -1),
