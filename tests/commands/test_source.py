@@ -121,6 +121,22 @@ CASES: Mapping[str, Case] = {
         REVISION,
         there=True,
     ),
+    "git, patched": Case(
+        "git",
+        {"revision": "v1", "ignore_ignores": False},
+        ["git clean -f -d", "git reset --hard v1", "git rev-parse HEAD"],
+        REVISION,
+        there=True,
+        files=PATCHED,
+    ),
+    "git, without a branch": Case(
+        "git",
+        {},
+        ["git fetch -t /repo +main", HEAD, "git branch -M main", "git rev-parse HEAD"],
+        REVISION,
+        there=True,
+        said={"git branch": Says(err="fatal: cannot rename the current branch while not on any.\n", code=128)},
+    ),
     "git with longer names": Case(
         "git",
         {"revision": "v1"},
