@@ -15,7 +15,10 @@ from tests.commands.conversation import Conversation
 from tests.commands.support import BYTES, WORKDIR
 
 BASE: Final = "/slave/linux"
-PROGRAMS: Final = ("git", "svn", "svnversion", "cvs", "hg", "bzr", "darcs", "mtn", "repo", "tar", "p4", "bk", "patch")
+PROGRAMS: Final = (
+    *("git", "svn", "svnversion", "cvs", "hg", "bzr", "darcs", "mtn", "repo", "p4", "bk"),
+    *("patch", "tar", "wget", "cp", "ln"),
+)
 REVISION: Final = "0123456789abcdef0123456789abcdef01234567"
 SOURCEDATA: Final = f"{BASE}/.buildbot-sourcedata-YnVpbGQ="
 OPTIONS: Final = " --non-interactive --no-auth-cache"
@@ -201,5 +204,6 @@ CONVERSATIONS: Final[Mapping[str, Callable[[], Conversation]]] = {
     "patched hg": lambda: talk_again("hg", files=PATCHED, said={"hg purge": Says(code=255)}),
     "exporting bzr": lambda: talk("bzr", {"mode": "export", "forceSharedRepo": True}),
     "darcs of old": lambda: talk("darcs", {"revision": "context", "patch": PATCH}),
+    "repo of another manifest": lambda: talk("repo", {"manifest_override_url": "http://host/m.xml"}),
     "downloading repo": lambda: talk("repo", {"repo_downloads": ["project 3964/7"], "tarball": "/slave/a.tgz"}),
 }

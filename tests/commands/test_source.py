@@ -413,6 +413,46 @@ CASES: Mapping[str, Case] = {
         None,
         files={f"{BASE}/a.tgz": "archive"},
     ),
+    "repo, another manifest": Case(
+        "repo",
+        {"manifest_override_url": "http://host/m.xml", "jobs": 4},
+        [
+            "repo forall -c git clean -f -d -x",
+            "git clean -f -d -x",
+            "wget http://host/m.xml -O manifest_override.xml",
+            "ln -sf ../manifest_override.xml manifest.xml",
+            "repo sync -j4",
+        ],
+        None,
+        there=True,
+    ),
+    "repo, another manifest of its own": Case(
+        "repo",
+        {"manifest_override_url": "all/m.xml"},
+        [
+            "repo forall -c git clean -f -d -x",
+            "git clean -f -d -x",
+            "cp -f all/m.xml manifest_override.xml",
+            "ln -sf ../manifest_override.xml manifest.xml",
+            "repo sync",
+        ],
+        None,
+        there=True,
+        files={f"{WORKDIR}/all/m.xml": "manifest"},
+    ),
+    "repo, after another manifest": Case(
+        "repo",
+        {"jobs": 0},
+        [
+            "repo forall -c git clean -f -d -x",
+            "git clean -f -d -x",
+            "ln -sf manifests/a.xml manifest.xml",
+            "repo sync",
+        ],
+        None,
+        there=True,
+        files={f"{WORKDIR}/manifest_override.xml": "manifest"},
+    ),
     "p4": Case(
         "p4",
         {"p4user": "me", "p4passwd": "secret"},
@@ -584,6 +624,17 @@ def test_a_branch_that_is_nowhere_costs_no_tree(told: str) -> None:
     assert conversation.commands == ["git fetch -t /repo +main"]
     assert conversation.sent("rc") == [-1]
     assert "removing" not in conversation.header
+
+
+@pytest.mark.parametrize("told", ["Automatic cherry-pick failed.", "error: Automatic revert failed"])
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_change_that_cannot_be_merged_costs_no_tree(told: str, code: int) -> None:
+    said = {"repo download": Says(err=told, code=code)}
+    conversation = talk_again("repo", {"repo_downloads": ["project 1/1"], "retry": [1, 1]}, said=said).finish_all()
+    assert conversation.commands[-2:] == ["repo download project 1/1", "repo forall -c git diff HEAD"]
+    assert conversation.sent("rc") == [-1]
+    assert "removing" not in conversation.header
+    assert "the changeset project 1/1 cannot be merged\n" in conversation.header
 
 
 @pytest.mark.parametrize(
