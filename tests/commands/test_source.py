@@ -11,7 +11,9 @@ import pytest
 
 from slaveproto.commands.process import KEPT
 from slaveproto.commands.registry import COMMANDS, make_script
-from slaveproto.effects import Begin, Cancel, Interrupted, SendText
+from slaveproto.commands.source.given import Given, wanted_of
+from slaveproto.commands.source.workshop import LONGEST, Workshop
+from slaveproto.effects import Begin, Cancel, Interrupted, ReadFile, SendText
 from slaveproto.errors import CommandError
 from slaveproto.testing import Ended
 from slaveproto.wire import Value
@@ -522,6 +524,17 @@ def test_the_file_about_the_tree_gets_its_present_name(old: str) -> None:
     assert conversation.commands[0].startswith("svn update")
     assert old not in conversation.host.paths
     assert conversation.host.read(SOURCEDATA).decode() == MADE_OF["svn"]
+
+
+@pytest.mark.parametrize(("posix", "meant"), [(False, "/repo\n"), (True, "/repo\r\n")])
+def test_on_windows_a_line_of_the_own_slave_ends_otherwise(posix: bool, meant: str) -> None:
+    context = attrs.evolve(BYTES, directory="C:\\slave\\linux", posix=posix)
+    shop = Workshop(wanted_of(Given({"workdir": "build"}, context)), context)
+    read = shop.read("file")
+    assert next(read) == ReadFile("file", 0, LONGEST)
+    with pytest.raises(StopIteration) as end:
+        read.send(b"/repo\r\n")
+    assert end.value.value == meant
 
 
 def test_secrets_are_not_shown() -> None:

@@ -129,12 +129,14 @@ class Workshop:
         return (yield from self.look(self.tree(".buildbot-patched"))) is not None
 
     def read(self, path: str) -> Script[str | None]:
-        """Return what is in a file; None if it cannot be read."""
+        """Return the text that is in a file; None if it cannot be read."""
         try:
             data = yield from ReadFile(path, 0, LONGEST)
         except HostError:
             return None
-        return self.context.text("a file", data)
+        text = self.context.text("a file", data)
+        # Python 2 wrote text as Windows has it.
+        return text if self.context.posix else text.replace("\r\n", "\n")
 
     def write(self, path: str, content: str | bytes) -> Script[None]:
         """Write a file, and the directories above it; raises HostError."""
