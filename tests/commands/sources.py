@@ -172,7 +172,7 @@ MADE_OF: Final[Mapping[str, str]] = {
     "darcs": "/repo\n",
     "mtn": "mtn://host/?org.example",
     "repo": "/repo main a.xml",
-    "p4": "['host:1666', 'client', '//depot/', None, None, None, '/slave/linux', 'update', u'build']",
+    "p4": "['host:1666', 'client', '//depot/', None, None, None, '/slave/linux', 'update', 'build']",
     "p4sync": "",
     "bk": '"/repo\n"',
 }

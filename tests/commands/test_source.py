@@ -518,6 +518,15 @@ def test_a_tree_made_of_something_else_is_removed(system: str) -> None:
     assert conversation.host.read(SOURCEDATA).decode() == MADE_OF[system]
 
 
+@pytest.mark.parametrize("port", ["host:1666", b"host:1666"])
+@pytest.mark.parametrize("workdir", ["'build'", "u'build'"])
+def test_a_tree_of_perforce_is_the_same_whatever_kind_its_texts_are(port: Value, workdir: str) -> None:
+    old = MADE_OF["p4"].replace("'build'", workdir)
+    conversation = talk_again("p4", {"p4port": port}, files={SOURCEDATA: old}).finish_all()
+    assert ("removing" not in conversation.header) == (workdir == "'build'" or port == b"host:1666")
+    assert conversation.host.read(SOURCEDATA).decode() == MADE_OF["p4"]
+
+
 @pytest.mark.parametrize("old", [f"{WORKDIR}/.buildbot-sourcedata", f"{BASE}/.buildbot-sourcedata"])
 def test_the_file_about_the_tree_gets_its_present_name(old: str) -> None:
     conversation = talk("svn", files={old: MADE_OF["svn"], f"{WORKDIR}/.svn/entries": ""}).finish_all()
