@@ -15,6 +15,7 @@ from slaveproto.commands.source.given import Given, wanted_of
 from slaveproto.commands.source.workshop import LONGEST, Workshop
 from slaveproto.effects import Begin, Cancel, Interrupted, ReadFile, SendText
 from slaveproto.errors import CommandError
+from slaveproto.limits import SIZE_LIMIT
 from slaveproto.testing import Ended
 from slaveproto.wire import Value
 from tests.commands.sources import (
@@ -708,6 +709,15 @@ def test_answers_that_make_no_sense(system: str, said: Mapping[str, Says], code:
 def test_an_export_that_does_not_know_its_revision_fails() -> None:
     conversation = talk("svn", {"mode": "export"}, said={"svn info": Says("nothing")}).finish_all()
     assert conversation.sent("rc") == [-1]
+
+
+@pytest.mark.parametrize(("size", "sent"), [(SIZE_LIMIT, 1), (SIZE_LIMIT + 1, 0)])
+def test_a_context_that_no_message_can_carry(size: int, sent: int) -> None:
+    context = "x" * size
+    conversation = talk("darcs", said={"darcs changes": Says(context)}).finish_all()
+    assert conversation.sent("got_revision") == [context if sent else None]
+    assert conversation.sent("rc") == [0]
+    assert conversation.header.count("the context is too long to be sent\n") == 1 - sent
 
 
 def test_a_database_that_is_too_new() -> None:
