@@ -15,7 +15,10 @@ from tests.commands.conversation import Conversation
 from tests.commands.support import BYTES, WORKDIR
 
 BASE: Final = "/slave/linux"
-PROGRAMS: Final = ("git", "svn", "svnversion", "cvs", "hg", "bzr", "darcs", "mtn", "repo", "tar", "p4", "bk", "patch")
+PROGRAMS: Final = (
+    *("git", "svn", "svnversion", "cvs", "hg", "bzr", "darcs", "mtn", "repo", "p4", "bk"),
+    *("patch", "tar", "wget", "cp", "ln"),
+)
 REVISION: Final = "0123456789abcdef0123456789abcdef01234567"
 SOURCEDATA: Final = f"{BASE}/.buildbot-sourcedata-YnVpbGQ="
 OPTIONS: Final = " --non-interactive --no-auth-cache"
@@ -169,7 +172,7 @@ MADE_OF: Final[Mapping[str, str]] = {
     "darcs": "/repo\n",
     "mtn": "mtn://host/?org.example",
     "repo": "/repo main a.xml",
-    "p4": "['host:1666', 'client', '//depot/', None, None, None, '/slave/linux', 'update', u'build']",
+    "p4": "['host:1666', 'client', '//depot/', None, None, None, '/slave/linux', 'update', 'build']",
     "p4sync": "",
     "bk": '"/repo\n"',
 }
@@ -200,5 +203,7 @@ CONVERSATIONS: Final[Mapping[str, Callable[[], Conversation]]] = {
     "cvs with a login": lambda: talk("cvs", {"login": "secret", "mode": "export"}),
     "patched hg": lambda: talk_again("hg", files=PATCHED, said={"hg purge": Says(code=255)}),
     "exporting bzr": lambda: talk("bzr", {"mode": "export", "forceSharedRepo": True}),
+    "darcs of old": lambda: talk("darcs", {"revision": "context", "patch": PATCH}),
+    "repo of another manifest": lambda: talk("repo", {"manifest_override_url": "http://host/m.xml"}),
     "downloading repo": lambda: talk("repo", {"repo_downloads": ["project 3964/7"], "tarball": "/slave/a.tgz"}),
 }

@@ -171,6 +171,18 @@ def test_disturbed_at_every_point(name: str, what: Callable[[Conversation], bool
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
+def test_dropped_at_every_point(name: str) -> None:
+    """So ends every script when its slave stops: it may not want anything more."""
+    undisturbed = CONVERSATIONS[name]()
+    undisturbed.go(-1, interrupt)
+    for at in range(undisturbed.points):
+        conversation = CONVERSATIONS[name]()
+        for _ in range(at):
+            conversation.go_once()
+        conversation.script.close()
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
 def test_each_effect_failing(name: str) -> None:
     undisturbed = CONVERSATIONS[name]()
     undisturbed.go(-1, break_effect)

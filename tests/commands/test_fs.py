@@ -107,6 +107,20 @@ def test_glob(context: Context, recursive: bool) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "pattern"), [("build/*/", f"{HOME}/build/*/"), (b"../*", f"{HOME}/../*"), ("/*", "/*")]
+)
+def test_a_pattern_stays_as_it_is(path: Value, pattern: str) -> None:
+    play(
+        make("glob", path=path),
+        wants(Begin(Glob(pattern, True))),
+        tells(EffectDone(1, ())),
+        sends("files", []),
+        sends("rc", 0),
+        ends(),
+    )
+
+
 # -- what may take long
 
 REMOVE = Begin(RemoveTree(f"{HOME}/a"))

@@ -9,9 +9,13 @@ from typing import Any
 import attrs
 import pytest
 
+from slaveproto.commands.process import KEPT
 from slaveproto.commands.registry import COMMANDS, make_script
-from slaveproto.effects import Interrupted, SendText
+from slaveproto.commands.source.given import Given, wanted_of
+from slaveproto.commands.source.workshop import LONGEST, Workshop
+from slaveproto.effects import Begin, Cancel, Interrupted, ReadFile, SendText
 from slaveproto.errors import CommandError
+from slaveproto.limits import SIZE_LIMIT
 from slaveproto.testing import Ended
 from slaveproto.wire import Value
 from tests.commands.sources import (
@@ -119,6 +123,22 @@ CASES: Mapping[str, Case] = {
         ],
         REVISION,
         there=True,
+    ),
+    "git, patched": Case(
+        "git",
+        {"revision": "v1", "ignore_ignores": False},
+        ["git clean -f -d", "git reset --hard v1", "git rev-parse HEAD"],
+        REVISION,
+        there=True,
+        files=PATCHED,
+    ),
+    "git, without a branch": Case(
+        "git",
+        {},
+        ["git fetch -t /repo +main", HEAD, "git branch -M main", "git rev-parse HEAD"],
+        REVISION,
+        there=True,
+        said={"git branch": Says(err="fatal: cannot rename the current branch while not on any.\n", code=128)},
     ),
     "git with longer names": Case(
         "git",
@@ -396,6 +416,46 @@ CASES: Mapping[str, Case] = {
         None,
         files={f"{BASE}/a.tgz": "archive"},
     ),
+    "repo, another manifest": Case(
+        "repo",
+        {"manifest_override_url": "http://host/m.xml", "jobs": 4},
+        [
+            "repo forall -c git clean -f -d -x",
+            "git clean -f -d -x",
+            "wget http://host/m.xml -O manifest_override.xml",
+            "ln -sf ../manifest_override.xml manifest.xml",
+            "repo sync -j4",
+        ],
+        None,
+        there=True,
+    ),
+    "repo, another manifest of its own": Case(
+        "repo",
+        {"manifest_override_url": "all/m.xml"},
+        [
+            "repo forall -c git clean -f -d -x",
+            "git clean -f -d -x",
+            "cp -f all/m.xml manifest_override.xml",
+            "ln -sf ../manifest_override.xml manifest.xml",
+            "repo sync",
+        ],
+        None,
+        there=True,
+        files={f"{WORKDIR}/all/m.xml": "manifest"},
+    ),
+    "repo, after another manifest": Case(
+        "repo",
+        {"jobs": 0},
+        [
+            "repo forall -c git clean -f -d -x",
+            "git clean -f -d -x",
+            "ln -sf manifests/a.xml manifest.xml",
+            "repo sync",
+        ],
+        None,
+        there=True,
+        files={f"{WORKDIR}/manifest_override.xml": "manifest"},
+    ),
     "p4": Case(
         "p4",
         {"p4user": "me", "p4passwd": "secret"},
@@ -459,12 +519,32 @@ def test_a_tree_made_of_something_else_is_removed(system: str) -> None:
     assert conversation.host.read(SOURCEDATA).decode() == MADE_OF[system]
 
 
+@pytest.mark.parametrize("port", ["host:1666", b"host:1666"])
+@pytest.mark.parametrize("workdir", ["'build'", "u'build'"])
+def test_a_tree_of_perforce_is_the_same_whatever_kind_its_texts_are(port: Value, workdir: str) -> None:
+    old = MADE_OF["p4"].replace("'build'", workdir)
+    conversation = talk_again("p4", {"p4port": port}, files={SOURCEDATA: old}).finish_all()
+    assert ("removing" not in conversation.header) == (workdir == "'build'" or port == b"host:1666")
+    assert conversation.host.read(SOURCEDATA).decode() == MADE_OF["p4"]
+
+
 @pytest.mark.parametrize("old", [f"{WORKDIR}/.buildbot-sourcedata", f"{BASE}/.buildbot-sourcedata"])
 def test_the_file_about_the_tree_gets_its_present_name(old: str) -> None:
     conversation = talk("svn", files={old: MADE_OF["svn"], f"{WORKDIR}/.svn/entries": ""}).finish_all()
     assert conversation.commands[0].startswith("svn update")
     assert old not in conversation.host.paths
     assert conversation.host.read(SOURCEDATA).decode() == MADE_OF["svn"]
+
+
+@pytest.mark.parametrize(("posix", "meant"), [(False, "/repo\n"), (True, "/repo\r\n")])
+def test_on_windows_a_line_of_the_own_slave_ends_otherwise(posix: bool, meant: str) -> None:
+    context = attrs.evolve(BYTES, directory="C:\\slave\\linux", posix=posix)
+    shop = Workshop(wanted_of(Given({"workdir": "build"}, context)), context)
+    read = shop.read("file")
+    assert next(read) == ReadFile("file", 0, LONGEST)
+    with pytest.raises(StopIteration) as end:
+        read.send(b"/repo\r\n")
+    assert end.value.value == meant
 
 
 def test_secrets_are_not_shown() -> None:
@@ -504,6 +584,15 @@ def test_purged_is_what_subversion_would_speak_of() -> None:
     assert {f"{WORKDIR}/kept", f"{WORKDIR}/fine"} <= conversation.host.paths
     assert f"{WORKDIR}/junk" not in conversation.host.paths
     assert SendText("stdout", f"{WORKDIR}/junk\n") in conversation.run.said
+
+
+def test_subversion_says_names_in_utf_8() -> None:
+    said = {"svn status": Says('<status><entry path="\xe9"><wc-status item="unversioned"/></entry></status>')}
+    context = attrs.evolve(BYTES, encoding="latin-1")
+    files = {f"{WORKDIR}/\xe9": ""}
+    conversation = talk_again("svn", {"always_purge": True}, files=files, said=said, context=context).finish_all()
+    assert f"{WORKDIR}/\xe9" not in conversation.host.paths
+    assert conversation.commands[1].startswith("svn update")
 
 
 def test_a_reference_is_known_to_the_new_repository() -> None:
@@ -560,6 +649,17 @@ def test_a_branch_that_is_nowhere_costs_no_tree(told: str) -> None:
     assert "removing" not in conversation.header
 
 
+@pytest.mark.parametrize("told", ["Automatic cherry-pick failed.", "error: Automatic revert failed"])
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_change_that_cannot_be_merged_costs_no_tree(told: str, code: int) -> None:
+    said = {"repo download": Says(err=told, code=code)}
+    conversation = talk_again("repo", {"repo_downloads": ["project 1/1"], "retry": [1, 1]}, said=said).finish_all()
+    assert conversation.commands[-2:] == ["repo download project 1/1", "repo forall -c git diff HEAD"]
+    assert conversation.sent("rc") == [-1]
+    assert "removing" not in conversation.header
+    assert "the changeset project 1/1 cannot be merged\n" in conversation.header
+
+
 @pytest.mark.parametrize(
     ("retry", "times", "seconds"), [(None, 0, 0.0), ([5, 0], 0, 0.0), ((5, 2), 2, 10.0), ([0.5, 1], 1, 0.5)]
 )
@@ -594,6 +694,7 @@ def test_an_interrupted_pause_is_over_at_once() -> None:
     ("system", "said", "code"),
     [
         ("svn", {"svn status": Says("no XML")}, -1),
+        ("svn", {"svn status": Says("<status>." + "\xe9" * (KEPT // 2))}, -1),
         ("svn", {"svn status": Says(code=1)}, 1),
         ("hg", {"hg identify --num": Says(code=255)}, -1),
         ("hg", {"hg identify --num": Says("what")}, -1),
@@ -608,6 +709,15 @@ def test_answers_that_make_no_sense(system: str, said: Mapping[str, Says], code:
 def test_an_export_that_does_not_know_its_revision_fails() -> None:
     conversation = talk("svn", {"mode": "export"}, said={"svn info": Says("nothing")}).finish_all()
     assert conversation.sent("rc") == [-1]
+
+
+@pytest.mark.parametrize(("size", "sent"), [(SIZE_LIMIT, 1), (SIZE_LIMIT + 1, 0)])
+def test_a_context_that_no_message_can_carry(size: int, sent: int) -> None:
+    context = "x" * size
+    conversation = talk("darcs", said={"darcs changes": Says(context)}).finish_all()
+    assert conversation.sent("got_revision") == [context if sent else None]
+    assert conversation.sent("rc") == [0]
+    assert conversation.header.count("the context is too long to be sent\n") == 1 - sent
 
 
 def test_a_database_that_is_too_new() -> None:
@@ -630,6 +740,19 @@ def test_a_limit_ends_one_program_and_not_the_next() -> None:
     assert conversation.commands == ["hangs", "bk clone /repo build", "bk changes -r+ -d:REV:"]
     assert "command timed out: 3 seconds without output" in conversation.header
     assert conversation.sent("rc") == [0]
+
+
+def test_an_interrupt_during_the_end_of_what_took_too_long() -> None:
+    """The update has failed already, but nobody wants a new tree any more."""
+    conversation = talk_again("svn", {"always_purge": True, "timeout": 3})
+    while not any(isinstance(begun, Begin) for begun in conversation.run.begun.values()):
+        conversation.go_once()
+    conversation.run.pass_time(3.0)
+    assert isinstance(conversation.run.waits_for, Cancel)
+    conversation.run.tell(Interrupted("stop"))
+    conversation.finish_all()
+    assert conversation.commands == ["svn status --xml --no-ignore"]
+    assert conversation.sent("rc") == [-1]
 
 
 # -- arguments

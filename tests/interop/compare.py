@@ -150,6 +150,7 @@ _INSIDE = (
 )
 _INTO_ITSELF: Changes = {"shell_2/stdio/stdout": _INSIDE, "shell_3/stdio/stdout": _INSIDE}
 _PURGED: Final = "after its purge, hg updates the tree twice, and the return code of the purge is shown"
+_UNCLEAN: Final = "git updates a tree that was patched, and what the patch left there stays"
 _PARTIAL: Final = "the option `--partial` of darcs, which darcs does not know any more"
 _BEFORE_RC = (r"\A(program finished .*\n)((?:mkdir|stat|listdir|rmfile): .*\n)", r"\2\1")
 
@@ -349,6 +350,33 @@ DIFFERENCES: Sequence[Difference] = (
     ),
     Difference(
         _PURGED, "old", "hg", {"raw*/stdio/header": (r"program finished with exit code \d+\n(?=elapsedTime)", "")}
+    ),
+    Difference(
+        _UNCLEAN,
+        "old",
+        "git",
+        {
+            f"{step}/stdio/header": (
+                r"(?s)(?<=starting git operation\n)(?:fetching [^\n]*\n)?\S*git [^\n]*"
+                r"(\n in dir .*?argv: \['\S*git', )[^\n]*(\n.*?elapsedTime=SECONDS\n)",
+                r"/usr/bin/git clean -f -d -x\1'clean', '-f', '-d', '-x']\2\g<0>",
+            )
+            for step in ("raw_4", "raw_5", "raw_10")
+        },
+    ),
+    Difference(
+        _UNCLEAN,
+        "old",
+        "git",
+        {
+            **{f"raw_{step}/stdio/stdout": (r"\A", "Removing .buildbot-patched\n") for step in (4, 5)},
+            "raw_10/stdio/stdout": (r"\A", "Removing .buildbot-patched\nRemoving file.orig\nRemoving file.rej\n"),
+            "raw_12/stdio/stdout": (r"(?:Removing .*\n)+", ""),
+            **{
+                f"shell_{step}/stdio/stdout": (r"(?m)^\./(?:\.buildbot-patched|file\.orig|file\.rej): .*\n", "")
+                for step in (6, 11, 12)
+            },
+        },
     ),
     Difference("a word of the log of hg is misspelt", "old", "hg", {"raw*/stdio/header": ("Cloberring", "Clobbering")}),
     Difference(_PARTIAL, "old", "darcs", {"*/stdio/header": ("--partial", "--lazy")}),

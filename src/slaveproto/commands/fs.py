@@ -99,7 +99,8 @@ def _failed(name: str, path: str, error: HostError) -> Script[None]:
 
 def find_files(arguments: Mapping[str, Value], context: Context) -> Script[None]:
     """`glob`: find the paths that match a pattern, sorted; `**` goes down any number of directories for 4.x only."""
-    pattern = context.path(arguments["path"])
+    # As it is: a slash at its end means directories only, and `..` behind a link leads to where that leads.
+    pattern = context.joined(context.text("a path", arguments["path"]))
 
     def script() -> Script[None]:
         try:

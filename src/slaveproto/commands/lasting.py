@@ -103,6 +103,9 @@ def perform_lasting(
         if stopped is None and isinstance(event, (Interrupted, TimerFired)):
             stopped = Stopped(isinstance(event, Interrupted))
             yield from _stop(event, number, silence, lifetime, context)
+        elif isinstance(event, Interrupted):
+            # Whoever goes on after a limit does not go on after this.
+            stopped = Stopped(True)
     for timer in ("silence", "lifetime", "cancelled"):
         yield from SetTimer(timer, None)
     if stopped is not None:

@@ -284,6 +284,7 @@ def build_newcmds(S):
         S.raw('rmfile', {'path': 'build/tree/sub'}),
         S.raw('rmdir', {'dir': ['build/tree/sub', 'build/none', 'build/tree/empty']}),
         S.raw('rmdir', {'dir': []}),
+        S.raw('glob', {'path': 'build/./*/'}),
         S.sh('find . | sort', logEnviron=False),
     ]
 

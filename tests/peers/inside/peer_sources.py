@@ -181,6 +181,8 @@ def build_mended(S):
         bring(S, 'svn', svn, 'partial', depth='files', mode='clobber'),
         bring(S, 'bzr', bzr, 'export', mode='export'), look(S),
         bring(S, 'bzr', bzr, 'export-again', mode='export'), look(S),
+        bring(S, 'git', git, 'attached', mode='clobber'), S.sh('git checkout -q --detach', alwaysRun=True),
+        bring(S, 'git', git, 'detached'),
     ]
 
 

@@ -6,6 +6,7 @@ from slaveproto.commands.source.engine import System
 from slaveproto.commands.source.given import Given
 from slaveproto.commands.source.workshop import Workshop
 from slaveproto.effects import Script
+from slaveproto.limits import SIZE_LIMIT
 from slaveproto.wire.values import Value
 
 
@@ -34,11 +35,12 @@ class Darcs(System):
         if not shop.wanted.revision:
             return (yield from shop.run(*get, self._url)).code
         context = shop.at(".darcs-context")
-        yield from shop.write(context, shop.wanted.revision)
-        try:
-            return (yield from shop.run(*get, "--context", context, self._url)).code
-        finally:
-            yield from shop.discard(context)
+        got = shop.run(*get, "--context", context, self._url)
+        return (yield from shop.lend(context, shop.wanted.revision, got)).code
 
     def revision(self) -> Script[Value]:
-        return (yield from self._shop.ask("darcs", "changes", "--context", directory=self._shop.source()))
+        told = yield from self._shop.ask("darcs", "changes", "--context", directory=self._shop.source())
+        if len(self._shop.context.raw("a context", told)) > SIZE_LIMIT:
+            yield from self._shop.say("the context is too long to be sent")
+            return None
+        return told

@@ -158,9 +158,5 @@ def _patch(patch: Patch, shop: Workshop) -> Script[None]:
     yield from shop.write(shop.tree(".buildbot-patched"), "patched\n")
     where = shop.tree(patch.root)
     diff = shop.tree(patch.root, ".buildbot-diff")
-    yield from shop.write(diff, patch.diff)
-    try:
-        options = (f"-p{patch.level}", "--remove-empty-files", "--force", "--forward", "-i", ".buildbot-diff")
-        yield from shop.must(shop.run("patch", *options, directory=where))
-    finally:
-        yield from shop.discard(diff)
+    options = (f"-p{patch.level}", "--remove-empty-files", "--force", "--forward", "-i", ".buildbot-diff")
+    yield from shop.lend(diff, patch.diff, shop.must(shop.run("patch", *options, directory=where)))

@@ -41,7 +41,7 @@ class Git(System):
 
     def update(self) -> Script[int]:
         old = yield from self._shop.read(self._shop.sourcedata)
-        if old is not None and old != self.sourcedata:
+        if (old is not None and old != self.sourcedata) or (yield from self._shop.is_patched()):
             yield from self._must(*self._clean)
         revision = self._shop.wanted.revision
         if revision:
@@ -58,7 +58,8 @@ class Git(System):
             self._complaint = self._shop.output(fetched, "stderr")
             raise Abandoned(fetched.code)
         yield from self._must("reset", "--hard", revision or "FETCH_HEAD")
-        yield from self._must("branch", "-M", self._branch)
+        # It fails where a build left the tree without a branch, and nothing depends on it.
+        yield from self._git("branch", "-M", self._branch)
         return (yield from self._update_submodules())
 
     def bring(self) -> Script[int]:

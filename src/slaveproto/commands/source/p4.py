@@ -65,13 +65,21 @@ class Perforce(_Perforce):
             get("mode"),
             get("workdir"),
         ]
-        # As Python 2 writes a list: a tree that an old slave left can be updated.
-        self.sourcedata = shown(parts, Dialect.BYTES)
+        # As Python 2 writes a list: a tree that an old slave left can be updated. Of which kind a text is says nothing
+        # of the tree, and changes from build to build; 0.8.4 wrote it all the same.
+        same_kind: list[Value] = [
+            shop.context.raw("an argument", part) if isinstance(part, str) else part for part in parts
+        ]
+        self.sourcedata = shown(same_kind, Dialect.BYTES)
+        self._as_of_old = shown(parts, Dialect.BYTES)
 
     def is_updateable(self) -> Script[bool]:
         if (yield from self._shop.is_patched()):
             return False
         return (yield from self._shop.is_directory(self._shop.source()))
+
+    def matches(self, old: str | None) -> bool:
+        return old in (self.sourcedata, self._as_of_old)
 
     def update(self) -> Script[int]:
         return self._sync(force=False)

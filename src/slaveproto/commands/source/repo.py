@@ -8,12 +8,14 @@ from typing import Final
 from slaveproto.commands.process import ProcessEnd
 from slaveproto.commands.source.engine import System
 from slaveproto.commands.source.given import Given
-from slaveproto.commands.source.workshop import Workshop
+from slaveproto.commands.source.workshop import Abandoned, Workshop
 from slaveproto.effects import Script, SendItem
 from slaveproto.wire.values import Value
 
 _CHANGE: Final = re.compile(r".* refs/changes/\d\d/(\d+)/(\d+) -> FETCH_HEAD$")
 _HEAD: Final = re.compile(r"HEAD is now at ([0-9a-f]+)")
+_CONFLICTS: Final = ("Automatic cherry-pick failed", "Automatic revert failed")
+_OVERRIDE: Final = "manifest_override.xml"
 
 
 class Repo(System):
@@ -26,6 +28,8 @@ class Repo(System):
         self._url = given.text("manifest_url")
         self._branch = given.text("manifest_branch") or "master"
         self._file = given.text("manifest_file") or "default.xml"
+        self._other = given.text("manifest_override_url")
+        self._jobs = (f"-j{given.text('jobs')}",) if given.flag("jobs") else ()
         self._archive = given.text("tarball")
         self._downloads = given.texts("repo_downloads")
         self._complaint = ""
@@ -38,8 +42,9 @@ class Repo(System):
         shop = self._shop
         yield from self._repo("forall", "-c", "git", "clean", "-f", "-d", "-x")
         yield from shop.run("git", "clean", "-f", "-d", "-x", directory=shop.source(".repo/manifests"))
+        yield from self._override()
         yield from shop.say(f"synching manifest {self._file} from branch {self._branch} from {self._url}")
-        yield from shop.must(self._repo("sync"))
+        yield from shop.must(self._repo("sync", *self._jobs))
         if self._archive and not (yield from shop.is_file(self._archive)):
             yield from shop.run("tar", "-cvzf", self._archive, ".repo", directory=shop.source())
         yield from self._download()
@@ -58,6 +63,22 @@ class Repo(System):
     def is_hopeless(self) -> bool:
         return "couldn't find remote ref" in self._complaint.lower()
 
+    def _override(self) -> Script[None]:
+        """Put another manifest into the place of the usual one, or that one back into its own."""
+        shop = self._shop
+        if self._other:
+            yield from shop.say(f"overriding manifest with {self._other}")
+            here = yield from shop.is_file(shop.source(self._other))
+            bring = ("cp", "-f", self._other, _OVERRIDE) if here else ("wget", self._other, "-O", _OVERRIDE)
+            yield from shop.must(shop.run(*bring, directory=shop.source()))
+            manifest = f"../{_OVERRIDE}"
+        elif (yield from shop.is_file(shop.source(_OVERRIDE))):
+            yield from shop.discard(shop.source(_OVERRIDE))
+            manifest = f"manifests/{self._file}"
+        else:
+            return
+        yield from shop.must(shop.run("ln", "-sf", manifest, "manifest.xml", directory=shop.source(".repo")))
+
     def _download(self) -> Script[None]:
         """Bring each change of a review, and tell what it became."""
         brought = []
@@ -65,6 +86,10 @@ class Repo(System):
             yield from self._shop.say(f"downloading changeset {download}")
             told = yield from self._repo("download", *download.split(" "), keep=True)
             self._complaint = self._shop.output(told, "stderr")
+            if any(words in self._complaint for words in _CONFLICTS):
+                yield from self._repo("forall", "-c", "git", "diff", "HEAD")
+                yield from self._shop.say(f"the changeset {download} cannot be merged")
+                raise Abandoned(-1, final=True)
             yield from self._shop.must(_already(told))
             lines = self._complaint.splitlines()
             change = next((found for line in lines if (found := _CHANGE.match(line))), None)

@@ -85,7 +85,7 @@ class Subversion(System):
             self._svn("status", *self._status, directory=self._shop.source(), keep=("stdout",), send=("stderr",))
         )
         try:
-            names = list(_changed(self._shop.output(told)))
+            names = list(_changed(told.kept["stdout"]))
         except ElementTree.ParseError:
             yield from self._shop.say("svn status did not tell what changed")
             raise Abandoned(-1) from None
@@ -107,7 +107,8 @@ class Subversion(System):
         return self._shop.run(*whole, directory=directory, plain_words=True, keep=keep, send=send)
 
 
-def _changed(status: str) -> Iterator[str]:
+def _changed(status: bytes) -> Iterator[str]:
+    # Bytes: it is UTF-8 wherever it is said, and may end within a character.
     for entry in ElementTree.fromstring(status).iter("entry"):
         state = entry.find("wc-status")
         if state is not None and state.get("item") not in ("external", "missing"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from base64 import b64encode
 from collections.abc import Collection
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
@@ -36,6 +36,8 @@ LONGEST: Final = 1024 * 1024
 
 
 BOTH: Final[Collection[str]] = ("stdout", "stderr")
+
+T = TypeVar("T")
 
 
 class Abandoned(Exception):
@@ -127,12 +129,14 @@ class Workshop:
         return (yield from self.look(self.tree(".buildbot-patched"))) is not None
 
     def read(self, path: str) -> Script[str | None]:
-        """Return what is in a file; None if it cannot be read."""
+        """Return the text that is in a file; None if it cannot be read."""
         try:
             data = yield from ReadFile(path, 0, LONGEST)
         except HostError:
             return None
-        return self.context.text("a file", data)
+        text = self.context.text("a file", data)
+        # Python 2 wrote text as Windows has it.
+        return text if self.context.posix else text.replace("\r\n", "\n")
 
     def write(self, path: str, content: str | bytes) -> Script[None]:
         """Write a file, and the directories above it; raises HostError."""
@@ -154,6 +158,18 @@ class Workshop:
             yield from RemoveFile(path)
         except HostError:
             return
+
+    def lend(self, path: str, content: str | bytes, script: Script[T]) -> Script[T]:
+        """Write a file, run a script that needs it, and remove it however that ends; raises what they raise."""
+        yield from self.write(path, content)
+        # Not `finally`: a script that is dropped half-way must not ask for anything more.
+        try:
+            result = yield from script
+        except Exception:
+            yield from self.discard(path)
+            raise
+        yield from self.discard(path)
+        return result
 
     def rename(self, path: str, target: str) -> Script[None]:
         """Give a file another name; raises HostError."""
