@@ -12,7 +12,7 @@ from slaveproto.effects import CreateTemp, PlaceFile, ProcessOutput, SendItem, S
 from slaveproto.testing import MemoryHost
 from slaveproto.wire import Value
 from tests.commands.conversation import Conversation
-from tests.commands.support import BYTES, WORKDIR
+from tests.commands.support import BYTES, TEXT, WORKDIR
 
 BASE: Final = "/slave/linux"
 PROGRAMS: Final = (
@@ -197,6 +197,7 @@ PATCHED: Final[Mapping[str, str]] = {f"{WORKDIR}/.buildbot-patched": "patched\n"
 CONVERSATIONS: Final[Mapping[str, Callable[[], Conversation]]] = {
     **{f"new {system}": lambda system=system: talk(system) for system in ARGUMENTS},  # type: ignore[misc]
     **{f"old {system}": lambda system=system: talk_again(system) for system in ARGUMENTS},  # type: ignore[misc]
+    **{f"4.x new {system}": lambda system=system: talk(system, context=TEXT) for system in ARGUMENTS},  # type: ignore[misc]
     "git in another tree": lambda: talk("git", {"mode": "copy", "patch": PATCH, "submodules": True}),
     "git that fails": lambda: talk("git", {"retry": [3, 1]}, said={"git fetch": Says(code=1)}),
     "patched svn": lambda: talk_again("svn", {"keep_on_purge": ["kept"]}, files=PATCHED),

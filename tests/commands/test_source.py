@@ -661,7 +661,8 @@ def test_a_change_that_cannot_be_merged_costs_no_tree(told: str, code: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("retry", "times", "seconds"), [(None, 0, 0.0), ([5, 0], 0, 0.0), ((5, 2), 2, 10.0), ([0.5, 1], 1, 0.5)]
+    ("retry", "times", "seconds"),
+    [(None, 0, 0.0), ([], 0, 0.0), ([5, 0], 0, 0.0), ((5, 2), 2, 10.0), ([0.5, 1], 1, 0.5)],
 )
 def test_a_failure_is_repeated_as_often_as_wanted(retry: Value, times: int, seconds: float) -> None:
     conversation = talk("bk", {"retry": retry}, said={"bk clone": Says(code=7)}).finish_all()

@@ -144,7 +144,7 @@ def wanted_of(given: Given) -> Wanted:
 
 def _patch(value: Value, workdir: str, context: Context) -> Patch | None:
     match value:
-        case None:
+        case None | []:
             return None
         case [int() as level, (bytes() | str()) as diff, *rest] if level >= 0 and len(rest) <= 1:
             root = context.text("the root of a patch", rest[0]) if rest and rest[0] is not None else ""
@@ -159,7 +159,7 @@ def _patch(value: Value, workdir: str, context: Context) -> Patch | None:
 
 def _retry(value: Value) -> Retry:
     match value:
-        case None:
+        case None | []:
             return Retry(0.0, 0)
         case [(int() | float()) as delay, times]:
             return Retry(seconds("the delay of retry", delay) or 0.0, count("the number of retry", times) or 0)
