@@ -198,6 +198,16 @@ def test_no_place_for_the_slave_inside(tmp_path: Path, program: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_slave_inside_that_cannot_be_attached(tmp_path: Path) -> None:
+    """Nobody can come to its help, and so nobody waits for it."""
+    (tmp_path / ".slaveproto" / "slave").mkdir(parents=True)
+    (tmp_path / ".slaveproto" / "slave" / "b").touch()
+    done = build(write(tmp_path, builder("b", 'mkdir = "x"')))
+    assert done.returncode == 1
+    assert "setBuilderList with 1 builders failed: builtins.OSError: [Errno 17] File exists" in done.stdout
+    assert done.stdout.splitlines()[-1].split()[:3] == ["b", "-", "exception"]
+
+
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c(tmp_path: Path, presses: int) -> None:
     """What runs is ended, `always_run` or not; the second one does not wait even for that."""
