@@ -252,12 +252,17 @@ class _Unpacker:
     def _follow(self, place: Place, link: str) -> None:
         here = list(place[:-1])
         todo = _steps(link)
+        # How many of them are the link's own, and not those of a link on its way.
+        own = len(todo)
         followed = 0
         while todo:
+            is_own = len(todo) == own
+            own -= is_own
             step = todo.pop()
             if step == "..":
-                # Back from what is no directory yet may lead anywhere, once somebody makes a link of it.
-                if not here or not self._is_directory((*here,)):
+                # Back from what is no directory yet may lead anywhere, once somebody makes a link of it. So may back
+                # from a link, once it is another one.
+                if not here or not self._is_directory((*here,)) or (is_own and followed):
                     raise _refuse(f"the link {'/'.join(place)!r} leads out")
                 here.pop()
                 continue

@@ -186,6 +186,28 @@ def test_a_state_directory_in_use(tmp_path: Path, number: signal.Signals) -> Non
     assert done.stderr == f"slaveproto: {tmp_path}/.slaveproto: in use by another slaveproto, process {first.pid}\n"
 
 
+@pytest.mark.parametrize("program", ["build", "master"])
+def test_no_place_for_the_slave_inside(tmp_path: Path, program: str) -> None:
+    path = write(tmp_path, '[master]\nlisten = "127.0.0.1:0"\n' + builder("b", 'mkdir = "x"'))
+    (tmp_path / ".slaveproto").mkdir()
+    (tmp_path / ".slaveproto" / "slave").touch()
+    call = [sys.executable, "-m", "slaveproto", program, str(path)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"slaveproto: {tmp_path}/.slaveproto/slave: File exists"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_slave_inside_that_cannot_be_attached(tmp_path: Path) -> None:
+    """Nobody can come to its help, and so nobody waits for it."""
+    (tmp_path / ".slaveproto" / "slave").mkdir(parents=True)
+    (tmp_path / ".slaveproto" / "slave" / "b").touch()
+    done = build(write(tmp_path, builder("b", 'mkdir = "x"')))
+    assert done.returncode == 1
+    assert "setBuilderList with 1 builders failed: builtins.OSError: [Errno 17] File exists" in done.stdout
+    assert done.stdout.splitlines()[-1].split()[:3] == ["b", "-", "exception"]
+
+
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c(tmp_path: Path, presses: int) -> None:
     """What runs is ended, `always_run` or not; the second one does not wait even for that."""

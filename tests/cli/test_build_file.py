@@ -371,6 +371,20 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
          "5: item 2 of success_rc should be from -255 to 255, not 256"),
         (f'{BUILDER}[[builder.step]]\nshell = "x"\ninitial_stdin = 5',
          "5: initial_stdin should be a string, not an integer"),
+        # numbers that Python does not write out, or read
+        (f'{BUILDER}[[builder.step]]\nshell = "x"\nsuccess_rc = [0, 0x{"f" * 5000}]',
+         "5: item 2 of success_rc should be from -255 to 255, not more"),
+        (f'{BUILDER}[[builder.step]]\nshell = "x"\nmax_lines = {"9" * 4000}',
+         "5: max_lines should be from 1 to 9223372036854775807, not more"),
+        (f"[master]\nkeepalive = 0x{'f' * 5000}",
+         "2: master.keepalive should be from 0 to 999999999 seconds, not more"),
+        (f"[master]\nkeepalive = -{'9' * 4000}",
+         "2: master.keepalive should be from 0 to 999999999 seconds, not less"),
+        (f"{BUILDER}[[builder.step]]\nupload = {{ src = 'x', dest = 'y', mode = 0x{'f' * 5000} }}",
+         "4: upload.mode should be from 0o000 to 0o7777, not more"),
+        (f"[master]\nkeepalive = 1_0{'9' * 5000}", "2: a number of too many digits"),
+        # what Python takes for the end of a line, and TOML does not
+        ("# \u2028 \x85\nmaster =", "2: Invalid value"),
     ],
 )  # fmt: skip
 def test_mistakes(tmp_path: Path, text: str, message: str) -> None:

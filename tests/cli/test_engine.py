@@ -247,6 +247,23 @@ async def test_a_lost_slave_means_another_attempt() -> None:
     assert engine.finals == {"x": Result.RETRY}
 
 
+async def test_another_attempt_is_what_the_newest_file_says() -> None:
+    notes, master = Notes(), FakeMaster("old", "new")
+    engine = engine_for(master, notes)
+    for name in ("changed", "removed"):
+        engine.want(entry(name, "old"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        await until(lambda: len(master.slaves["old"].steps) == 2)
+        engine.revise({"changed": entry("changed", "new", steps=[step("other")])}, {"new": 1})
+        master.slaves["old"].lose()
+        await until(lambda: master.slaves["new"].steps)
+        assert [step.what.title for step in master.slaves["new"].steps] == ["other"]
+        assert [line for line in notes.lines if "attempt 2" in line] == ["changed on new, attempt 2"]
+        assert not engine.waiting
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_slave_that_is_lost_before_the_step() -> None:
     """While the watcher takes its time."""
     master = FakeMaster("s")

@@ -17,10 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from slaveproto.cli import control, main
+from slaveproto.cli.build_file import BuilderEntry
+from slaveproto.cli.engine import Run
 from slaveproto.cli.errors import UsageError
+from slaveproto.cli.run_master import Memory, Record
 from slaveproto.cli.store import BuildRow, Store
+from slaveproto.master.steps import MakeDirectory
 from slaveproto.testing.conformance import wait_until
 
 pytestmark = pytest.mark.programs
@@ -188,7 +193,30 @@ def test_a_schedule(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / ".slaveproto" / "state.sqlite")) as db:
         asked = [row[0] for row in db.execute("SELECT created FROM requests ORDER BY id")]
     assert all(later - earlier > 0.19 for earlier, later in itertools.pairwise(asked))
-    assert {build.reason for build in program.builds()} <= {"schedule", ""}
+    assert {build.reason for build in program.builds()} == {"schedule"}
+
+
+def test_a_request_that_is_stored_while_a_build_begins(tmp_path: Path) -> None:
+    """The build takes it, and so nothing is wanted any more."""
+    wanted: list[str] = []
+
+    async def request(memory: Memory, store: Store, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await memory(store.add_request, "b", "trigger", 1.0)
+        wanted.append("b")
+
+    async def both(store: Store) -> None:
+        memory = Memory(store)
+        record = Record(store, memory, lambda text: None, lambda request, end: None)
+        record.on_start = lambda builder: wanted.clear()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(request, memory, store)
+            entry = BuilderEntry(name="b", slaves=("s",), builddir="b", steps=(MakeDirectory(dir="x"),))
+            await record.build_started(Run(entry, "s", 1))
+
+    with contextlib.closing(Store(str(tmp_path))) as store:
+        trio.run(both, store)
+        assert (store.pending(), wanted) == ([], [])
 
 
 NONSENSE = (b"", b"\n", b"nonsense\n", b"[" * 60_000 + b"\n", b"x" * 100_000, b"[1]\n", b'{"trigger": 5}\n')

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +158,25 @@ def test_half_a_transaction_is_none(store: Store) -> None:
     assert store.end_build(build, Result.SUCCESS, 2.0) == [1]
 
 
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is told, and the next try is one of its own."""
+    opened: list[sqlite3.Connection] = []
+
+    def connect(*args: Any, **how: Any) -> sqlite3.Connection:
+        opened.append(real(*args, **how))
+        return opened[0]
+
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with contextlib.closing(Store(str(tmp_path))) as store:
+        opened[0].execute("PRAGMA max_page_count = 20")
+        for _ in range(2):
+            with pytest.raises(UsageError, match=r"state\.sqlite: database or disk is full$"):
+                store.add_request("b", "x" * 1_000_000, 1.0)
+        store.add_request("b", "trigger", 1.0)
+        assert store.pending() == ["b"]
+
+
 def test_a_state_directory_is_for_one(tmp_path: Path) -> None:
     path = str(tmp_path / "a" / "state")
     with lock(path):
@@ -170,4 +190,11 @@ def test_a_state_directory_is_for_one(tmp_path: Path) -> None:
 def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"Not a directory|File exists"), lock(str(tmp_path / "file" / "state")):
+        pass
+
+
+def test_a_lock_that_cannot_be_written(tmp_path: Path) -> None:
+    """As on a disk that is full."""
+    (tmp_path / "lock").symlink_to("/dev/full")
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: cannot be locked: "), lock(str(tmp_path)):
         pass

@@ -21,7 +21,9 @@ from slaveproto.master import (
 )
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, ScriptedSlave
 from slaveproto.wire import Failure, Local, Remote, Value
+from slaveproto.wire.banana import Encodable, encode
 from tests.master.support import BOT1, configured, is_open, nothing_left
+from tests.wire.support import LIMITS
 
 CHANGE: Final = ChangeAccount("change", "changepw")
 GUEST: Final = GuestAccount("guest", "guestpw", frozenset({"ask", "tell"}))
@@ -105,6 +107,21 @@ def test_a_text_that_is_endless() -> None:
         value = [value] * 10
     peer.call_avatar("addChange", {"who": value, "files": [value], "when": value})
     assert changes(driver)[0].who == ""
+
+
+@pytest.mark.parametrize("key", [b"files", b"properties"])
+def test_texts_that_are_sent_once_and_said_often(key: bytes) -> None:
+    driver, peer = teller()
+    assert peer.avatar is not None
+    again: Encodable = [b"dereference", 1]
+    texts: list[Encodable] = [[b"reference", 1, b"x" * 500_000], *([again] * 50)]
+    pairs: list[Encodable] = [[b"%d" % number, text] for number, text in enumerate(texts)]
+    value: Encodable = [b"list", *texts] if key == b"files" else [b"dictionary", *pairs]
+    arguments: list[Encodable] = [[b"tuple", [b"dictionary", [key, value]]], [b"dictionary"]]
+    call: Encodable = [b"message", 100, peer.avatar.luid, b"addChange", 1, *arguments]
+    peer.forge(encode(call, vocabulary=True, limits=LIMITS))
+    assert changes(driver) == []
+    assert "more than fits into a message" in driver.events_of(Notice)[0].text
 
 
 @pytest.mark.parametrize("args", [(), (5,), (None,), ([],), ({}, {})])

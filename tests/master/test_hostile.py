@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from slaveproto.limits import Limits
 from slaveproto.master import (
     BuildLost,
+    Configure,
     GuestAccount,
     LoginFailed,
     MasterSession,
@@ -29,7 +31,7 @@ from slaveproto.master.visit import MOST_REFUSED
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, RawPeer, ScriptedSlave
 from slaveproto.wire import Local, Value
 from slaveproto.wire.banana import Encodable, encode
-from tests.master.support import BOT1, BOT2, configured, is_open, nothing_left
+from tests.master.support import BOT1, BOT2, configured, holding, is_open, nothing_left
 from tests.wire.support import LIMITS
 
 NEGOTIATED: Final = encode(b"pb", vocabulary=False, limits=LIMITS)
@@ -288,6 +290,63 @@ def test_what_belongs_to_others_cannot_be_named() -> None:
     forged(message(500, number, b"complete", [b"None"]))(slave)
     assert not is_open(driver, slave)
     assert driver.events_of(StepFinished) == []
+    assert unharmed(driver, other)
+
+
+@pytest.mark.parametrize("other", [b"zz", b"mac"])
+def test_an_object_that_is_handed_out_twice(other: bytes) -> None:
+    """Two names for one object in one message: whoever gives one of them back would lose the other."""
+    driver, bystander = beside()
+    slave = driver.connect(name="bot1", prepare=holding("setBuilderList"))
+    listing = slave.held[0].call.id
+    first: Encodable = [[b"unicode", b"linux"], [b"reference", 1, [b"remote", 50]]]
+    second: Encodable = [[b"unicode", other], [b"dereference", 1]]
+    slave.forge(pb([b"answer", listing, [b"dictionary", first, second]]))
+    driver.handle(Configure(configured(attrs.evolve(BOT1, builders={"linux": "linux-dir"}), BOT2, GUEST)))
+    driver.handle(StartBuild(2, "bot1", "linux"))
+    if slave.open:
+        # The new list is not answered yet, the ping is.
+        slave.forge(pb([b"answer", listing + 2, [b"None"]]))
+    assert unharmed(driver, bystander)
+
+
+def shared(value: Encodable, count: int) -> list[Encodable]:
+    """A list in which something occurs many times that was sent once."""
+    again: Encodable = [b"dereference", 1]
+    return [b"list", [b"reference", 1, value], *([again] * (count - 1))]
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        [b"stdout", [b"unicode", b"x" * 500_000]],
+        [b"log", [b"list", b"x", b"x" * 500_000]],
+        [b"x", [b"list", *([0] * 10_000)]],
+        [[b"unicode", b"x" * 500_000], 0],
+    ],
+    ids=["output", "log", "items", "key"],
+)
+def test_updates_that_share_their_parts(update: Encodable) -> None:
+    """What is short on the wire takes no more memory and time than what is as long as a message can be."""
+    driver, other = beside()
+    slave = driver.connect(name="bot1")
+    driver.handle(StartBuild(2, "bot1", "linux"))
+    driver.handle(StartStep(2, 2, Shell(command=("make",))))
+    updates = shared([b"list", [b"dictionary", update], 0], 300)
+    slave.forge(pb(message(1000, slave.command.step.luid, b"update", updates)))
+    assert not is_open(driver, slave)
+    assert "more than fits into a message" in end_of(driver, 2)
+    assert unharmed_after(driver, other)
+
+
+def test_a_slave_that_says_more_of_itself_than_it_sends() -> None:
+    driver, other = beside()
+    slave = driver.connect(name="bot1", prepare=holding("getWorkerInfo"))
+    names: list[Encodable] = [[b"%d" % number, [b"dereference", 1]] for number in range(300)]
+    environ: Encodable = [b"dictionary", [b"x", [b"reference", 1, b"x" * 500_000]], *names]
+    slave.forge(pb([b"answer", slave.held[0].call.id, [b"dictionary", [b"environ", environ]]]))
+    assert not is_open(driver, slave)
+    assert "says more of itself than fits into a message" in end_of(driver, 2)
     assert unharmed(driver, other)
 
 

@@ -502,6 +502,25 @@ def test_a_link_may_not_lead_out_through_one_that_was_there(unpacking: Unpacking
     assert os.listdir(unpacking.target) == ["old"]
 
 
+def test_a_link_may_not_lead_out_once_another_one_is_replaced(unpacking: Unpacking) -> None:
+    with pytest.raises(OSError, match="'a' leads out"):
+        unpacking.run(tar(member("d/e", b"x"), link("b", "d"), link("a", "b/../kept")))
+    unpacking.check_nothing_happened()
+    unpacking.run(
+        tar(
+            member("d/e", b"x"),
+            link("b", "d"),
+            link("d/a", "../b/e"),
+            link("c", "d/a"),
+            link("f", "d/g/h"),
+            link("d/g", ".."),
+        )
+    )
+    unpacking.run(tar(link("b", ".")))
+    assert os.readlink(unpacking.target / "b") == "."
+    assert (unpacking.target / "d" / "e").read_bytes() == b"x"
+
+
 GOOD = tar(member("good", b"good" * 1000))
 BROKEN: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", ""),

@@ -26,7 +26,6 @@ from slaveproto.master import (
     LoginFailed,
     MasterConfig,
     MasterEvent,
-    Notice,
     Result,
     Shell,
     SlaveAccount,
@@ -559,13 +558,12 @@ async def test_tls(tmp_path: Path) -> None:
             await plain.send_all(b"hello there\n")
             silent = await trio.open_tcp_stream("127.0.0.1", master.port)
             async with plain, silent:
-                await until(lambda: len([event for event in events if isinstance(event, Notice)]) == 2)
+                await until(lambda: len([event for event in events if isinstance(event, LoginFailed)]) == 2)
                 for stream in (plain, silent):
                     with contextlib.suppress(trio.BrokenResourceError):
                         while await stream.receive_some():
                             pass
-    notices = [event.text for event in events if isinstance(event, Notice)]
-    assert any("no handshake in time" in notice for notice in notices)
+    assert "TLS: no handshake in time" in [event.why for event in events if isinstance(event, LoginFailed)]
 
 
 HOSTILE: Final = {
@@ -609,6 +607,23 @@ async def test_more_visitors_than_there_may_be() -> None:
             heard = [bytes(await stream.receive_some()) for stream in streams]
             assert sum(map(bool, heard)) == 3
             assert len([event for event in events if isinstance(event, LoginFailed)]) == 2
+
+
+async def test_more_handshakes_than_there_may_be_visitors() -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(CERTIFICATE)
+    events: list[MasterEvent] = []
+    config = attrs.evolve(CONFIG, visitors=3)
+    with trio.fail_after(5):
+        async with (
+            open_master(config, ssl_context=server, on_event=events.append) as master,
+            contextlib.AsyncExitStack() as stack,
+        ):
+            for _ in range(5):
+                await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", master.port))
+            await until(lambda: len(events) == 2)
+            whys = [event.why for event in events if isinstance(event, LoginFailed)]
+    assert whys == ["TLS: 3 others shake hands already"] * 2
 
 
 async def test_many_connections_leave_nothing_open(tmp_path: Path) -> None:

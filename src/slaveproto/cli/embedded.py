@@ -10,6 +10,7 @@ from typing import Final
 
 from slaveproto import __version__
 from slaveproto.cli.build_file import LOCAL, BuildFile
+from slaveproto.cli.errors import UsageError
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import Detached, LoginRefused, SlaveEvent, Stopped
 from slaveproto.slave.session import SlaveSession
@@ -35,9 +36,15 @@ async def run_embedded(
         port: likewise.
         password: that the master knows.
         on_event: is told what happens.
+
+    Raises:
+        UsageError: the base directory cannot be made.
     """
     basedir = os.path.join(file.master.state_dir, "slave")
-    os.makedirs(basedir, exist_ok=True)
+    try:
+        os.makedirs(basedir, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{basedir}: {error.strerror}") from None
     config = SlaveConfig(
         host=ANY_ADDRESS.get(host, host), port=port, name=LOCAL, password=password, basedir=basedir, max_delay=1.0
     )

@@ -172,6 +172,7 @@ class Engine:
         self._attempts = attempts
         self._wanted: list[_Wanted] = []
         self._stopped: Result | None = None
+        self._revised: Mapping[str, BuilderEntry] | None = None
         self._changed = trio.Event()
         self.running: set[Run] = set()
         self.finals: dict[str, Result] = {}
@@ -193,8 +194,14 @@ class Engine:
         """Do not build these, unless they run already."""
         self._wanted = [wanted for wanted in self._wanted if wanted.entry.name not in builders]
 
-    def limit(self, most: Mapping[str, int | None]) -> None:
-        """Replace how many builds each slave may run."""
+    def revise(self, builders: Mapping[str, BuilderEntry], most: Mapping[str, int | None]) -> None:
+        """Take another file: what is tried again is tried as it says, or not at all if it has no such builder.
+
+        Args:
+            builders: all of the file, by name.
+            most: how many builds a slave may run at a time, in place of what was said before.
+        """
+        self._revised = builders
         self._most = most
         self._wake()
 
@@ -273,5 +280,10 @@ class Engine:
         self._wake()
 
     def _want_again(self, wanted: _Wanted, not_before: float) -> None:
+        if self._revised is not None:
+            entry = self._revised.get(wanted.entry.name)
+            if entry is None:
+                return
+            wanted = attrs.evolve(wanted, entry=entry, slaves=entry.slaves)
         if not any(other.entry.name == wanted.entry.name for other in self._wanted):
             self._wanted.append(attrs.evolve(wanted, attempt=wanted.attempt + 1, not_before=not_before))

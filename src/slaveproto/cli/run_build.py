@@ -21,6 +21,7 @@ from slaveproto.cli.state_dir import lock
 from slaveproto.cli.terminal import Terminal, open_terminal
 from slaveproto.cli.watchers import Collect, Several, Show
 from slaveproto.master.results import Result
+from slaveproto.slave.events import Attached, Detached, LoginRefused, SlaveEvent
 from transports.trio.master import Master
 from transports.trio.nurseries import open_nursery
 
@@ -84,7 +85,8 @@ class _Command:
             if file.slaves:
                 nursery.start_soon(_tell_of_missing, master, self._engine, terminal)
             else:
-                nursery.start_soon(run_embedded, file, master.host, master.port, password, _tell(terminal))
+                on_slave = self._follow(self._engine, terminal)
+                nursery.start_soon(run_embedded, file, master.host, master.port, password, on_slave)
             terminal.show_below(show.status)
             await self._engine.run(until_idle=True)
             terminal.show_below(lambda: "")
@@ -101,6 +103,25 @@ class _Command:
         if self._engine is not None:
             self._engine.stop(Result.CANCELLED, "interrupted")
 
+    def _follow(self, engine: Engine, terminal: Terminal) -> Callable[[SlaveEvent], None]:
+        """Return what hears of the slave inside the program: the builds end if it cannot be attached."""
+        failures = 0
+
+        def hear(event: SlaveEvent) -> None:
+            nonlocal failures
+            if is_worth_telling(event):
+                terminal.note(f"embedded slave: {text_of(event)}")
+            if isinstance(event, Attached):
+                failures = 0
+            elif isinstance(event, Detached | LoginRefused):
+                failures += 1
+                # Whatever it is, nobody comes to mend it.
+                if failures == ATTEMPTS:
+                    terminal.note(f"the slave inside the program could not be attached {ATTEMPTS} times in a row")
+                    engine.stop(Result.EXCEPTION, "there is no slave")
+
+        return hear
+
     async def _obey_signals(
         self, everything: trio.CancelScope, terminal: Terminal, *, task_status: trio.TaskStatus[None]
     ) -> None:
@@ -112,10 +133,6 @@ class _Command:
                     everything.cancel()
                 terminal.note(f"received {signal.Signals(number).name}: ending what runs; once more to leave at once")
                 self._stop()
-
-
-def _tell(terminal: Terminal) -> Callable[..., None]:
-    return lambda event: terminal.note(f"embedded slave: {text_of(event)}") if is_worth_telling(event) else None
 
 
 async def _tell_of_missing(master: Master, engine: Engine, terminal: Terminal) -> None:

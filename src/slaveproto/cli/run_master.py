@@ -98,8 +98,9 @@ class Record:
 
     async def build_started(self, run: Run) -> None:
         """A slave has taken the build, and with it all requests for its builder."""
-        self.on_start(run.entry.name)
         number = await self._memory(self._store.begin_build, run.entry.name, run.slave, time.time())
+        # Not before: a request that was stored while this waited for its turn is wanted by now.
+        self.on_start(run.entry.name)
         self._numbers[run] = number
         self._say(f"build {number} of {run.entry.name} on slave {run.slave} started")
 
@@ -318,7 +319,7 @@ class _Service:
                 self._say(f"{key} is different; a restart will see to that")
         self._file = file
         self._master.configure(file.master_config(self._password, changes=True))
-        self._engine.limit(most_builds(file))
+        self._engine.revise(file.builders, most_builds(file))
         self._engine.forget(list(self._engine.waiting))
         for builder in await self._memory(self._store.pending):
             self._want(builder)

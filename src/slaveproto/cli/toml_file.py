@@ -33,6 +33,9 @@ def name_of(kind: type) -> str:
     return _KINDS.get(kind, kind.__name__)
 
 
+_TOO_MANY_DIGITS: Final = re.compile(r"[0-9](?:_?[0-9]){4300,}")
+
+
 @attrs.frozen
 class Document:
     """A file that was read.
@@ -66,7 +69,8 @@ def read(path: str) -> Document:
     """
     try:
         with open(path, "rb") as file:
-            text = file.read().decode()
+            data = file.read()
+        text = data.decode()
         # Here, for a nesting that is just too deep for the one must not be a surprise in the other, later.
         values = tomllib.loads(text)
         locate(text)
@@ -74,12 +78,17 @@ def read(path: str) -> Document:
         raise
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}:{line}: not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(_with_line(path, text, str(error))) from None
-    except (ValueError, RecursionError) as error:
-        # A number of many digits and a deep nesting come as Python's own.
+    except ValueError:
+        # Python's own, of a number that takes it too long to read.
+        found = _TOO_MANY_DIGITS.search(text)
+        line = text.count("\n", 0, found.start() if found else 0) + 1
+        raise UsageError(f"{path}:{line}: a number of too many digits") from None
+    except RecursionError as error:
         raise UsageError(f"{path}: {error}") from None
     return Document(path, text, values)
 
@@ -87,7 +96,9 @@ def read(path: str) -> Document:
 def _with_line(path: str, text: str, message: str) -> str:
     words, _, place = message.rpartition(" (at ")
     found = re.match(r"line ([0-9]+)", place)
-    return f"{path}:{found[1] if found else len(text.splitlines())}: {words}"
+    # Else it is at the end.
+    line = int(found[1]) if found else text.removesuffix("\n").count("\n") + 1
+    return f"{path}:{line}: {words}"
 
 
 @attrs.frozen

@@ -13,6 +13,7 @@ from slaveproto.cli.toml_file import At, Kind, kind_of, of_type, read_table
 from slaveproto.master.steps import LogFile
 
 LONGEST: Final = 10**9 - 1
+_LONG: Final = 10**20
 
 
 def any_text(at: At, value: object) -> str:
@@ -82,8 +83,15 @@ def whole(at: At, value: object, least: int, most: int) -> int:
     """An integer in a range."""
     found: int = of_type(at, value, int)
     if not least <= found <= most:
-        raise at.wrong(f"should be from {least} to {most}, not {found}")
+        raise at.wrong(f"should be from {least} to {most}, not {_shown(found)}")
     return found
+
+
+def _shown(number: float) -> str:
+    """Return a number that is out of its range, in words if it is long: Python does not write out any."""
+    if isinstance(number, int) and abs(number) >= _LONG:
+        return "more" if number > 0 else "less"
+    return str(number)
 
 
 def count_from(least: int, most: int = 2**63 - 1) -> Kind:
@@ -102,7 +110,8 @@ def mode(at: At, value: object) -> int:
     """Permission bits."""
     found: int = of_type(at, value, int)
     if not 0 <= found <= 0o7777:
-        raise at.wrong(f"should be from 0o000 to 0o7777, not 0o{found:o}" if found >= 0 else "is negative")
+        shown = f"0o{found:o}" if found < _LONG else _shown(found)
+        raise at.wrong(f"should be from 0o000 to 0o7777, not {shown}" if found >= 0 else "is negative")
     return found
 
 
@@ -116,7 +125,7 @@ def seconds(at: At, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise at.wrong(f'should be seconds, or a length of time such as "1h30m", not {kind_of(value)}')
     if not 0 <= value <= LONGEST:
-        raise at.wrong(f"should be from 0 to {LONGEST} seconds, not {value}")
+        raise at.wrong(f"should be from 0 to {LONGEST} seconds, not {_shown(value)}")
     return value
 
 

@@ -33,7 +33,7 @@ from slaveproto.updates import Dialect, plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import NO_SUCH_METHOD, no_such_method, parameters
-from slaveproto.wire.values import Failure, Remote, Value
+from slaveproto.wire.values import Failure, Remote, Value, remotes_in
 
 KEEPALIVE: Final = "keepalive"
 
@@ -233,14 +233,20 @@ class BuildSlave:
         if self._attach.state is Attach.LISTING:
             self._attach.fire(Attaching.LISTED)
         missing = set(self.builders)
+        kept: set[Remote] = set()
         for key, remote in outcome.items():
             # In the kind in which the name was sent.
             name = text_of(key)
             if isinstance(remote, Remote) and name in self.builders:
+                if remote in kept:
+                    # Sent once for both; nobody could give back one of them.
+                    raise RemoteProtocolError("the answer to setBuilderList has one object for two builders")
+                kept.add(remote)
                 self.builders[name].found(remote)
                 missing.discard(name)
-            else:
-                self.visit.drop(key, remote)
+        for remote in remotes_in(outcome):
+            if remote not in kept:
+                self.visit.release(remote)
         # One more than there are, so that an empty list is introduced, too.
         self._introducing += 1
         for builder in list(self.builders.values()):

@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from slaveproto.errors import CommandError
+from slaveproto.limits import Limits
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import parameters
 from slaveproto.wire.values import Value
@@ -63,6 +64,8 @@ def read_change(call: Call) -> Change:
     files = entries.get("files")
     properties = entries.get("properties")
     when = entries.get("when", entries.get("when_timestamp"))
+    if _texts_in(files) + _texts_in(properties) > Limits().message:
+        raise CommandError("builtins.ValueError", "the change says more than fits into a message")
     return Change(
         who=_text(entries.get("who", entries.get("author"))),
         files=tuple(_text(name) for name in files) if isinstance(files, (list, tuple)) else (),
@@ -81,6 +84,13 @@ def _text(value: Value) -> str:
         return value.decode("utf-8", "replace")
     # Nothing else: the text of a list that shares its parts may have any length.
     return str(value) if isinstance(value, (str, int, float)) else ""
+
+
+def _texts_in(value: Value) -> int:
+    """Return how long the texts are that are taken from here: sent once, a text may occur any number of times."""
+    if isinstance(value, dict):
+        return _texts_in([*value.keys(), *value.values()])
+    return sum(len(part) for part in value if isinstance(part, (bytes, str))) if isinstance(value, (list, tuple)) else 0
 
 
 def _plain(value: Value) -> Value:

@@ -21,6 +21,7 @@ from slaveproto.master.results import Result
 from slaveproto.master.states import COMMAND, Commanding
 from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Shell, UploadDirectory, UploadFile
 from slaveproto.master.transfer import Reader, TransferObject, Writer
+from slaveproto.master.weights import MOST_OF_A_MESSAGE, weight_of
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import Servant, no_such_method, parameters
@@ -108,6 +109,7 @@ class RemoteCommand:
         if not isinstance(updates, (list, tuple)):
             raise RemoteProtocolError("update takes a list")
         acknowledged = 0
+        left = MOST_OF_A_MESSAGE
         for entry in updates:
             match entry:
                 # A list or a tuple.
@@ -118,6 +120,9 @@ class RemoteCommand:
             acknowledged = max(acknowledged, number)
             if self._step is not None:
                 for key, value in update.items():
+                    left -= weight_of(key, value, most=LARGEST_ITEMS)
+                    if left < 0:
+                        raise RemoteProtocolError("an update that says more than fits into a message")
                     self._take(self._step, text_of(key), value)
         return acknowledged
 
@@ -237,7 +242,7 @@ class StepRun:
         """Keep the last update of a kind that has no meaning here, as long as all of them are not too much."""
         self._weights.pop(key, None)
         self._items.pop(key, None)
-        weight = _weight(value) + len(key)
+        weight = weight_of(value, most=LARGEST_ITEMS) + len(key)
         if len(self._items) < MOST_ITEMS and sum(self._weights.values()) + weight <= LARGEST_ITEMS:
             self._items[key] = value
             self._weights[key] = weight
@@ -314,23 +319,6 @@ class StepRun:
         self._line.step_over(self, now)
         outcome = Outcome(result, self._rc, why, self._items, now - self._started)
         self._realm.announce(StepFinished(self.number, outcome))
-
-
-def _weight(value: Value) -> int:
-    """Return about how many bytes a value takes; parts that are shared count each time, up to the limit."""
-    weight = 0
-    todo: list[Value] = [value]
-    while todo and weight <= LARGEST_ITEMS:
-        part = todo.pop()
-        weight += 64
-        if isinstance(part, (bytes, str)):
-            weight += len(part)
-        elif isinstance(part, dict):
-            todo += part.keys()
-            todo += part.values()
-        elif isinstance(part, (list, tuple, set, frozenset)):
-            todo += part
-    return weight
 
 
 def _raw(text: bytes | str) -> bytes:

@@ -67,7 +67,7 @@ class MasterConfig:
         ping_timeout: for the answer to a ping, and for a slave that was shut down to be gone.
         keepalive: between two signs of life that are asked of a slave; 0 for none.
         silence: for the answer to such a question, after which the slave is taken for dead.
-        visitors: most connections that have not logged in.
+        visitors: most connections that have not logged in; with TLS, as many more may be agreeing on that.
     """
 
     accounts: Mapping[str, Account] = attrs.field(factory=dict, validator=_check_names)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.master.events import SlaveInfo
+from slaveproto.master.weights import MOST_OF_A_MESSAGE, weight_of
 from slaveproto.wire.values import Value
 
 
@@ -28,8 +29,10 @@ def read_info(told: Value, commands: Value, version: Value) -> SlaveInfo:
         version: the answer to `getVersion`, likewise.
 
     Raises:
-        RemoteProtocolError: one of them is of another kind.
+        RemoteProtocolError: one of them is of another kind, or spelled out they are too much.
     """
+    if weight_of(told, commands, version, most=MOST_OF_A_MESSAGE) > MOST_OF_A_MESSAGE:
+        raise RemoteProtocolError("the slave says more of itself than fits into a message")
     entries = _dictionary("what the slave says of itself", told)
     # Early slaves of 0.9 said slave_commands.
     worker_commands = entries.pop("worker_commands", entries.pop("slave_commands", None))

@@ -35,11 +35,11 @@ from slaveproto.master import (
     Disconnect,
     EndBuild,
     InterruptStep,
+    LoginFailed,
     MasterConfig,
     MasterEvent,
     MasterInput,
     MasterSession,
-    Notice,
     Outcome,
     Output,
     Ping,
@@ -183,6 +183,7 @@ class _Hub:
         self._inbox: deque[MasterInput] = deque()
         self._pumping = False
         self._numbers = 0
+        self._handshakes = 0
         self._wires: dict[int, Wire] = {}
         self._gates: dict[int, Gate] = {}
         self._changed = trio.Event()
@@ -321,7 +322,7 @@ class _Hub:
             secure = trio.SSLStream(stream, self._ssl_context, server_side=True)
             if (problem := await self._shake_hands(secure)) is not None:
                 await trio.aclose_forcefully(stream)
-                self._hear(Notice(f"{peer}: TLS: {problem}"))
+                self._hear(LoginFailed(number, peer, None, f"TLS: {problem}"))
                 return
         gate = Gate()
         try:
@@ -343,13 +344,20 @@ class _Hub:
             self.notify()
 
     async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> str | None:
+        config = self._session.config
+        # The session does not know of them yet.
+        if self._handshakes >= config.visitors:
+            return f"{self._handshakes} others shake hands already"
+        self._handshakes += 1
         try:
-            with trio.fail_after(self._session.config.login_timeout):
+            with trio.fail_after(config.login_timeout):
                 await stream.do_handshake()
         except trio.TooSlowError:
             return "no handshake in time"
         except (trio.BrokenResourceError, OSError) as error:
             return words_of(error)
+        finally:
+            self._handshakes -= 1
         return None
 
     def _received(self, number: int, data: bytes, gate: Gate) -> None:
