@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import signal
 import socket
 import sqlite3
@@ -27,6 +28,7 @@ from slaveproto.cli.run_master import Memory, Record
 from slaveproto.cli.store import BuildRow, Store
 from slaveproto.master.steps import MakeDirectory
 from slaveproto.testing.conformance import wait_until
+from slaveproto.wire import Answered, ClientLogin, Connection, LoggedIn, NeedData, Opened, Role, Value
 
 pytestmark = pytest.mark.programs
 
@@ -184,6 +186,42 @@ def test_the_file_is_read_again(tmp_path: Path) -> None:
         program.process.send_signal(signal.SIGHUP)
         program.says(f"read {program.file} again")
         assert program.trigger("fast", "--wait").stdout == "build 1 of fast on slave local: success\n"
+
+
+def test_a_change_that_was_answered_is_kept_even_by_a_master_that_stops(tmp_path: Path) -> None:
+    """It comes faster than it is stored: hundreds wait when the master is told to stop."""
+    count = 300
+    with master(tmp_path, QUICK) as program:
+        port = int(re.findall(r"listening on 127.0.0.1:(\d+)", program.log)[0])
+        tell_changes(port, count)
+        program.stop()
+    with sqlite3.connect(tmp_path / ".slaveproto" / "state.sqlite") as state:
+        assert state.execute("select count(*) from changes").fetchone() == (count,)
+
+
+def tell_changes(port: int, count: int) -> None:
+    """Log in as `buildbot sendchange` does, and tell of changes until all are answered."""
+    connection = Connection(Role.CLIENT)
+    login: ClientLogin | None = None
+    answered = 0
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        while answered < count:
+            sock.sendall(connection.data_to_send())
+            match connection.next_event():
+                case NeedData():
+                    connection.receive_data(sock.recv(65536))
+                case Opened():
+                    login = ClientLogin(connection, b"change", b"changepw", None)
+                case Answered() as event if login is not None and login.concerns(event):
+                    outcome = login.handle(event)
+                    if isinstance(outcome, LoggedIn):
+                        for number in range(count):
+                            change: Value = {"who": "me", "files": [], "comments": str(number)}
+                            connection.call(outcome.avatar, "addChange", (change,))
+                case Answered():
+                    answered += 1
+                case event:
+                    raise AssertionError(event)
 
 
 def test_a_schedule(tmp_path: Path) -> None:

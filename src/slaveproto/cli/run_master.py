@@ -191,10 +191,11 @@ class _Service:
         engine = Engine(self._master, record, most_builds(self._file))
         record.on_start = lambda builder: engine.forget([builder])
         self._engine, self._working = engine, True
+        changes_stored = trio.Event()
         async with open_nursery() as nursery:
             await self._recover()
             nursery.start_soon(self._serve, control.listen(self._file.master.state_dir))
-            nursery.start_soon(self._store_changes)
+            nursery.start_soon(self._store_changes, changes_stored)
             nursery.start_soon(self._keep_schedule)
             if not self._file.slaves:
                 master = self._master
@@ -203,6 +204,9 @@ class _Service:
             if self._signals:
                 self._stop()
             await engine.run()
+            # Whoever told of a change was told that it is known.
+            self._changes_in.close()
+            await changes_stored.wait()
             nursery.cancel_scope.cancel()
 
     def _say(self, text: str) -> None:
@@ -246,14 +250,17 @@ class _Service:
                 self._changes_in.send_nowait(event.change)
             except trio.WouldBlock:
                 self._say("too many changes at once: this one is left out")
+            except trio.ClosedResourceError:
+                self._say("a change came when the master was stopped already: it is left out")
 
-    async def _store_changes(self) -> None:
+    async def _store_changes(self, over: trio.Event) -> None:
         async for change in self._changes:
             builders = [entry.name for entry in self._file.builders.values() if entry.triggers.wants(change)]
             number = await self._memory(self._store.add_change, change, builders, time.time())
             self._say(f"change {number} is for {', '.join(builders) or 'no builder'}")
             for builder in builders:
                 self._want(builder)
+        over.set()
 
     # -- schedule
 
