@@ -17,15 +17,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from benchmarks import growth, machine, many_slaves, messages, startup
+from benchmarks import attach, growth, log_lines, machine, many_slaves, messages, startup, steps
 from benchmarks.figures import Figure, Options
 
 ROWS: Final[Mapping[int, Callable[[Options], Iterator[Figure]]]] = {
     1: messages.small,
     2: messages.large,
     3: growth.rows,
+    4: attach.rows,
+    5: log_lines.rows,
     6: startup.rows,
     7: many_slaves.rows,
+    8: steps.rows,
 }
 
 

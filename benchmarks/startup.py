@@ -80,8 +80,9 @@ def modules(slave: Slave, master: Master) -> float:
 
 def rows(options: Options) -> Iterator[Figure]:
     """Row 6."""
-    for kind in ("new", "old"):
-        yield from _beside(kind, options)
+    yield from _beside("new", options)
+    if not options.smoke:
+        yield from _beside("old", options)
 
 
 def _beside(kind: Kind, options: Options) -> Iterator[Figure]:
