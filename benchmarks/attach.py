@@ -58,12 +58,12 @@ class Pair:
     link: SlowLink
     slave: Slave
 
-    def attach(self) -> Cost:
-        """Cut the connection, and see what it costs until there is another one."""
+    def attach(self, settled: float) -> Cost:
+        """Cut the connection, and see what it costs until `settled` seconds after there is another one."""
         before, times = self._used(), self.slave.attachments
         self.link.cut()
         self.slave.wait_attached(times + 1)
-        time.sleep(SETTLED)
+        time.sleep(settled)
         after = self._used()
         return Cost((after[0] - before[0]) * 1000, (after[1] - before[1]) * 1000)
 
@@ -96,9 +96,10 @@ def rows(options: Options) -> Iterator[Figure]:
             pairs[master, OUR_SLAVE] = pair(master, OUR_SLAVE, "our")
             pairs[OUR_MASTER, SLAVES[master]] = pair(OUR_MASTER, SLAVES[master], KINDS[master])
         wait_idle([one.pid for two in pairs.values() for one in (two.master, two.slave)])
-        # The first time things are learned, or imported.
-        found = in_turns(options.runs + 1, {" ".join(who): partial(it.attach) for who, it in pairs.items()})
-        costs = {who: found[" ".join(who)][1:] for who in pairs}
+        settled = 0.1 if options.smoke else SETTLED
+        turns = {" ".join(who): partial(it.attach, settled) for who, it in pairs.items()}
+        found = in_turns(options.warm_ups + options.runs, turns)
+        costs = {who: found[" ".join(who)][options.warm_ups :] for who in pairs}
     for master in masters:
         own = SLAVES[master]
         slaves = {slave: [cost.slave for cost in costs[master, slave]] for slave in (OUR_SLAVE, own)}

@@ -27,6 +27,11 @@ class Options:
     smoke: bool
     megabytes: float
 
+    @property
+    def warm_ups(self) -> int:
+        """How many runs come first and do not count: things are learned in them, or imported."""
+        return 0 if self.smoke else 1
+
 
 @attrs.frozen
 class Comparison:

@@ -160,10 +160,10 @@ def rows(options: Options) -> Iterator[Figure]:
 
 
 def _doublings(case: Case, found: Sequence[Figure]) -> Figure:
-    """The doubling that is furthest from twice the time."""
+    """The doubling that is furthest from twice the time; of the fastest runs, for other programs only make slower."""
     factors = {
         who: [
-            more.median(who) / less.median(who)
+            min(more.runs[who]) / min(less.runs[who])
             for less, more in itertools.pairwise(found)
             if who in more.runs and who in less.runs
         ]

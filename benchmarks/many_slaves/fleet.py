@@ -19,7 +19,7 @@ PASSWORD: Final = "pw"
 BUILDER: Final = "b"
 COMMAND: Final = "for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i; sleep 0.2; done"
 LINES: Final = 10
-KEEPALIVE: Final = 2.0
+KEEPALIVE: Final = 5.0
 """Seconds between two signs of life of a slave; all that the idle ones do."""
 SETTLED: Final = 1.0
 """Seconds after the last slave is attached until memory is looked at."""
@@ -61,14 +61,14 @@ class Report:
         attach_cpu: milliseconds per slave.
         memory: kilobytes per slave.
         idle_cpu: milliseconds per slave and minute.
-        build_cpu: milliseconds per build, without what the idle ones cost meanwhile.
+        busy_cpu: the same while the busy ones build.
     """
 
     attach_wall: float
     attach_cpu: float
     memory: float
     idle_cpu: float
-    build_cpu: float
+    busy_cpu: float
 
 
 def task() -> Task:
@@ -121,13 +121,14 @@ class Book:
 
     def idled(self) -> None:
         """The time without builds is over."""
-        cpu, wall = self._end()
-        self._rate = cpu / wall
-        self._found.append(self._rate * 60_000 / self._task.count)
+        self._found.append(self._rate())
 
     def built(self, complete: int) -> None:
         """All builds are over; so many of them have all of their output."""
         assert complete == self._task.busy, f"{complete} of {self._task.busy} builds are complete"
-        cpu, wall = self._end()
-        self._found.append((cpu - self._rate * wall) * 1000 / self._task.busy)
+        self._found.append(self._rate())
         print(json.dumps(attrs.asdict(Report(*self._found))), flush=True)
+
+    def _rate(self) -> float:
+        cpu, wall = self._end()
+        return cpu / wall * 60_000 / self._task.count
