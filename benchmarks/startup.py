@@ -1,80 +1,112 @@
-"""What a slave costs before it does anything: ours beside Buildbot's own, attached to the same real master.
+"""Row 6, what a slave costs before it does anything: ours beside Buildbot's own, attached to the same real master.
 
-    python benchmarks/startup.py [--runs N] [--master new|old] [--json]
-
-For each run both slaves are started in turn. CPU seconds are those of the whole process from its start until the master
-lists it as attached; memory is the
-resident set two seconds later.
+CPU time is that of the whole process from its start until it is attached, memory its resident set two seconds later.
+Modules are those that Python has imported by then, counted in a run of their own.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+import attrs
 
-from tests.peers import Master, OurSlave, OwnSlave
-from tests.peers.install import Kind
+from benchmarks.figures import OURS, Comparison, Figure, Options, in_turns, times_less
+from benchmarks.machine import cpu_seconds, resident_kilobytes
+from tests.peers import Kind, Master, OurSlave, OwnSlave, Slave, poll
 
-IDLE = 2.0
+OWN: Final[Mapping[Kind, str]] = {"new": "buildbot-worker 4.3.0", "old": "buildslave 0.8.4"}
+VERSIONS: Final[Mapping[Kind, str]] = {"new": "4.3.0", "old": "0.8.4p1"}
 
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of all threads of a process so far."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
-
-
-def resident_megabytes(pid: int) -> float:
-    """Return the resident memory of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+TELL_MODULES: Final = """\
+import signal, sys
+signal.signal(signal.SIGUSR2, lambda *_: open("modules", "w").write("%d\\n" % len(sys.modules)))
+"""
 
 
-def measure(slave: OurSlave | OwnSlave, master: Master) -> dict[str, float]:
+@attrs.frozen
+class Cost:
+    """What one start took.
+
+    Args:
+        cpu: seconds.
+        memory: megabytes.
+    """
+
+    cpu: float
+    memory: float
+
+
+class _OurTellingSlave(OurSlave):
+    def command(self) -> Sequence[str]:
+        program = TELL_MODULES + "from slaveproto.cli import main; sys.exit(main())"
+        return [sys.executable, "-c", program, "slave", str(self.directory)]
+
+
+class _OwnTellingSlave(OwnSlave):
+    def create(self) -> None:
+        super().create()
+        tac = self.directory / "buildbot.tac"
+        tac.write_text(TELL_MODULES + tac.read_text())
+
+
+def cost(slave: Slave, master: Master, idle: float) -> Cost:
     """Start a slave, look at it, stop it."""
     with slave:
-        master.wait_attached(slave.name)
-        cpu = cpu_seconds(slave.process.pid)
-        time.sleep(IDLE)
-        memory = resident_megabytes(slave.process.pid)
+        slave.wait_attached()
+        cpu = cpu_seconds(slave.pid)
+        time.sleep(idle)
+        memory = resident_kilobytes(slave.pid) / 1024
     master.wait_detached(slave.name)
-    return {"cpu_s": cpu, "rss_mb": memory}
+    return Cost(cpu, memory)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--master", choices=("new", "old"), default="new")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    kind: Kind = options.master
-    rows: dict[str, list[dict[str, float]]] = {"ours": [], "own": []}
+def modules(slave: Slave, master: Master) -> float:
+    """Start a slave and ask it how many modules it has imported."""
+    with slave:
+        slave.wait_attached()
+        slave.process.send_signal(signal.SIGUSR2)
+        told = slave.directory / "modules"
+        count = poll(lambda: told.exists() and told.read_text(), 10, "the number of modules")
+    master.wait_detached(slave.name)
+    return float(count)
+
+
+def rows(options: Options) -> Iterator[Figure]:
+    """Row 6."""
+    yield from _beside("new", options)
+    if not options.smoke:
+        yield from _beside("old", options)
+
+
+def _beside(kind: Kind, options: Options) -> Iterator[Figure]:
+    own = OWN[kind]
+    numbers = iter(range(1000))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with Master(kind, folder / "master", ["hello"], slaves={"our": "pw", "own": "pw"}) as master:
-            for run in range(options.runs):
-                rows["ours"].append(measure(OurSlave(folder / f"our{run}", master, "our"), master))
-                rows["own"].append(measure(OwnSlave(folder / f"own{run}", master, "own"), master))
-    medians = {
-        who: {key: statistics.median(row[key] for row in found) for key in found[0]} for who, found in rows.items()
-    }
-    if options.json:
-        print(json.dumps({"master": kind, "runs": rows, "medians": medians}))
-        return 0
-    print(f"{options.runs} runs, medians; master {kind}")
-    print(f"{'':20}{'ours':>10}{'own slave':>12}{'own / ours':>12}")
-    for key, unit in (("cpu_s", "CPU to attached, s"), ("rss_mb", "resident, MB")):
-        ours, own = medians["ours"][key], medians["own"][key]
-        print(f"{unit:20}{ours:10.3f}{own:12.3f}{own / ours:12.1f}")
-    return 0
 
+            def start(name: str, make: Callable[[Path, Master, str], Slave]) -> Cost:
+                slave = make(folder / f"{name}{next(numbers)}", master, name)
+                return cost(slave, master, 0.1 if options.smoke else 2.0)
 
-if __name__ == "__main__":
-    sys.exit(main())
+            found = in_turns(
+                options.runs, {OURS: partial(start, "our", OurSlave), own: partial(start, "own", OwnSlave)}
+            )
+            counts = {
+                OURS: [modules(_OurTellingSlave(folder / "our", master, "our"), master)],
+                own: [modules(_OwnTellingSlave(folder / "own", master, "own"), master)],
+            }
+    what = f"start of a slave, {VERSIONS[kind]} master"
+    cpu = {who: [run.cpu for run in runs] for who, runs in found.items()}
+    yield Figure(6, f"{what}: to attached", "CPU s", cpu, [times_less(own, 4)])
+    memory = {who: [run.memory for run in runs] for who, runs in found.items()}
+    half = Comparison(OURS, own, most=0.5) if kind == "new" else Comparison(OURS, own)
+    yield Figure(6, f"{what}: resident memory", "MB", memory, [half])
+    yield Figure(6, f"{what}: imported modules", "modules", counts, [Comparison(OURS, own)])

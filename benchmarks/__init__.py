@@ -1,0 +1,1 @@
+"""What things cost, beside real peers: `python -m benchmarks`."""
