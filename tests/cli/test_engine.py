@@ -227,6 +227,24 @@ async def test_a_builder_is_wanted_once() -> None:
     assert engine.waiting == {"b": ("other",)}
 
 
+async def test_what_is_wanted_again_waits_for_the_build_that_is_about_to_begin() -> None:
+    """That one may still take it; another slave would build it for nobody."""
+    notes, master = Notes(), FakeMaster("one", "two")
+    starting = master.slaves["one"].starting = trio.Event()
+    engine = engine_for(master, notes)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        engine.want(entry("x", "one", "two"))
+        await until(lambda: engine.running)
+        engine.want(entry("x", "one", "two"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert [run.slave for run in engine.running] == ["one"]
+        starting.set()
+        await until(lambda: len(engine.running) == 2)
+        nursery.cancel_scope.cancel()
+    assert notes.lines[0] == "x on one, attempt 1"
+
+
 async def test_a_lost_slave_means_another_attempt() -> None:
     notes, master = Notes(), FakeMaster("s")
     engine = engine_for(master, notes, attempts=4)

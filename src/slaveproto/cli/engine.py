@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
@@ -77,6 +77,8 @@ class Run:
         self._progress = Progress(entry.steps)
         self._step: RunningStep | None = None
         self._cut: tuple[Result, str] | None = None
+        self.begun = False
+        """Whether a slave has taken it, and the watcher knows."""
         self._started = False
         self._scope = trio.CancelScope()
 
@@ -88,8 +90,8 @@ class Run:
         if self._step is not None:
             self._step.interrupt(why)
 
-    async def carry_out(self, slave: Slave, watcher: Watcher) -> Result | None:
-        """Run the steps. Returns None if the slave did not take the build."""
+    async def carry_out(self, slave: Slave, watcher: Watcher, begun: Callable[[], None]) -> Result | None:
+        """Run the steps; `begun` is called when the build has begun. Returns None if it did not."""
         if not slave.is_idle(self.entry.name):
             # Since it was chosen, it has lost the builder, or wants to go.
             await watcher.refused(self, "it is not ready any more")
@@ -99,6 +101,8 @@ class Run:
                 async with slave.build(self.entry.name, self.entry.env) as build:
                     self._started = True
                     await watcher.build_started(self)
+                    self.begun = True
+                    begun()
                     await self._steps_of(build, watcher)
         except BuildNotStarted as error:
             await watcher.refused(self, str(error))
@@ -252,6 +256,9 @@ class Engine:
 
     def _free_slave(self, wanted: _Wanted) -> Slave | None:
         builder = wanted.entry.name
+        # One that is about to begin may still take what this is wanted for.
+        if any(run.entry.name == builder and not run.begun for run in self.running):
+            return None
         if trio.current_time() < wanted.not_before:
             return None
         for name in wanted.slaves:
@@ -268,7 +275,7 @@ class Engine:
         return None
 
     async def _carry_out(self, wanted: _Wanted, run: Run, slave: Slave) -> None:
-        result = await run.carry_out(slave, self._watcher)
+        result = await run.carry_out(slave, self._watcher, self._wake)
         if result is not None:
             await self._watcher.build_ended(run, result)
         self.running.discard(run)
