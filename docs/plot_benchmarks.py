@@ -152,7 +152,9 @@ def many_slaves(plt: Any, figures: Sequence[Figure]) -> Any:
         axes.minorticks_off()
         axes.set_ylim(bottom=0)
         axes.set_title(f"{name},\n{series[0]['unit']}", fontsize=8)
-    places[0].legend(frameon=False, fontsize=8, loc="lower right")
+    # Room for it above the lines.
+    places[0].set_ylim(top=places[0].get_ylim()[1] * 1.5)
+    places[0].legend(frameon=False, fontsize=8, loc="upper left")
     return drawing
 
 
