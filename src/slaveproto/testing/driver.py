@@ -18,9 +18,10 @@ from slaveproto.slave.events import Connected, Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
 from slaveproto.testing.memory_host import Child, MemoryHost
 from slaveproto.testing.scripted_master import ScriptedMaster
+from slaveproto.testing.settling import Settling
 
 
-class SessionDriver:
+class SessionDriver(Settling):
     """A `SlaveSession` with a host in memory and a master at the other end. Time passes only in `advance`.
 
     Args:
@@ -40,29 +41,23 @@ class SessionDriver:
         jitter: Callable[[float], float] = lambda delay: delay,
         host: MemoryHost | None = None,
     ) -> None:
+        super().__init__()
         self.config = config or SlaveConfig("master", 9989, "bot1", "secret", "/slave")
         self.info = info or HostInfo({"PATH": "/bin"}, "posix", 2, {"ID": "debian"}, "1.0")
         self.session = SlaveSession(self.config, self.info, jitter, commands)
         self.host = host or MemoryHost()
-        self.now = 0.0
         self.inputs: list[tuple[float, Input]] = []
         """All that the session was handed: enough to repeat it."""
-        self.requests: list[Request] = []
-        """All that it asked for."""
         self.events: list[SlaveEvent] = []
         """All that it announced."""
         self.reachable: bool | None = True
         """Whether a new connection comes about: True, False if it fails at once, None if nobody ever answers."""
         self.listening = True
         """Whether the master reads; if not, what the session sends waits."""
-        self.holds: Callable[[Request], bool] = lambda request: False
-        """Tells which requests go to `held` instead of being performed."""
-        self.held: list[Request] = []
         self.masters: list[ScriptedMaster] = []
         """Every connection so far."""
         self._connection = 0
         self._reports: deque[Input] = deque()
-        self._settling = False
 
     @property
     def master(self) -> ScriptedMaster:
@@ -109,25 +104,6 @@ class SessionDriver:
         """Let a child end by itself, with its streams."""
         self.handle(*self.host.end(child.number, code, signal))
 
-    def perform_held(self) -> None:
-        """Perform the requests that were held back, and hold none from now on."""
-        self.holds = lambda request: False
-        held, self.held = self.held, []
-        for request in held:
-            self._perform(request)
-        self.settle()
-
-    def settle(self) -> None:
-        """Carry data and reports to and fro until nothing moves any more."""
-        if self._settling:
-            return
-        self._settling = True
-        try:
-            while self._pump():
-                pass
-        finally:
-            self._settling = False
-
     def _pump(self) -> bool:
         if self._reports:
             self.feed(self._reports.popleft())
@@ -148,12 +124,7 @@ class SessionDriver:
         """Hand one input to the session and look at all of its doors."""
         self.inputs.append((self.now, item))
         self.session.handle(item, now=self.now)
-        for request in self.session.requests():
-            self.requests.append(request)
-            if self.holds(request):
-                self.held.append(request)
-            else:
-                self._perform(request)
+        self._start(self.session.requests())
         while (event := self.session.next_event()) is not None:
             self.events.append(event)
 

@@ -20,6 +20,7 @@ from slaveproto.slave.events import Connected, Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
 from slaveproto.testing.memory_host import Child, MemoryHost
 from slaveproto.testing.scripted_slave import ScriptedSlave
+from slaveproto.testing.settling import Settling
 
 E = TypeVar("E", bound=MasterEvent)
 
@@ -176,7 +177,7 @@ class OwnSlave:
                 self._reports.extend(self.host.perform(request))
 
 
-class MasterDriver:
+class MasterDriver(Settling):
     """A `MasterSession` with a host in memory and peers at the other ends. Time passes only in `advance`.
 
     Args:
@@ -192,30 +193,24 @@ class MasterDriver:
         session: MasterSession | None = None,
         host: MemoryHost | None = None,
     ) -> None:
+        super().__init__()
         account = SlaveAccount("bot1", "secret", {"linux": "linux-dir", "mac": "mac"})
         self.session = session or MasterSession(config or MasterConfig({account.name: account}))
         self.host = host or MemoryHost()
-        self.now = 0.0
         self.inputs: list[tuple[float, MasterInput]] = []
         """All that the session was handed: enough to repeat it."""
-        self.requests: list[Request] = []
-        """All that it asked for."""
         self.events: list[MasterEvent] = []
         """All that it announced."""
         self.outputs: dict[int, list[Output]] = {}
         """What the steps said, as far as it was taken."""
         self.takes_output = True
         """Whether somebody takes what steps say."""
-        self.holds: Callable[[Request], bool] = lambda request: False
-        """Tells which requests go to `held` instead of being performed."""
-        self.held: list[Request] = []
         self.links: dict[int, MasterLink] = {}
         """Every connection so far, by its number."""
         self.own_slaves: list[OwnSlave] = []
         """All slave sessions so far."""
         self._spoke: dict[int, None] = {}
         self._reports: deque[MasterInput] = deque()
-        self._settling = False
 
     # -- who comes
 
@@ -333,25 +328,6 @@ class MasterDriver:
         self._take_output()
         self.settle()
 
-    def perform_held(self) -> None:
-        """Perform the requests that were held back, and hold none from now on."""
-        self.holds = lambda request: False
-        held, self.held = self.held, []
-        for request in held:
-            self._perform(request)
-        self.settle()
-
-    def settle(self) -> None:
-        """Carry data and reports to and fro until nothing moves any more."""
-        if self._settling:
-            return
-        self._settling = True
-        try:
-            while self._pump():
-                pass
-        finally:
-            self._settling = False
-
     def _pump(self) -> bool:
         if self._reports:
             self.feed(self._reports.popleft())
@@ -379,12 +355,7 @@ class MasterDriver:
         self.inputs.append((self.now, item))
         self.session.handle(item, now=self.now)
         self.session.connections_to_send()
-        for request in self.session.requests():
-            self.requests.append(request)
-            if self.holds(request):
-                self.held.append(request)
-            else:
-                self._perform(request)
+        self._start(self.session.requests())
         while (event := self.session.next_event()) is not None:
             self.events.append(event)
             if isinstance(event, (StepSpoke, StepFinished)):
