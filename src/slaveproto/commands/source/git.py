@@ -54,9 +54,8 @@ class Git(System):
                 # It may be on its way.
         yield from self._shop.say(f"fetching branch {self._fetched} from {self._url}")
         fetched = yield from self._git("fetch", "-t", self._url, f"+{self._fetched}", *self._progress, keep=True)
-        if fetched.code:
-            self._complaint = self._shop.output(fetched, "stderr")
-            raise Abandoned(fetched.code)
+        self._complaint = self._shop.output(fetched, "stderr")
+        self._shop.require(fetched)
         yield from self._must("reset", "--hard", revision or "FETCH_HEAD")
         # It fails where a build left the tree without a branch, and nothing depends on it.
         yield from self._git("branch", "-M", self._branch)
@@ -77,7 +76,7 @@ class Git(System):
         return (yield from self.update())
 
     def is_hopeless(self) -> bool:
-        return "couldn't find remote ref" in self._complaint.lower()
+        return names_no_ref(self._complaint)
 
     def revision(self) -> Script[Value]:
         told = yield from self._shop.must(
@@ -98,3 +97,8 @@ class Git(System):
 
     def _must(self, *words: str) -> Script[ProcessEnd]:
         return self._shop.must(self._git(*words))
+
+
+def names_no_ref(complaint: str) -> bool:
+    """Whether Git says that there is no such branch over there. Old ones say it with a capital."""
+    return "couldn't find remote ref" in complaint.lower()

@@ -35,7 +35,7 @@ class Mercurial(System):
         return self._shop.is_directory(self._shop.source(".hg"))
 
     def update(self) -> Script[int]:
-        pulled = yield from self._hg("pull", "--verbose", self._url, keep=True)
+        pulled = yield from self._hg("pull", "--verbose", self._url)
         # Before version 2 it was a failure that there was nothing to pull.
         if pulled.code and not (pulled.code == 1 and "no changes found" in self._shop.output(pulled)):
             return pulled.code
@@ -63,7 +63,7 @@ class Mercurial(System):
 
     def _obstacle(self) -> Script[bool]:
         """Whether what lies in the tree cannot stay."""
-        told = yield from self._hg("identify", "--num", "--branch", keep=True)
+        told = yield from self._hg("identify", "--num", "--branch")
         if told.code:
             yield from self._shop.say("'hg identify' failed.")
             raise Abandoned(-1)
@@ -85,7 +85,7 @@ class Mercurial(System):
         return self._clobbers
 
     def _comes_from_elsewhere(self) -> Script[bool]:
-        told = yield from self._hg("paths", "default", keep=True)
+        told = yield from self._hg("paths", "default")
         return told.code == 0 and _bare(self._shop.output(told).strip()) != _bare(self._url)
 
     def _purge(self) -> Script[bool]:
@@ -99,14 +99,14 @@ class Mercurial(System):
             yield from self._shop.say(f"'hg purge' failed: {said}. Clobbering.")
         return purged.code == 0
 
-    def _hg(self, *words: str, keep: bool) -> Script[ProcessEnd]:
+    def _hg(self, *words: str) -> Script[ProcessEnd]:
         # Only what may take long has a limit as a whole.
         asks = words[0] in ("identify", "paths")
         return self._shop.run(
             "hg",
             *words,
             directory=self._shop.source(),
-            keep=("stdout", "stderr") if keep else (),
+            keep=("stdout", "stderr"),
             limits=("silence",) if asks else ("silence", "lifetime"),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
 
 from slaveproto.commands.headers import shown
 from slaveproto.commands.source.engine import System
@@ -29,9 +28,6 @@ class _Perforce(System):
                 server += [option, Hidden(value, "XXXXXXXX") if option == "-P" else value]
         self._server = server
         self._who = [*server, *(("-c", self._client) if self._client else ())]
-
-    @abstractmethod
-    def is_updateable(self) -> Script[bool]: ...
 
     def revision(self) -> Script[Value]:
         if self._shop.wanted.revision:

@@ -7,10 +7,10 @@ from typing import Final
 
 from slaveproto.commands.process import ProcessEnd
 from slaveproto.commands.source.engine import System
+from slaveproto.commands.source.git import names_no_ref
 from slaveproto.commands.source.given import Given
 from slaveproto.commands.source.workshop import Abandoned, Workshop
 from slaveproto.effects import Script, SendItem
-from slaveproto.wire.values import Value
 
 _CHANGE: Final = re.compile(r".* refs/changes/\d\d/(\d+)/(\d+) -> FETCH_HEAD$")
 _HEAD: Final = re.compile(r"HEAD is now at ([0-9a-f]+)")
@@ -61,7 +61,7 @@ class Repo(System):
         return (yield from self.update())
 
     def is_hopeless(self) -> bool:
-        return "couldn't find remote ref" in self._complaint.lower()
+        return names_no_ref(self._complaint)
 
     def _override(self) -> Script[None]:
         """Put another manifest into the place of the usual one, or that one back into its own."""
@@ -90,7 +90,7 @@ class Repo(System):
                 yield from self._repo("forall", "-c", "git", "diff", "HEAD")
                 yield from self._shop.say(f"the changeset {download} cannot be merged")
                 raise Abandoned(-1, final=True)
-            yield from self._shop.must(_already(told))
+            self._shop.require(told)
             lines = self._complaint.splitlines()
             change = next((found for line in lines if (found := _CHANGE.match(line))), None)
             head = next((found for line in reversed(lines) if (found := _HEAD.match(line))), None)
@@ -99,15 +99,5 @@ class Repo(System):
         if brought:
             yield from SendItem("repo_downloaded", " ".join(brought))
 
-    def revision(self) -> Script[Value]:
-        """There is none: each of the repositories has its own."""
-        yield from ()
-        return None
-
     def _repo(self, *words: str, keep: bool = False) -> Script[ProcessEnd]:
         return self._shop.run("repo", *words, directory=self._shop.source(), keep=("stderr",) if keep else ())
-
-
-def _already(ended: ProcessEnd) -> Script[ProcessEnd]:
-    yield from ()
-    return ended

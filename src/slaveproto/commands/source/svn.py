@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final
-from xml.etree import ElementTree
 
 from slaveproto.commands.process import ProcessEnd
 from slaveproto.commands.source.engine import System
@@ -84,11 +82,10 @@ class Subversion(System):
         told = yield from self._shop.must(
             self._svn("status", *self._status, directory=self._shop.source(), keep=("stdout",), send=("stderr",))
         )
-        try:
-            names = list(_changed(told.kept["stdout"]))
-        except ElementTree.ParseError:
+        names = _changed(told.kept["stdout"])
+        if names is None:
             yield from self._shop.say("svn status did not tell what changed")
-            raise Abandoned(-1) from None
+            raise Abandoned(-1)
         for name in names:
             if name not in self._keep:
                 path = self._shop.source(name)
@@ -107,9 +104,17 @@ class Subversion(System):
         return self._shop.run(*whole, directory=directory, plain_words=True, keep=keep, send=send)
 
 
-def _changed(status: bytes) -> Iterator[str]:
-    # Bytes: it is UTF-8 wherever it is said, and may end within a character.
-    for entry in ElementTree.fromstring(status).iter("entry"):
-        state = entry.find("wc-status")
-        if state is not None and state.get("item") not in ("external", "missing"):
-            yield entry.get("path", "")
+def _changed(status: bytes) -> list[str] | None:
+    """Return what `svn status --xml` names, None if that cannot be read.
+
+    It is read as bytes: it is UTF-8 wherever it is said, and may end within a character.
+    """
+    # Every slave that starts would pay for it.
+    from xml.etree import ElementTree
+
+    try:
+        entries = list(ElementTree.fromstring(status).iter("entry"))
+    except ElementTree.ParseError:
+        return None
+    states = ((entry.get("path", ""), entry.find("wc-status")) for entry in entries)
+    return [path for path, state in states if state is not None and state.get("item") not in ("external", "missing")]

@@ -283,10 +283,13 @@ class Workshop:
 
     def must(self, ended: Script[ProcessEnd]) -> Script[ProcessEnd]:
         """Run a program that has to succeed; raises Abandoned with its code if it does not."""
-        result = yield from ended
-        if result.code:
-            raise Abandoned(result.code)
-        return result
+        return self.require((yield from ended))
+
+    def require(self, ended: ProcessEnd) -> ProcessEnd:
+        """Return how a program ended; raises Abandoned with its code if that is no success."""
+        if ended.code:
+            raise Abandoned(ended.code)
+        return ended
 
     def output(self, ended: ProcessEnd, stream: str = "stdout") -> str:
         """Return what a program wrote to a stream that was kept."""
