@@ -81,10 +81,11 @@ def test_what_the_own_slave_gets_wrong(our: str, site: Site) -> None:
     """Each of these is a row of docs/differences-slave.md."""
     require_programs("git", "svn", "bzr")
     own, ours = (facts_of(site.builds[f"{slave}-{MENDED}"]) for slave in ("own", our))
+    # It does not wait until the tree of the last try is removed: each repetition may find it in its way.
+    assert own.pop("git-retry") in (("failure", 128, 3), *(("exception", None, times) for times in (1, 2, 3)))
     assert own == {
         "patch-below": ("failure", 2, 0),
         "no-branch": ("failure", 128, 2),
-        "git-retry": ("exception", None, 1),
         "svn-retry": ("failure", 1, 3),
         "export-none": ("exception", None, 0),
         "partial": ("success", 0, 0),
