@@ -14,6 +14,13 @@ import attrs
 
 from slaveproto.errors import LocalProtocolError, RemoteProtocolError
 
+
+class Symbol(Enum):
+    """A state or an event. Enum hashes by name, which costs more than all the rest of a move."""
+
+    __hash__ = object.__hash__
+
+
 S = TypeVar("S", bound=Enum)
 E = TypeVar("E", bound=Enum)
 
@@ -84,7 +91,8 @@ class Machine(Generic[S, E]):
 
     def fire(self, event: E) -> S:
         """Move along `event` and return the new state; raises as `Table.next_state` and then stays put."""
-        self.state = self.table.next_state(self.state, event)
+        target = self.table.moves[self.state].get(event)
+        self.state = self.table.next_state(self.state, event) if target is None else target
         return self.state
 
     def can(self, event: E) -> bool:

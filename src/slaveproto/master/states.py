@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import auto
 
-from slaveproto.machine import Table
+from slaveproto.machine import Symbol, Table
 
 
-class Visit(Enum):
+class Visit(Symbol):
     """Where one connection is."""
 
     NEGOTIATING = auto()
@@ -21,7 +21,7 @@ class Visit(Enum):
     GONE = auto()
 
 
-class Visiting(Enum):
+class Visiting(Symbol):
     """What moves a connection."""
 
     OPENED = auto()
@@ -70,7 +70,7 @@ VISIT: Table[Visit, Visiting] = Table(
 """Negotiate, log in, and be somebody. A slave is attached before its login is answered."""
 
 
-class Seat(Enum):
+class Seat(Symbol):
     """Whether somebody goes by the name of a slave."""
 
     EMPTY = auto()
@@ -78,7 +78,7 @@ class Seat(Enum):
     CONTESTED = auto()
 
 
-class Seating(Enum):
+class Seating(Symbol):
     """What moves a seat."""
 
     CLAIM = auto()
@@ -108,7 +108,7 @@ SEAT: Table[Seat, Seating] = Table(
 """One name, one holder, at most one contender. The holder may be attached or on its way to that."""
 
 
-class Attach(Enum):
+class Attach(Symbol):
     """Where the attaching of one slave is."""
 
     ASKING = auto()
@@ -119,7 +119,7 @@ class Attach(Enum):
     GONE = auto()
 
 
-class Attaching(Enum):
+class Attaching(Symbol):
     """What moves it."""
 
     WORKER_INFO = auto()
@@ -160,7 +160,7 @@ ATTACH: Table[Attach, Attaching] = Table(
 leave together. Any failure is END, and closes the connection."""
 
 
-class Builder(Enum):
+class Builder(Symbol):
     """Where a slave builder is, for the master."""
 
     LISTED = auto()
@@ -173,7 +173,7 @@ class Builder(Enum):
     GONE = auto()
 
 
-class Building(Enum):
+class Building(Symbol):
     """What moves it."""
 
     FOUND = auto()
@@ -229,7 +229,7 @@ BUILDER: Table[Builder, Building] = Table(
 """A builder that is busy is never unlisted: a slave sends no `complete` for a builder that is gone."""
 
 
-class Command(Enum):
+class Command(Symbol):
     """Where one command is, for the master."""
 
     SENT = auto()
@@ -239,7 +239,7 @@ class Command(Enum):
     LOST = auto()
 
 
-class Commanding(Enum):
+class Commanding(Symbol):
     """What moves it."""
 
     STARTED = auto()
@@ -295,7 +295,7 @@ COMMAND: Table[Command, Commanding] = Table(
 """Only `complete` ends a command: updates follow after `rc`, too."""
 
 
-class Departure(Enum):
+class Departure(Symbol):
     """Whether a slave is on its way out."""
 
     STAYING = auto()
@@ -304,7 +304,7 @@ class Departure(Enum):
     ASKED_BUILDER = auto()
 
 
-class Departing(Enum):
+class Departing(Symbol):
     """What moves it."""
 
     WANT = auto()
@@ -327,7 +327,7 @@ DEPARTURE: Table[Departure, Departing] = Table(
 builder, for slaves before 0.8.3. It ends with the connection."""
 
 
-class Transfer(Enum):
+class Transfer(Symbol):
     """Where a file on its way is."""
 
     OPEN = auto()
@@ -335,7 +335,7 @@ class Transfer(Enum):
     BROKEN = auto()
 
 
-class Transferring(Enum):
+class Transferring(Symbol):
     """What moves it."""
 
     BLOCK = auto()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import auto
 
-from slaveproto.machine import Table
+from slaveproto.machine import Symbol, Table
 
 
-class Link(Enum):
+class Link(Symbol):
     """Where the slave's link to its master is."""
 
     IDLE = auto()
@@ -19,7 +19,7 @@ class Link(Enum):
     STOPPED = auto()
 
 
-class Linking(Enum):
+class Linking(Symbol):
     """What moves the link."""
 
     START = auto()
@@ -60,7 +60,7 @@ LINK: Table[Link, Linking] = Table(
 """Connect, negotiate, log in, stay; whatever ends it, a refused login too, is LOST, and after a while we try again."""
 
 
-class Builder(Enum):
+class Builder(Symbol):
     """Where a slave builder is."""
 
     LISTED = auto()
@@ -69,7 +69,7 @@ class Builder(Enum):
     GONE = auto()
 
 
-class Building(Enum):
+class Building(Symbol):
     """What moves a slave builder."""
 
     SET_MASTER = auto()
@@ -137,7 +137,7 @@ BUILDER: Table[Builder, Building] = Table(
 """A builder outlives connections: DETACH puts it back to LISTED, the next builder list finds it there."""
 
 
-class Step(Enum):
+class Step(Symbol):
     """Where one command is."""
 
     RUNNING = auto()
@@ -146,7 +146,7 @@ class Step(Enum):
     DROPPED = auto()
 
 
-class Stepping(Enum):
+class Stepping(Symbol):
     """What moves one command."""
 
     UPDATE = auto()

@@ -51,14 +51,20 @@ VOCABULARY: Final[tuple[bytes, ...]] = (
 )  # fmt: skip
 """The words of profile `pb`, numbered from 1."""
 
+WORD_TOKENS: Final = {word: bytes((n, VOCAB)) for n, word in enumerate(VOCABULARY, 1)}
+"""What is written for a word of the vocabulary."""
+
+LONGEST_WORD: Final = max(map(len, VOCABULARY))
+"""Bytes of the longest of them: to look up something longer would be to hash it for nothing."""
+
+SHORT_STRINGS: Final = tuple(bytes((n, STRING)) for n in range(128))
+"""What is written before a string of so many bytes."""
+
 _DOUBLE: Final = struct.Struct("!d")
 _INT_MAX: Final = 2**31 - 1
 _NEG_MIN: Final = -(2**31)
-_WORD_TOKENS: Final = {word: bytes((n, VOCAB)) for n, word in enumerate(VOCABULARY, 1)}
 _SMALL_INTS: Final = tuple(bytes((n, INT)) for n in range(128))
-_SHORT_STRINGS: Final = tuple(bytes((n, STRING)) for n in range(128))
 _SHORT_LISTS: Final = tuple(bytes((n, LIST)) for n in range(128))
-_LONGEST_WORD: Final = max(map(len, VOCABULARY))
 
 
 class Decoder:
@@ -94,6 +100,27 @@ class Decoder:
         if data:
             self._chunks.append(data)
             self._queued += len(data)
+
+    def ahead(self) -> tuple[bytes, int]:
+        """Return what is buffered, and where in it the next top-level expression begins.
+
+        Nothing if none begins there, or if what is buffered is in pieces. `next_expression` or `skip` comes next.
+        """
+        if self._open:
+            return b"", 0
+        if self._queued:
+            if self._pos < len(self._data) or len(self._chunks) > 1:
+                return b"", 0
+            self._data = self._chunks.pop()
+            self._pos = self._queued = 0
+        return self._data, self._pos
+
+    def skip(self, stop: int) -> None:
+        """Take what was seen with `ahead` for read, up to `stop`."""
+        self._pos = stop
+        if stop == len(self._data):
+            # Thousands of connections need not keep what they have read.
+            self._data, self._pos = b"", 0
 
     def next_expression(self) -> Expression | NeedData:
         """Return the next complete top-level expression.
@@ -229,7 +256,7 @@ def encode(expression: Encodable, *, vocabulary: bool, limits: Limits) -> bytes:
     """
     out: list[bytes] = []
     add = out.append
-    words = _WORD_TOKENS if vocabulary else {}
+    words = WORD_TOKENS if vocabulary else {}
 
     # One call for each list, none for what is in it: most of a message is short words and small numbers.
     def put(items: Sequence[object], depth: int) -> None:
@@ -238,17 +265,16 @@ def encode(expression: Encodable, *, vocabulary: bool, limits: Limits) -> bytes:
             if kind is bytes:
                 assert isinstance(item, bytes)
                 size = len(item)
-                # To look a long one up would be to hash it.
-                word = words.get(item) if size <= _LONGEST_WORD else None
+                word = words.get(item) if size <= LONGEST_WORD else None
                 if word is not None:
                     add(word)
                     continue
                 if size < 128:
-                    add(_SHORT_STRINGS[size])
+                    add(SHORT_STRINGS[size])
                 elif size > limits.string:
                     raise LocalProtocolError(f"a string of {size} bytes; the peer reads {limits.string}")
                 else:
-                    add(_digits(size) + b"\x82")
+                    add(string_header(size))
                 add(item)
             elif kind is list or kind is tuple:
                 assert isinstance(item, (list, tuple))
@@ -261,7 +287,7 @@ def encode(expression: Encodable, *, vocabulary: bool, limits: Limits) -> bytes:
                 put(item, depth + 1)
             elif kind is int or kind is bool:
                 assert isinstance(item, int)
-                add(_SMALL_INTS[item] if 0 <= item < 128 else _integer(item))
+                add(integer(item))
             elif kind is float:
                 add(b"\x84" + _DOUBLE.pack(item))
             else:
@@ -269,6 +295,24 @@ def encode(expression: Encodable, *, vocabulary: bool, limits: Limits) -> bytes:
 
     put((expression,), 0)
     return b"".join(out)
+
+
+def string_header(size: int) -> bytes:
+    """Return what is written before a string of `size` bytes."""
+    return _digits(size) + b"\x82"
+
+
+def integer(number: int) -> bytes:
+    """Return what is written for an integer; raises LocalProtocolError beyond 448 bits."""
+    if 0 <= number < 128:
+        return _SMALL_INTS[number]
+    if 0 <= number < 16384:
+        return bytes((number & 0x7F, number >> 7, INT))
+    if number.bit_length() > 448:
+        raise LocalProtocolError("an integer of more than 448 bits")
+    if number >= 0:
+        return _digits(number) + (b"\x81" if number <= _INT_MAX else b"\x85")
+    return _digits(-number) + (b"\x83" if number >= _NEG_MIN else b"\x86")
 
 
 def _digits(number: int) -> bytes:
@@ -279,11 +323,3 @@ def _digits(number: int) -> bytes:
         digits.append(number & 0x7F)
         number >>= 7
     return bytes(digits)
-
-
-def _integer(number: int) -> bytes:
-    if number.bit_length() > 448:
-        raise LocalProtocolError("an integer of more than 448 bits")
-    if number >= 0:
-        return _digits(number) + (b"\x81" if number <= _INT_MAX else b"\x85")
-    return _digits(-number) + (b"\x83" if number >= _NEG_MIN else b"\x86")

@@ -33,12 +33,18 @@ from slaveproto.wire.events import (
     Released,
 )
 from slaveproto.wire.jelly import Unjellier, jelly, utf8
+from slaveproto.wire.plain import ANSWER, CALL, NotPlain, largest, read_answer, read_call, write_answer, write_call
 from slaveproto.wire.states import NEGOTIATION_CLIENT, NEGOTIATION_SERVER, Negotiating, Negotiation
 from slaveproto.wire.values import Copied, Failure, Local, Remote, Unpersistable, Value, remotes_in
 
 VERSION: Final = 6
 PROFILES: Final = (b"pb", b"none")
 ROOT_NAME: Final = b"root"
+
+# What Enum looks up takes a tenth of all that a short answer does.
+_OPEN: Final = Negotiation.OPEN
+_CLOSED: Final = Negotiation.CLOSED
+_MESSAGE: Final = Negotiating.MESSAGE
 
 # Nearly every call has none.
 _NO_KEYWORDS: Final[Expression] = [b"dictionary"]
@@ -77,6 +83,8 @@ class Connection:
         self._decoder = Decoder(limits)
         self._machine = Machine(NEGOTIATION_CLIENT if role is Role.CLIENT else NEGOTIATION_SERVER)
         self._vocabulary = False
+        # Bytes of the largest message that may be plain.
+        self._plain = 0
         self._out: list[bytes] = []
         self._unsent = 0
         self._events: deque[Event] = deque()
@@ -102,7 +110,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether calls and answers can be sent."""
-        return self._machine.state is Negotiation.OPEN
+        return self._machine.state is _OPEN
 
     @property
     def unsent(self) -> int:
@@ -118,7 +126,7 @@ class Connection:
 
     def receive_data(self, data: bytes) -> None:
         """Buffer received bytes. Never raises; `next_event` looks at them."""
-        if self._machine.state is not Negotiation.CLOSED:
+        if self._machine.state is not _CLOSED:
             self._decoder.feed(data)
 
     def receive_eof(self) -> None:
@@ -140,11 +148,13 @@ class Connection:
                 the lost calls and `Closed`.
         """
         while not self._events:
-            if self._machine.state is Negotiation.CLOSED:
+            if self._machine.state is _CLOSED:
                 return NEED_DATA
             try:
                 if self._unsent > self._limits.unsent:
                     raise RemoteProtocolError(f"more than {self._limits.unsent} bytes that the peer does not read")
+                if self._plain and (event := self._receive_plain()) is not None:
+                    return event
                 expression = self._decoder.next_expression()
                 if expression is NEED_DATA:
                     if not self._eof:
@@ -161,6 +171,7 @@ class Connection:
         """Refuse from now on what exceeds `limits`: a peer that has logged in may be trusted with more."""
         self._limits = limits
         self._decoder.limits = limits
+        self._plain = largest(limits) if self._vocabulary else 0
 
     # -- what we do
 
@@ -182,8 +193,14 @@ class Connection:
         if not self.owns(target):
             raise LocalProtocolError(f"{target!r} is not of this connection, or is released")
         number = self._last_call + 1
-        head: list[Encodable] = [b"message", number, target.luid, utf8(method), int(wants_answer)]
-        self._send(head, tuple(args), dict(kwargs.items()) if kwargs else {})
+        positional = tuple(args)
+        try:
+            if kwargs:
+                raise NotPlain
+            self._put_plain(write_call(number, target.luid, method, wants_answer, positional))
+        except NotPlain:
+            head: list[Encodable] = [b"message", number, target.luid, utf8(method), int(wants_answer)]
+            self._send(head, positional, dict(kwargs.items()) if kwargs else {})
         self._last_call = number
         if wants_answer:
             self._waiting[number] = None
@@ -211,12 +228,12 @@ class Connection:
         if remote not in self._held:
             raise LocalProtocolError(f"{remote!r} is not of this connection, or is released")
         self._held.discard(remote)
-        if self._machine.state is Negotiation.OPEN:
+        if self._machine.state is _OPEN:
             self._write([b"decref", remote.luid])
 
     def close(self) -> None:
         """End the connection from our side: pending calls are lost, nothing more is read."""
-        if self._machine.state is not Negotiation.CLOSED:
+        if self._machine.state is not _CLOSED:
             self._end(clean=True)
 
     def owns(self, remote: Remote) -> bool:
@@ -226,7 +243,7 @@ class Connection:
     # -- sending
 
     def _require_open(self) -> None:
-        if self._machine.state is not Negotiation.OPEN:
+        if self._machine.state is not _OPEN:
             raise LocalProtocolError(f"the connection is {self._machine.state.name}")
 
     def _reply(self, command: bytes, call_id: int, value: Value) -> None:
@@ -235,7 +252,12 @@ class Connection:
             raise LocalProtocolError(f"call {call_id} does not exist or is answered")
         wire_id = self._incoming[call_id]
         if wire_id is not None:
-            self._send([command, wire_id], value)
+            try:
+                if command != b"answer":
+                    raise NotPlain
+                self._put_plain(write_answer(wire_id, value))
+            except NotPlain:
+                self._send([command, wire_id], value)
         del self._incoming[call_id]
 
     def _send(self, head: list[Encodable], *values: Value) -> None:
@@ -244,6 +266,12 @@ class Connection:
             head.append(jelly(value, draft))
         self._write(head)
         draft.keep()
+
+    def _put_plain(self, data: bytes) -> None:
+        if len(data) > self._plain:
+            raise NotPlain
+        self._out.append(data)
+        self._unsent += len(data)
 
     def _write(self, expression: Encodable) -> None:
         data = encode(expression, vocabulary=self._vocabulary, limits=self._limits)
@@ -260,6 +288,34 @@ class Connection:
 
     # -- receiving
 
+    def _receive_plain(self) -> Call | Answered | None:
+        """Take the next message if it is plain, whole and sound; whatever is not, `_receive` judges."""
+        data, pos = self._decoder.ahead()
+        if not 0 < len(data) - pos <= self._plain:
+            return None
+        event: Call | Answered
+        try:
+            if data.startswith(CALL, pos):
+                wire_id, luid, method, wants_answer, args, stop = read_call(data, pos)
+                export = self._exports.by_luid.get(luid)
+                if export is None or len(self._incoming) >= self._limits.calls:
+                    return None
+                number = self._begin_incoming(wire_id, wants_answer)
+                event = Call(number, export.local, method, args, {}, bool(wants_answer))
+            elif data.startswith(ANSWER, pos):
+                number, value, stop = read_answer(data, pos)
+                if number not in self._waiting:
+                    return None
+                del self._waiting[number]
+                event = Answered(number, value)
+            else:
+                return None
+        except NotPlain:
+            return None
+        self._machine.fire(_MESSAGE)
+        self._decoder.skip(stop)
+        return event
+
     def _receive(self, expression: Expression) -> None:
         if self._machine.state is Negotiation.START:
             self._choose(expression)
@@ -268,7 +324,7 @@ class Connection:
                 raise RemoteProtocolError("the client chose no profile that we offered")
             self._open(expression)
         else:
-            self._machine.fire(Negotiating.MESSAGE)
+            self._machine.fire(_MESSAGE)
             self._message(expression)
 
     def _choose(self, expression: Expression) -> None:
@@ -285,6 +341,7 @@ class Connection:
     def _open(self, profile: bytes) -> None:
         self._machine.fire(Negotiating.CHOOSE)
         self._vocabulary = self._decoder.vocabulary = profile == b"pb"
+        self._plain = largest(self._limits) if self._vocabulary else 0
         self._write([b"version", VERSION])
         self._events.append(Opened(profile.decode()))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import auto
 
 import attrs
 
-from slaveproto.machine import Table
+from slaveproto.machine import Symbol, Table
 
 
-class Negotiation(Enum):
+class Negotiation(Symbol):
     """Where a connection is."""
 
     START = auto()
@@ -18,7 +18,7 @@ class Negotiation(Enum):
     CLOSED = auto()
 
 
-class Negotiating(Enum):
+class Negotiating(Symbol):
     """What moves a connection."""
 
     OFFER = auto()
@@ -44,7 +44,7 @@ NEGOTIATION_SERVER = attrs.evolve(NEGOTIATION_CLIENT, theirs=frozenset({Negotiat
 """The same agreement, with the blame as the server sees it."""
 
 
-class Login(Enum):
+class Login(Symbol):
     """Where a client's login is."""
 
     NEW = auto()
@@ -54,7 +54,7 @@ class Login(Enum):
     REFUSED = auto()
 
 
-class LoggingIn(Enum):
+class LoggingIn(Symbol):
     """What moves a client's login."""
 
     ASK = auto()
