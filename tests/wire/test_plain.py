@@ -91,6 +91,9 @@ VALUES: Final = st.recursive(
     max_leaves=12,
 )
 PLAIN: Final[list[Value]] = [
+    b"message",
+    "message",
+    {b"version": 1, "version": 2, "list": "None"},
     0,
     127,
     128,
@@ -150,8 +153,6 @@ NOT_PLAIN: Final[list[Any]] = [
     2.0,
     2**28,
     2**31,
-    b"message",
-    "message",
     {1},
     frozenset(),
     Local("x"),

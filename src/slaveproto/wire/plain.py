@@ -228,7 +228,13 @@ def _leaf(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
         return data[pos:stop], stop
     if kind == INT:
         return number, pos
-    raise NotPlain
+    return _known(number, kind), pos
+
+
+def _known(number: int, kind: int) -> bytes:
+    if kind != VOCAB or not 0 < number <= len(VOCABULARY):
+        raise NotPlain
+    return VOCABULARY[number - 1]
 
 
 def _text(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
@@ -245,7 +251,7 @@ def _text(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
     else:
         size, kind, pos = _header(data, pos)
         if kind != STRING:
-            raise NotPlain
+            return _known(size, kind).decode(), pos
     stop = pos + size
     return data[pos:stop].decode(), stop
 
@@ -287,7 +293,7 @@ def _dictionary(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
         left -= 1
         if data.startswith(_TEXT_KEY, pos):
             key, pos = _text(data, pos + 2, 0)
-        elif data.startswith(_PAIR, pos) and data[pos + 3] == STRING:
+        elif data.startswith(_PAIR, pos) and data[pos + 3] in (STRING, VOCAB):
             key, pos = _leaf(data, pos + 2, 0)
         else:
             raise NotPlain
