@@ -101,16 +101,16 @@ class Decoder:
             self._chunks.append(data)
             self._queued += len(data)
 
-    def ahead(self) -> tuple[bytes, int]:
+    def ahead(self) -> tuple[bytes, int] | None:
         """Return what is buffered, and where in it the next top-level expression begins.
 
-        Nothing if none begins there, or if what is buffered is in pieces. `next_expression` or `skip` comes next.
+        None if an expression has begun, or if what is buffered is in pieces. `next_expression` or `skip` comes next.
         """
         if self._open:
-            return b"", 0
+            return None
         if self._queued:
             if self._pos < len(self._data) or len(self._chunks) > 1:
-                return b"", 0
+                return None
             self._data = self._chunks.pop()
             self._pos = self._queued = 0
         return self._data, self._pos

@@ -197,7 +197,7 @@ class Connection:
         try:
             if kwargs:
                 raise NotPlain
-            self._put_plain(write_call(number, target.luid, method, wants_answer, positional))
+            self._send_plain(write_call(number, target.luid, method, wants_answer, positional))
         except NotPlain:
             head: list[Encodable] = [b"message", number, target.luid, utf8(method), int(wants_answer)]
             self._send(head, positional, dict(kwargs.items()) if kwargs else {})
@@ -255,7 +255,7 @@ class Connection:
             try:
                 if command != b"answer":
                     raise NotPlain
-                self._put_plain(write_answer(wire_id, value))
+                self._send_plain(write_answer(wire_id, value))
             except NotPlain:
                 self._send([command, wire_id], value)
         del self._incoming[call_id]
@@ -267,7 +267,7 @@ class Connection:
         self._write(head)
         draft.keep()
 
-    def _put_plain(self, data: bytes) -> None:
+    def _send_plain(self, data: bytes) -> None:
         if len(data) > self._plain:
             raise NotPlain
         self._out.append(data)
@@ -288,10 +288,16 @@ class Connection:
 
     # -- receiving
 
-    def _receive_plain(self) -> Call | Answered | None:
+    def _receive_plain(self) -> Call | Answered | NeedData | None:
         """Take the next message if it is plain, whole and sound; whatever is not, `_receive` judges."""
-        data, pos = self._decoder.ahead()
-        if not 0 < len(data) - pos <= self._plain:
+        ahead = self._decoder.ahead()
+        if ahead is None:
+            return None
+        data, pos = ahead
+        size = len(data) - pos
+        if not size and not self._eof:
+            return NEED_DATA
+        if size > self._plain:
             return None
         event: Call | Answered
         try:

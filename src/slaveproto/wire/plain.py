@@ -209,9 +209,13 @@ def _header(data: bytes, pos: int) -> tuple[int, int, int]:
 
 
 def _integer(data: bytes, pos: int) -> tuple[int, int]:
-    number = data[pos]
-    if data[pos + 1] == INT and number < 0x80:
-        return number, pos + 2
+    number, digit = data[pos], data[pos + 1]
+    if number < 0x80:
+        if digit == INT:
+            return number, pos + 2
+        # Most calls of a connection have such a number.
+        if digit < 0x80 and data[pos + 2] == INT:
+            return number | digit << 7, pos + 3
     number, kind, pos = _header(data, pos)
     if kind != INT:
         raise NotPlain
