@@ -79,7 +79,7 @@ class Connection:
         self.root = Remote(ROOT_NAME)
         self._limits = limits
         self._tags = tags
-        self._named = {ROOT_NAME: root} if root is not None else {}
+        self._published = root
         self._decoder = Decoder(limits)
         self._machine = Machine(NEGOTIATION_CLIENT if role is Role.CLIENT else NEGOTIATION_SERVER)
         self._vocabulary = False
@@ -87,7 +87,8 @@ class Connection:
         self._plain = 0
         self._out: list[bytes] = []
         self._unsent = 0
-        self._events: deque[Event] = deque()
+        # What the end of the connection means is more than one event, all else is one.
+        self._last_events: deque[Event] | None = None
         self._eof = False
         # Calls of ours that wait for their answer, and calls of theirs that wait for ours.
         self._last_call = 0
@@ -147,25 +148,28 @@ class Connection:
             RemoteProtocolError: the peer broke the protocol; the connection is closed as of now. Later calls return
                 the lost calls and `Closed`.
         """
-        while not self._events:
+        while True:
+            if self._last_events:
+                return self._last_events.popleft()
             if self._machine.state is _CLOSED:
                 return NEED_DATA
             try:
                 if self._unsent > self._limits.unsent:
                     raise RemoteProtocolError(f"more than {self._limits.unsent} bytes that the peer does not read")
-                if self._plain and (event := self._receive_plain()) is not None:
-                    return event
-                expression = self._decoder.next_expression()
-                if expression is NEED_DATA:
-                    if not self._eof:
-                        return NEED_DATA
-                    self._end(clean=not self._decoder.pending)
-                else:
-                    self._receive(expression)
+                event: Event | NeedData | None = self._receive_plain() if self._plain else None
+                if event is None:
+                    expression = self._decoder.next_expression()
+                    if expression is not NEED_DATA:
+                        event = self._receive(expression)
+                    elif self._eof:
+                        self._end(clean=not self._decoder.pending)
+                    else:
+                        event = NEED_DATA
             except RemoteProtocolError:
                 self._end(clean=False)
                 raise
-        return self._events.popleft()
+            if event is not None:
+                return event
 
     def set_limits(self, limits: Limits) -> None:
         """Refuse from now on what exceeds `limits`: a peer that has logged in may be trusted with more."""
@@ -213,11 +217,20 @@ class Connection:
             LocalProtocolError: not open, no such call or answered already, or a value that cannot be sent. Nothing was
                 sent, and the call may still be answered.
         """
-        self._reply(b"answer", call_id, value)
+        wire_id = self._number_over_there(call_id)
+        if wire_id is not None:
+            try:
+                self._send_plain(write_answer(wire_id, value))
+            except NotPlain:
+                self._send([b"answer", wire_id], value)
+        del self._incoming[call_id]
 
     def fail(self, call_id: int, failure: Failure) -> None:
         """Answer a `Call` with an exception; raises as `answer`."""
-        self._reply(b"error", call_id, failure)
+        wire_id = self._number_over_there(call_id)
+        if wire_id is not None:
+            self._send([b"error", wire_id], failure)
+        del self._incoming[call_id]
 
     def release(self, remote: Remote) -> None:
         """Give back one count of an object of the peer's. After the end of the connection this only forgets it.
@@ -246,19 +259,12 @@ class Connection:
         if self._machine.state is not _OPEN:
             raise LocalProtocolError(f"the connection is {self._machine.state.name}")
 
-    def _reply(self, command: bytes, call_id: int, value: Value) -> None:
+    def _number_over_there(self, call_id: int) -> Expression | None:
+        """Return what the peer calls one of its calls; None if it waits for no answer."""
         self._require_open()
         if call_id not in self._incoming:
             raise LocalProtocolError(f"call {call_id} does not exist or is answered")
-        wire_id = self._incoming[call_id]
-        if wire_id is not None:
-            try:
-                if command != b"answer":
-                    raise NotPlain
-                self._send_plain(write_answer(wire_id, value))
-            except NotPlain:
-                self._send([command, wire_id], value)
-        del self._incoming[call_id]
+        return self._incoming[call_id]
 
     def _send(self, head: list[Encodable], *values: Value) -> None:
         draft = _Draft(self._exports, self)
@@ -280,8 +286,7 @@ class Connection:
 
     def _end(self, *, clean: bool) -> None:
         self._machine.fire(Negotiating.END)
-        self._events.extend(CallLost(number) for number in sorted(self._waiting))
-        self._events.append(Closed(clean))
+        self._last_events = deque((*map(CallLost, sorted(self._waiting)), Closed(clean)))
         self._waiting.clear()
         self._incoming.clear()
         self._exports = _Exports()
@@ -322,36 +327,34 @@ class Connection:
         self._decoder.skip(stop)
         return event
 
-    def _receive(self, expression: Expression) -> None:
+    def _receive(self, expression: Expression) -> Event | None:
         if self._machine.state is Negotiation.START:
-            self._choose(expression)
-        elif self._machine.state is Negotiation.OFFERED:
+            return self._choose(expression)
+        if self._machine.state is Negotiation.OFFERED:
             if not isinstance(expression, bytes) or expression not in PROFILES:
                 raise RemoteProtocolError("the client chose no profile that we offered")
-            self._open(expression)
-        else:
-            self._machine.fire(_MESSAGE)
-            self._message(expression)
+            return self._open(expression)
+        self._machine.fire(_MESSAGE)
+        return self._message(expression)
 
-    def _choose(self, expression: Expression) -> None:
+    def _choose(self, expression: Expression) -> Opened:
         if not isinstance(expression, list):
             raise RemoteProtocolError("the server did not begin with a list of profiles")
         self._machine.fire(Negotiating.OFFER)
         for profile in expression:
             if isinstance(profile, bytes) and profile in PROFILES:
                 self._write(profile)
-                self._open(profile)
-                return
+                return self._open(profile)
         raise RemoteProtocolError("the server offers no profile that we know")
 
-    def _open(self, profile: bytes) -> None:
+    def _open(self, profile: bytes) -> Opened:
         self._machine.fire(Negotiating.CHOOSE)
         self._vocabulary = self._decoder.vocabulary = profile == b"pb"
         self._plain = largest(self._limits) if self._vocabulary else 0
         self._write([b"version", VERSION])
-        self._events.append(Opened(profile.decode()))
+        return Opened(profile.decode())
 
-    def _message(self, expression: Expression) -> None:
+    def _message(self, expression: Expression) -> Event | None:
         if not isinstance(expression, list) or not expression:
             raise RemoteProtocolError("a message is a list that is not empty")
         command = expression[0]
@@ -360,18 +363,17 @@ class Connection:
         known = _MESSAGES.get(command)
         if known is None:
             self._write([b"didNotUnderstand", command])
-            self._events.append(NotUnderstood(_printable(command), ours=True))
-            return
+            return NotUnderstood(_printable(command), ours=True)
         handler, fields = known
         if len(expression) != fields + 1:
             raise RemoteProtocolError(f"{command.decode()} has {fields} fields, not {len(expression) - 1}")
-        handler(self, expression)
+        return handler(self, expression)
 
     def _on_version(self, message: list[Expression]) -> None:
         if message[1] != VERSION:
             raise RemoteProtocolError(f"the peer speaks another version than {VERSION}")
 
-    def _on_message(self, message: list[Expression]) -> None:
+    def _on_message(self, message: list[Expression]) -> Call | Refused:
         _, wire_id, luid, name, wants_answer, args, kwargs = message
         if not isinstance(name, bytes):
             raise RemoteProtocolError("the name of a method is a byte string")
@@ -386,16 +388,14 @@ class Connection:
             target = self._local(luid) if isinstance(luid, (int, bytes)) else None
             if target is None:
                 raise UnreadableValue("twisted.spread.pb.Error", "Invalid Object ID")
-            call = Call(number, target, method, *self._arguments(args, kwargs), bool(wants_answer))
+            return Call(number, target, method, *self._arguments(args, kwargs), bool(wants_answer))
         except UnreadableValue as error:
-            self._refuse(number, method, error)
-        else:
-            self._events.append(call)
+            return self._refuse(number, method, error)
 
-    def _on_cachemessage(self, message: list[Expression]) -> None:
+    def _on_cachemessage(self, message: list[Expression]) -> Refused:
         number = self._begin_incoming(message[1], message[4])
         unknown = UnreadableValue("builtins.KeyError", "no object of the peer is cached here")
-        self._refuse(number, "", unknown)
+        return self._refuse(number, "", unknown)
 
     def _begin_incoming(self, wire_id: Expression, wants_answer: Expression) -> int:
         if not isinstance(wire_id, int):
@@ -406,12 +406,12 @@ class Connection:
         self._incoming[self._last_incoming] = wire_id if wants_answer else None
         return self._last_incoming
 
-    def _refuse(self, number: int, method: str, error: UnreadableValue) -> None:
+    def _refuse(self, number: int, method: str, error: UnreadableValue) -> Refused:
         failure = Failure(error.kind, str(error)[:1000])
-        self._reply(b"error", number, failure)
-        self._events.append(Refused(method[:200], failure))
+        self.fail(number, failure)
+        return Refused(method[:200], failure)
 
-    def _on_answer(self, message: list[Expression]) -> None:
+    def _on_answer(self, message: list[Expression]) -> Answered | Failed:
         number = self._answered(message)
         event: Answered | Failed
         try:
@@ -421,9 +421,9 @@ class Connection:
         except UnreadableValue as error:
             event = Failed(number, Failure(error.kind, f"unreadable answer: {error}"))
         del self._waiting[number]
-        self._events.append(event)
+        return event
 
-    def _on_error(self, message: list[Expression]) -> None:
+    def _on_error(self, message: list[Expression]) -> Failed:
         number = self._answered(message)
         try:
             failure = _as_failure(self._read(message[2]))
@@ -431,7 +431,7 @@ class Connection:
         except UnreadableValue as error:
             failure = Failure(error.kind, f"unreadable failure: {error}")
         del self._waiting[number]
-        self._events.append(Failed(number, failure))
+        return Failed(number, failure)
 
     def _answered(self, message: list[Expression]) -> int:
         number = message[1]
@@ -439,22 +439,23 @@ class Connection:
             raise RemoteProtocolError("an answer to a call that is not pending")
         return number
 
-    def _on_decref(self, message: list[Expression]) -> None:
+    def _on_decref(self, message: list[Expression]) -> Released | None:
         luid = message[1]
         export = self._exports.by_luid.get(luid) if isinstance(luid, int) else None
         if export is None:
             raise RemoteProtocolError("a decref of an object that the peer does not hold")
         export.count -= 1
-        if not export.count:
-            self._exports.forget(export)
-            self._events.append(Released(export.local))
+        if export.count:
+            return None
+        self._exports.forget(export)
+        return Released(export.local)
 
     def _on_cache_release(self, message: list[Expression]) -> None:
         raise RemoteProtocolError("a release of a cached object that does not exist")
 
-    def _on_not_understood(self, message: list[Expression]) -> None:
+    def _on_not_understood(self, message: list[Expression]) -> NotUnderstood:
         command = message[1]
-        self._events.append(NotUnderstood(_printable(command) if isinstance(command, bytes) else "?", ours=False))
+        return NotUnderstood(_printable(command) if isinstance(command, bytes) else "?", ours=False)
 
     # -- values
 
@@ -508,7 +509,7 @@ class Connection:
 
     def _local(self, luid: int | bytes) -> Local | None:
         if isinstance(luid, bytes):
-            return self._named.get(luid)
+            return self._published if luid == ROOT_NAME else None
         export = self._exports.by_luid.get(luid)
         return export.local if export else None
 
@@ -573,7 +574,7 @@ class _Draft:
             exports.by_local[local].count += 1
 
 
-_MESSAGES: Final[dict[bytes, tuple[Callable[[Connection, list[Expression]], None], int]]] = {
+_MESSAGES: Final[dict[bytes, tuple[Callable[[Connection, list[Expression]], Event | None], int]]] = {
     b"version": (Connection._on_version, 1),
     b"message": (Connection._on_message, 6),
     b"cachemessage": (Connection._on_cachemessage, 6),

@@ -242,13 +242,16 @@ def _known(number: int, kind: int) -> bytes:
 
 
 def _text(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
-    if not data.startswith(_UNICODE, pos):
-        if data.startswith(_TRUE, pos):
-            return True, pos + len(_TRUE)
-        if data.startswith(_FALSE, pos):
-            return False, pos + len(_FALSE)
-        raise NotPlain
-    pos += len(_UNICODE)
+    if data.startswith(_UNICODE, pos):
+        return _decoded(data, pos + len(_UNICODE))
+    if data.startswith(_TRUE, pos):
+        return True, pos + len(_TRUE)
+    if data.startswith(_FALSE, pos):
+        return False, pos + len(_FALSE)
+    raise NotPlain
+
+
+def _decoded(data: bytes, pos: int) -> tuple[str, int]:
     size = data[pos]
     if data[pos + 1] == STRING and size < 0x80:
         pos += 2
@@ -296,7 +299,7 @@ def _dictionary(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
     while left:
         left -= 1
         if data.startswith(_TEXT_KEY, pos):
-            key, pos = _text(data, pos + 2, 0)
+            key, pos = _decoded(data, pos + len(_TEXT_KEY))
         elif data.startswith(_PAIR, pos) and data[pos + 3] in (STRING, VOCAB):
             key, pos = _leaf(data, pos + 2, 0)
         else:
