@@ -388,7 +388,8 @@ class Connection:
             target = self._local(luid) if isinstance(luid, (int, bytes)) else None
             if target is None:
                 raise UnreadableValue("twisted.spread.pb.Error", "Invalid Object ID")
-            return Call(number, target, method, *self._arguments(args, kwargs), bool(wants_answer))
+            positional, keywords, remotes = self._arguments(args, kwargs)
+            return Call(number, target, method, positional, keywords, bool(wants_answer), remotes)
         except UnreadableValue as error:
             return self._refuse(number, method, error)
 
@@ -416,8 +417,7 @@ class Connection:
         event: Answered | Failed
         try:
             value = self._read(message[2])
-            self._release_lost(self._fresh, value)
-            event = Answered(number, value)
+            event = Answered(number, value, self._release_lost(self._fresh, value))
         except UnreadableValue as error:
             event = Failed(number, Failure(error.kind, f"unreadable answer: {error}"))
         del self._waiting[number]
@@ -471,7 +471,9 @@ class Connection:
                 raise UnreadableValue("builtins.RecursionError", "nested too deep for the stack") from None
             raise
 
-    def _arguments(self, args: Expression, kwargs: Expression) -> tuple[tuple[Value, ...], dict[str, Value]]:
+    def _arguments(
+        self, args: Expression, kwargs: Expression
+    ) -> tuple[tuple[Value, ...], dict[str, Value], tuple[Remote, ...]]:
         positional = self._read(args)
         begun = self._fresh
         try:
@@ -487,17 +489,20 @@ class Connection:
         except UnreadableValue:
             self._release_lost(begun)
             raise
-        if begun:
-            self._release_lost(begun, *arguments[0], *arguments[1].values())
-        return arguments
+        return *arguments, self._release_lost(begun, *arguments[0], *arguments[1].values())
 
-    def _release_lost(self, begun: list[Remote], *values: Value) -> None:
-        """Release those that came but are in none of `values`: of two equal keys, say, one is dropped."""
-        if begun:
-            kept = set(remotes_in(*values))
-            for remote in begun:
-                if remote not in kept:
-                    self.release(remote)
+    def _release_lost(self, begun: list[Remote], *values: Value) -> tuple[Remote, ...]:
+        """Release those that came but are in none of `values`: of two equal keys, say, one is dropped.
+
+        Return the others.
+        """
+        if not begun:
+            return ()
+        kept = set(remotes_in(*values))
+        for remote in begun:
+            if remote not in kept:
+                self.release(remote)
+        return tuple(remote for remote in begun if remote in kept)
 
     def _remote(self, luid: int | bytes) -> Remote:
         if len(self._held) >= self._limits.references:

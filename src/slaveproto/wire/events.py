@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
-from slaveproto.wire.values import Failure, Local, Value
+from slaveproto.wire.values import Failure, Local, Remote, Value
 
 
 @attrs.frozen
@@ -26,9 +26,10 @@ class Call:
         id: our own number of this call; give it to `Connection.answer` or `Connection.fail`, once.
         target: the object.
         method: the bare name, without any prefix.
-        args: positional arguments. Release the `Remote`s in them that you do not keep.
+        args: positional arguments.
         kwargs: keyword arguments.
         wants_answer: False if the peer waits for nothing; then answering sends nothing.
+        remotes: every `Remote` in the arguments, once. Release those that you do not keep.
     """
 
     id: int
@@ -37,14 +38,16 @@ class Call:
     args: tuple[Value, ...]
     kwargs: Mapping[str, Value]
     wants_answer: bool
+    remotes: tuple[Remote, ...] = attrs.field(default=(), eq=False, repr=False)
 
 
 @attrs.frozen
 class Answered:
-    """Our call `id` returned `value`."""
+    """Our call `id` returned `value`. `remotes` is every `Remote` in it, once; release those that you do not keep."""
 
     id: int
     value: Value
+    remotes: tuple[Remote, ...] = attrs.field(default=(), eq=False, repr=False)
 
 
 @attrs.frozen

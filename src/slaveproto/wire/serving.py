@@ -37,6 +37,9 @@ def parameters(call: Call, *names: str) -> list[Value]:
     Raises:
         CommandError: one is missing, or there are others.
     """
+    if not call.kwargs and len(call.args) == len(names):
+        # Nearly all calls.
+        return list(call.args)
     values = dict(zip(names, call.args, strict=False))
     if len(call.args) > len(names) or set(call.kwargs) & set(values) or set(call.kwargs) - set(names):
         raise CommandError("builtins.TypeError", f"{call.method} takes {', '.join(names) or 'nothing'}")
