@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 import attrs
@@ -40,7 +40,7 @@ from slaveproto.wire.events import (
 )
 from slaveproto.wire.login import UNAUTHORIZED, digest
 from slaveproto.wire.serving import Servant, no_such_method, parameters
-from slaveproto.wire.values import Failure, Local, Remote, Value, remotes_in
+from slaveproto.wire.values import Failure, Local, Remote, Value
 
 STRANGER: Final = Limits(
     string=64 * 1024,
@@ -190,8 +190,8 @@ class Visit:
                 outcome: Value | Failure = event.failure if isinstance(event, Failed) else event.value
                 if pending.then is not None:
                     pending.then(outcome, now)
-                if not pending.keep:
-                    self.drop(outcome)
+                if isinstance(event, Answered) and not pending.keep:
+                    self.drop(event.remotes)
             case Refused():
                 # Nobody who speaks this protocol calls an object that he was not given.
                 if event.failure.message == INVALID_OBJECT:
@@ -217,14 +217,14 @@ class Visit:
         except CommandError as error:
             self.connection.fail(call.id, Failure(error.kind, str(error)[:1000]))
             self._count_refusal(f"a call of {call.method[:200]!r} failed: {error}")
-            self.drop(call.args, dict(call.kwargs.items()))
+            self.drop(call.remotes)
             return
         except RemoteProtocolError as error:
             # It is told before the connection ends; for a slave that may be all that it can log.
             if self.connection.is_open:
                 self.connection.fail(call.id, Failure("twisted.spread.pb.Error", str(error)[:1000]))
             raise
-        self.drop(call.args, dict(call.kwargs.items()))
+        self.drop(call.remotes)
 
     def _count_refusal(self, text: str) -> None:
         self._refused += 1
@@ -292,9 +292,9 @@ class Visit:
             self.connection.release(remote)
             self.touch()
 
-    def drop(self, *values: Value) -> None:
-        """Give back all objects of the peer's in values that nobody keeps."""
-        for remote in remotes_in(*values):
+    def drop(self, remotes: Iterable[Remote]) -> None:
+        """Give back objects of the peer's that nobody keeps."""
+        for remote in remotes:
             if remote is not self.mind:
                 self.release(remote)
 

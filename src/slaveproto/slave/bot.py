@@ -21,7 +21,7 @@ from slaveproto.updates import Dialect
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Answered, Call, Failed
 from slaveproto.wire.serving import method_of, parameters
-from slaveproto.wire.values import Local, Remote, Value, remotes_in
+from slaveproto.wire.values import Local, Remote, Value
 
 INFO_DIRECTORY: Final = "info"
 
@@ -74,7 +74,7 @@ class Bot:
             connection.fail(call.id, failure_of(error.kind, str(error)))
         except RemoteProtocolError as error:
             connection.fail(call.id, failure_of("twisted.spread.pb.Error", str(error)))
-        for remote in remotes_in(call.args, dict(call.kwargs.items())):
+        for remote in call.remotes:
             if remote not in kept and connection.owns(remote):
                 connection.release(remote)
 

@@ -59,7 +59,7 @@ from slaveproto.wire.events import (
 )
 from slaveproto.wire.login import ClientLogin, LoggedIn
 from slaveproto.wire.login import LoginRefused as Refusal
-from slaveproto.wire.values import Remote, remotes_in
+from slaveproto.wire.values import Remote
 
 HIGH_WATER: Final = 512 * 1024
 """Bytes that may wait to be sent before the children's output is left unread."""
@@ -259,7 +259,7 @@ class SlaveSession:
                     failure = event.failure
                     self._events.append(Notice(f"the master refused {what}: {failure.kind}: {failure.message}"))
                 else:
-                    for remote in remotes_in(event.value):
+                    for remote in event.remotes:
                         connection.release(remote)
             case Refused():
                 self._events.append(Notice(f"refused a call of {event.method!r}: {event.failure.message}"))

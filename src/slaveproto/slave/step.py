@@ -17,7 +17,7 @@ from slaveproto.slave.tasks import Task, failure_of
 from slaveproto.updates import UpdateBuffer
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Answered, Failed
-from slaveproto.wire.values import Remote, Value, remotes_in
+from slaveproto.wire.values import Remote, Value
 
 
 class StepOwner(Protocol):
@@ -132,7 +132,7 @@ class RunningStep(Task):
             return None
         if isinstance(event, Failed):
             return CallDone(number, None, event.failure)
-        for remote in remotes_in(event.value):
+        for remote in event.remotes:
             self._connection.release(remote)
         return CallDone(number, event.value)
 
