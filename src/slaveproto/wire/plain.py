@@ -167,10 +167,10 @@ def read_call(data: bytes, pos: int) -> tuple[int, int, str, int, tuple[Value, .
     try:
         number, pos = _integer(data, pos + len(CALL))
         luid, pos = _integer(data, pos)
-        start = pos + 2
-        stop = start + data[pos]
+        size, start = data[pos], pos + 2
+        stop = start + size
         wants_answer, pos = _integer(data, stop)
-        if data[start - 1] != STRING or data[pos + 1 : pos + 4] != _TUPLE:
+        if size >= 0x80 or data[start - 1] != STRING or data[pos + 1 : pos + 4] != _TUPLE:
             raise NotPlain
         args, pos = _list(data, pos, _NESTING)
         if not data.startswith(_NO_KEYWORDS, pos):
@@ -270,14 +270,13 @@ def _none(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
 
 
 def _list(data: bytes, pos: int, nesting: int) -> tuple[list[Value], int]:
-    left = data[pos] - 1
-    if not nesting or not 0 <= left <= _LONGEST_LIST:
+    count = data[pos] - 1
+    if not nesting or not 0 <= count <= _LONGEST_LIST:
         raise NotPlain
     pos += 4
     nesting -= 1
     items: list[Value] = []
-    while left:
-        left -= 1
+    for _ in range(count):
         item, pos = _READERS.get(data[pos + 1 : pos + 4], _leaf)(data, pos, nesting)
         items.append(item)
     return items, pos
@@ -289,15 +288,14 @@ def _tuple(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
 
 
 def _dictionary(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
-    left = data[pos] - 1
-    if nesting < 2 or not 0 <= left <= _LONGEST_LIST:
+    count = data[pos] - 1
+    if nesting < 2 or not 0 <= count <= _LONGEST_LIST:
         raise NotPlain
     pos += 4
     nesting -= 2
     items: dict[Value, Value] = {}
     key: Value
-    while left:
-        left -= 1
+    for _ in range(count):
         if data.startswith(_TEXT_KEY, pos):
             key, pos = _decoded(data, pos + len(_TEXT_KEY))
         elif data.startswith(_PAIR, pos) and data[pos + 3] in (STRING, VOCAB):
