@@ -299,23 +299,20 @@ class Connection:
         if ahead is None:
             return None
         data, pos = ahead
-        size = len(data) - pos
-        if not size and not self._eof:
-            return NEED_DATA
-        if size > self._plain:
-            return None
+        if pos == len(data):
+            return None if self._eof else NEED_DATA
         event: Call | Answered
         try:
             if data.startswith(CALL, pos):
                 wire_id, luid, method, wants_answer, args, stop = read_call(data, pos)
                 export = self._exports.by_luid.get(luid)
-                if export is None or len(self._incoming) >= self._limits.calls:
+                if stop - pos > self._plain or export is None or len(self._incoming) >= self._limits.calls:
                     return None
                 number = self._begin_incoming(wire_id, wants_answer)
                 event = Call(number, export.local, method, args, {}, bool(wants_answer))
             elif data.startswith(ANSWER, pos):
                 number, value, stop = read_answer(data, pos)
-                if number not in self._waiting:
+                if stop - pos > self._plain or number not in self._waiting:
                     return None
                 del self._waiting[number]
                 event = Answered(number, value)
