@@ -314,3 +314,6 @@ class _Reader:
         if data:
             yield from self.exchange.perform(WriteFile(self.temp, self._written, data))
             self._written += len(data)
+
+
+SCRIPTS: Final = {"uploadFile": upload_file, "uploadDirectory": upload_directory, "downloadFile": download_file}
