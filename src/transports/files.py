@@ -50,6 +50,9 @@ def perform(effect: FileEffect, cancelled: threading.Event | None = None) -> obj
     except OverflowError as error:
         # What Python itself does not hand to the system, such as an offset or a time of many digits.
         raise OSError(errno.EOVERFLOW, str(error)) from None
+    except ImportError as error:
+        # Some of it is only imported when it is asked for.
+        raise OSError(errno.ENOSYS, str(error)) from None
 
 
 def _perform(effect: FileEffect, check: Cancellation) -> object:

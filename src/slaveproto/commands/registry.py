@@ -69,11 +69,21 @@ def _source() -> Scripts:
 
 
 def _own(family: Callable[[], Scripts], name: str, *required: str | tuple[str, ...]) -> Command:
-    return Command(required, lambda arguments, context: family()[name](arguments, context))
+    def script(arguments: Arguments, context: Context) -> Script[None]:
+        try:
+            make = family()[name]
+        except (ImportError, OSError) as error:
+            # Such as too many open files. It may be there the next time.
+            raise CommandError("builtins.ImportError", f"{name} cannot be loaded: {error}") from None
+        return make(arguments, context)
+
+    return Command(required, script)
 
 
 _UPLOAD: Final = ("workdir", ("workersrc", "slavesrc"), "writer", "blocksize")
-_DOWNLOAD: Final = ("workdir", ("workerdest", "slavedest"), "reader", "blocksize")
+_UPLOAD_FILE: Final = _own(_transfer, "uploadFile", *_UPLOAD)
+_UPLOAD_DIRECTORY: Final = _own(_transfer, "uploadDirectory", *_UPLOAD)
+_DOWNLOAD_FILE: Final = _own(_transfer, "downloadFile", "workdir", ("workerdest", "slavedest"), "reader", "blocksize")
 
 COMMANDS: Final[Mapping[str, Command]] = {
     "shell": _own(_shell, "shell", "workdir", "command"),
@@ -84,13 +94,13 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "glob": _own(_fs, "glob", "path"),
     "listdir": _own(_fs, "listdir", "dir"),
     "rmfile": _own(_fs, "rmfile", "path"),
-    "uploadFile": _own(_transfer, "uploadFile", *_UPLOAD),
-    "uploadDirectory": _own(_transfer, "uploadDirectory", *_UPLOAD),
-    "downloadFile": _own(_transfer, "downloadFile", *_DOWNLOAD),
+    "uploadFile": _UPLOAD_FILE,
+    "uploadDirectory": _UPLOAD_DIRECTORY,
+    "downloadFile": _DOWNLOAD_FILE,
     # The spellings that 4.x workers have besides.
-    "upload_file": _own(_transfer, "uploadFile", *_UPLOAD),
-    "upload_directory": _own(_transfer, "uploadDirectory", *_UPLOAD),
-    "download_file": _own(_transfer, "downloadFile", *_DOWNLOAD),
+    "upload_file": _UPLOAD_FILE,
+    "upload_directory": _UPLOAD_DIRECTORY,
+    "download_file": _DOWNLOAD_FILE,
     "svn": _own(_source, "svn", "workdir", "svnurl"),
     "git": _own(_source, "git", "workdir", "repourl"),
     "cvs": _own(_source, "cvs", "workdir", "cvsroot", "cvsmodule"),
