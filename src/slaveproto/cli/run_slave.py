@@ -11,14 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from queue import Full, Queue
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 
 from slaveproto import __version__
 from slaveproto.cli.console import STDERR, say
 from slaveproto.cli.errors import UsageError
-from slaveproto.cli.extra import need_posix, need_trio
 from slaveproto.cli.report import text_of
 from slaveproto.cli.settings import Settings, load
 from slaveproto.slave.config import SlaveConfig
@@ -26,9 +25,6 @@ from slaveproto.slave.events import AskShutdown, Input, SlaveEvent, Stop, Stoppe
 from slaveproto.slave.session import SlaveSession
 from transports.host import describe_host, jitter
 from transports.threads import Runner
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[Any]
 
 GAVE_UP: Final = 3
 UNREAD_LINES: Final = 1000
@@ -43,16 +39,16 @@ else:
     _HANG_UP: Final[tuple[signal.Signals, ...]] = (signal.SIGHUP,)
 
 
-def add_to(commands: Commands) -> None:
-    """Add the subcommand."""
-    parser = commands.add_parser(
-        "slave",
-        help="run a slave in the foreground",
-        description="Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGINT, SIGTERM or "
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Say what the subcommand does and takes."""
+    parser.description = (
+        "Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGINT, SIGTERM or "
         "SIGHUP stops it and kills what it runs; a second one does not wait for what dies slowly. Configured with "
-        "allow_shutdown, SIGHUP or the file shutdown.stamp asks the master for a graceful shutdown instead.",
-        epilog="exit codes: 0 stopped by a signal or by the master, 2 called wrongly or a bad configuration, "
-        f"{GAVE_UP} gave up after max_retries attempts",
+        "allow_shutdown, SIGHUP or the file shutdown.stamp asks the master for a graceful shutdown instead."
+    )
+    parser.epilog = (
+        "exit codes: 0 stopped by a signal or by the master, 2 called wrongly or a bad configuration, "
+        f"{GAVE_UP} gave up after max_retries attempts"
     )
     parser.add_argument("basedir", metavar="BASEDIR", help="made by `slaveproto create-slave`")
     parser.add_argument(
@@ -127,6 +123,8 @@ def _threads() -> _Drive:
 
 
 def _trio() -> _Drive:
+    from slaveproto.cli.extra import need_posix, need_trio
+
     need_posix()
     need_trio()
     import trio
