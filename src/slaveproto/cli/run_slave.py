@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from queue import Full, Queue
+from queue import SimpleQueue
 from typing import Final, Protocol, TypeAlias
 
 import attrs
@@ -180,20 +180,19 @@ class _Log:
 
     def __init__(self) -> None:
         self.gave_up = False
-        self._lines: Queue[str | None] = Queue(UNREAD_LINES)
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     def on_event(self, event: SlaveEvent) -> None:
-        with contextlib.suppress(Full):
-            self._lines.put_nowait(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text_of(event)}")
+        if self._lines.qsize() < UNREAD_LINES:
+            self._lines.put(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text_of(event)}")
         if isinstance(event, Stopped):
             self.gave_up = event.gave_up
 
     def close(self) -> None:
         """Wait for the last lines, but not for ever."""
-        with contextlib.suppress(Full):
-            self._lines.put_nowait(None)
+        self._lines.put(None)
         self._thread.join(PATIENCE)
 
     def _write(self) -> None:
