@@ -11,6 +11,7 @@ from slaveproto.inputs import Disconnected, Received
 from slaveproto.slave.events import Connected, Input
 from slaveproto.slave.session import SlaveSession
 from transports.inbox import Inbox
+from transports.workers import Workers
 
 LINGER = 5.0
 """Seconds that the last bytes of a connection have to get out."""
@@ -26,9 +27,10 @@ class Link:
         host: to connect to.
         port: to connect to.
         inbox: takes what is reported.
+        workers: one of them connects, which may take long.
     """
 
-    def __init__(self, number: int, host: str, port: int, inbox: Inbox) -> None:
+    def __init__(self, number: int, host: str, port: int, inbox: Inbox, workers: Workers) -> None:
         self._number = number
         self._inbox = inbox
         self._stream: _Stream | None = None
@@ -36,7 +38,7 @@ class Link:
         # It may be closed at the very moment when it is open.
         self._changing = threading.Lock()
         self._last_words: threading.Thread | None = None
-        threading.Thread(target=self._open, args=(host, port), name=f"link {number}", daemon=True).start()
+        workers.start(lambda: self._open(host, port))
 
     def send_from(self, session: SlaveSession) -> None:
         """Take the session's data if all data before it is sent."""

@@ -40,8 +40,8 @@ class Runner:
         self._session = session
         self._on_event = on_event
         self._inbox = Inbox()
-        # A file system that hangs holds up nobody but the one who asked.
-        self._files = Workers("file")
+        # A file system or a name server that hangs holds up nobody but the one who asked.
+        self._workers = Workers()
         self._link: Link | None = None
         self._children: dict[int, processes.Child] = {}
         self._cancelled: dict[int, threading.Event] = {}
@@ -91,7 +91,7 @@ class Runner:
     def _perform(self, request: Request) -> None:
         match request.effect:
             case OpenConnection(host, port):
-                self._link = Link(request.id, host, port, self._inbox)
+                self._link = Link(request.id, host, port, self._inbox, self._workers)
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
@@ -109,7 +109,7 @@ class Runner:
                 self.post(Completed(request.id, None))
             case effect:
                 self._cancelled[request.id] = threading.Event()
-                self._files.start(partial(self._perform_on_file, request.id, effect))
+                self._workers.start(partial(self._perform_on_file, request.id, effect))
 
     def _perform_on_file(self, request: int, effect: FileEffect) -> None:
         cancelled = self._cancelled[request]
@@ -142,7 +142,7 @@ class Runner:
     def _close(self) -> None:
         self._output.close()
         self._streams.close()
-        self._files.close()
+        self._workers.close()
         if self._link is not None:
             self._link.close(b"")
             self._link.join(LINGER)

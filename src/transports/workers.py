@@ -11,14 +11,9 @@ IDLE = 1.0
 
 
 class Workers:
-    """Runs each job at once: in a thread that has nothing to do, or in a new one. Jobs raise nothing.
+    """Runs each job at once: in a thread that has nothing to do, or in a new one. Jobs raise nothing."""
 
-    Args:
-        name: of the threads.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._counting = threading.Lock()
         # Threads that wait for a job, without those for which there is one in the queue.
@@ -29,7 +24,7 @@ class Workers:
         if self._reserve():
             self._jobs.put(job)
         else:
-            threading.Thread(target=self._work, args=(job,), name=self._name, daemon=True).start()
+            threading.Thread(target=self._work, args=(job,), name="worker", daemon=True).start()
 
     def close(self) -> None:
         """Let the threads that have nothing to do end."""

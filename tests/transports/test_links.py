@@ -1,4 +1,4 @@
-"""The parts of the blocking runner that wait: its inbox, its connection, its threads for files."""
+"""The parts of the blocking runner that wait: its inbox, its connection, its workers."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def inbox() -> Iterator[Inbox]:
     inbox = Inbox()
     yield inbox
     inbox.close()
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    workers = Workers()
+    yield workers
+    workers.close()
 
 
 def take_one(inbox: Inbox) -> Input:
@@ -120,8 +127,8 @@ def server() -> Iterator[socket.socket]:
         yield server
 
 
-def opened(inbox: Inbox, server: socket.socket) -> tuple[Link, socket.socket]:
-    link = Link(7, "127.0.0.1", server.getsockname()[1], inbox)
+def opened(inbox: Inbox, workers: Workers, server: socket.socket) -> tuple[Link, socket.socket]:
+    link = Link(7, "127.0.0.1", server.getsockname()[1], inbox, workers)
     assert take_one(inbox) == Connected(7)
     sock, _ = server.accept()
     sock.settimeout(DEADLINE)
@@ -135,9 +142,9 @@ def all_of(sock: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-def test_what_does_not_fit_is_sent_later(inbox: Inbox, server: socket.socket) -> None:
+def test_what_does_not_fit_is_sent_later(inbox: Inbox, workers: Workers, server: socket.socket) -> None:
     data = os.urandom(20_000_000)
-    link, sock = opened(inbox, server)
+    link, sock = opened(inbox, workers, server)
     with sock, ThreadPoolExecutor() as threads:
         link.send_from(Talker(data))
         more = Talker(b"more")
@@ -152,11 +159,11 @@ def test_what_does_not_fit_is_sent_later(inbox: Inbox, server: socket.socket) ->
 
 
 def test_the_last_words_come_after_what_is_not_sent_yet(
-    inbox: Inbox, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+    inbox: Inbox, workers: Workers, server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("transports.links.LINGER", DEADLINE)
     data = os.urandom(20_000_000)
-    link, sock = opened(inbox, server)
+    link, sock = opened(inbox, workers, server)
     with sock:
         link.send_from(Talker(data))
         link.close(b"bye")
@@ -166,16 +173,16 @@ def test_the_last_words_come_after_what_is_not_sent_yet(
         assert inbox.take(0) == []
 
 
-def test_last_words_that_nobody_hears_are_given_up(inbox: Inbox, server: socket.socket) -> None:
-    link, sock = opened(inbox, server)
+def test_last_words_that_nobody_hears_are_given_up(inbox: Inbox, workers: Workers, server: socket.socket) -> None:
+    link, sock = opened(inbox, workers, server)
     with sock:
         link.close(bytes(20_000_000))
         link.join(DEADLINE)
         assert len(all_of(sock)) < 20_000_000
 
 
-def test_who_cannot_send_hears_the_rest_and_tells_why(inbox: Inbox, server: socket.socket) -> None:
-    link, sock = opened(inbox, server)
+def test_who_cannot_send_hears_the_rest_and_tells_why(inbox: Inbox, workers: Workers, server: socket.socket) -> None:
+    link, sock = opened(inbox, workers, server)
     sock.send(b"last")
     # On close, reset.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -191,7 +198,7 @@ def test_who_cannot_send_hears_the_rest_and_tells_why(inbox: Inbox, server: sock
 
 
 def test_one_that_is_closed_before_it_is_open(
-    inbox: Inbox, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+    inbox: Inbox, workers: Workers, server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect, may_go_on = socket.create_connection, threading.Event()
 
@@ -200,7 +207,7 @@ def test_one_that_is_closed_before_it_is_open(
         return connect(address)
 
     monkeypatch.setattr(socket, "create_connection", slow)
-    link = Link(7, "127.0.0.1", server.getsockname()[1], inbox)
+    link = Link(7, "127.0.0.1", server.getsockname()[1], inbox, workers)
     link.close(b"")
     may_go_on.set()
     sock, _ = server.accept()
@@ -211,8 +218,10 @@ def test_one_that_is_closed_before_it_is_open(
     link.join(0)
 
 
-def test_one_that_is_closed_before_its_opening_is_heard_of(inbox: Inbox, server: socket.socket) -> None:
-    link = Link(7, "127.0.0.1", server.getsockname()[1], inbox)
+def test_one_that_is_closed_before_its_opening_is_heard_of(
+    inbox: Inbox, workers: Workers, server: socket.socket
+) -> None:
+    link = Link(7, "127.0.0.1", server.getsockname()[1], inbox, workers)
     sock, _ = server.accept()
     with sock:
         sock.settimeout(DEADLINE)
@@ -223,18 +232,11 @@ def test_one_that_is_closed_before_its_opening_is_heard_of(inbox: Inbox, server:
     assert inbox.take(0) == []
 
 
-# -- threads for files
-
-
-@pytest.fixture
-def workers() -> Iterator[Workers]:
-    workers = Workers("busy")
-    yield workers
-    workers.close()
+# -- workers
 
 
 def busy() -> int:
-    return sum(thread.name == "busy" for thread in threading.enumerate())
+    return sum(thread.name == "worker" for thread in threading.enumerate())
 
 
 def test_a_thread_is_used_again(workers: Workers) -> None:

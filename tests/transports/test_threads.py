@@ -33,7 +33,7 @@ def test_no_thread_is_left_of_commands(lab: Lab) -> None:
                 assert master.run("b", ["no-such-program"] if n % 10 == 9 else ["cat", "/dev/null"], **more).ends
 
         run(10)
-        wait_until(lambda: not [name for name in names() if name.startswith(("wait", "file"))])
+        wait_until(lambda: not [name for name in names() if name.startswith(("wait", "worker"))])
         before = (descriptors(), threading.active_count())
         run(50)
         wait_until(lambda: (descriptors(), threading.active_count()) == before)
@@ -55,8 +55,8 @@ def test_no_thread_is_left_of_a_runner(lab: Lab) -> None:
 
 def test_no_thread_is_left_of_a_connection_without_pause(lab: Lab) -> None:
     with lab.attached() as (slave, master):
-        # Those for files end by themselves.
-        others = {thread for thread in threading.enumerate() if thread.name != "file"}
+        # Workers end by themselves.
+        others = {thread for thread in threading.enumerate() if thread.name != "worker"}
         talker = threading.Thread(target=say_without_pause, args=(master,))
         talker.start()
         slave.wait_for(MasterSaid, 20)
