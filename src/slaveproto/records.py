@@ -43,7 +43,7 @@ def _hash_of(self: Any) -> int:
 
 
 def _text_of(self: Any) -> str:
-    fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in self.__attrs_attrs__)
+    fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in self.__attrs_attrs__ if field.repr)
     return f"{self.__class__.__name__}({fields})"
 
 

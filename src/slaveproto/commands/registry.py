@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-import attrs
-
 from slaveproto.commands.context import Context
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
+from slaveproto.records import record
 from slaveproto.wire.values import Value
 
 Arguments: TypeAlias = Mapping[str, Value]
@@ -24,7 +23,7 @@ WORKER_VERSION: Final = "3.3"
 """What `getWorkerInfo` says of every command: that of buildbot-worker 4.3.0."""
 
 
-@attrs.frozen
+@record
 class Command:
     """A command that a master can start.
 
