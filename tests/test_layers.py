@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 # Each folder or module may import from its own row and from rows above it.
 ROWS = (
-    ("slaveproto.errors", "slaveproto.limits", "slaveproto.machine", "slaveproto.timers"),
+    ("slaveproto.errors", "slaveproto.limits", "slaveproto.machine", "slaveproto.records", "slaveproto.timers"),
     ("slaveproto.wire",),
     ("slaveproto.updates", "slaveproto.effects", "slaveproto.inputs"),
     ("slaveproto.commands",),

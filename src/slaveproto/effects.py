@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
-import attrs
-
 from slaveproto.errors import HostError
+from slaveproto.records import record
 from slaveproto.wire.values import Failure, Remote, Value
 
 T_co = TypeVar("T_co", covariant=True)
@@ -36,7 +35,7 @@ Script: TypeAlias = Generator[Effect[Any], Any, T]
 # -- the inner ring
 
 
-@attrs.frozen
+@record
 class SendText(Effect[None]):
     """Add text to a stream of the update stream: `stdout`, `stderr` or `header`, or a log by its name.
 
@@ -51,7 +50,7 @@ class SendText(Effect[None]):
     log: bytes | str = ""
 
 
-@attrs.frozen
+@record
 class SendItem(Effect[None]):
     """Add one update that is no text, such as `rc`."""
 
@@ -59,7 +58,7 @@ class SendItem(Effect[None]):
     value: Value
 
 
-@attrs.frozen
+@record
 class SetTimer(Effect[None]):
     """Have a `TimerFired(key)` in `after` seconds, instead of any earlier setting; None cancels."""
 
@@ -67,27 +66,27 @@ class SetTimer(Effect[None]):
     after: float | None
 
 
-@attrs.frozen
+@record
 class Now(Effect[float]):
     """The present time in seconds, of a clock that only differences may be taken of."""
 
 
-@attrs.frozen
+@record
 class OutputUnread(Effect[bool]):
     """Whether the children's output is left unread at present, because the master takes in nothing."""
 
 
-@attrs.frozen
+@record
 class Heard(Effect[bool]):
     """Whether anybody still listens to the updates."""
 
 
-@attrs.frozen
+@record
 class NextEvent(Effect["ScriptEvent"]):
     """Wait for the next event; what already happened comes first, then timers that are due."""
 
 
-@attrs.frozen
+@record
 class Begin(Effect[int]):
     """Ask for an effect on files without waiting for it; the reply is the number that its `EffectDone` will carry.
 
@@ -97,7 +96,7 @@ class Begin(Effect[int]):
     effect: FileEffect
 
 
-@attrs.frozen
+@record
 class BeginCall(Effect[int]):
     """Call a method of the master's object; the reply is the number that its `CallDone` will carry.
 
@@ -115,7 +114,7 @@ class BeginCall(Effect[int]):
 # -- the outer ring
 
 
-@attrs.frozen
+@record
 class OpenConnection(Effect[None]):
     """Open a TCP connection. Never replied to: report `Connected`, `Received`, `Disconnected` with the request's id."""
 
@@ -123,7 +122,7 @@ class OpenConnection(Effect[None]):
     port: int
 
 
-@attrs.frozen
+@record
 class CloseConnection(Effect[None]):
     """Send `last`, then close the connection that request `connection` opened. Report nothing more about it."""
 
@@ -131,28 +130,28 @@ class CloseConnection(Effect[None]):
     last: bytes
 
 
-@attrs.frozen
+@record
 class MakeDirs(Effect[bool]):
     """Create a directory and its parents; the reply tells whether it was not there before."""
 
     path: str
 
 
-@attrs.frozen
+@record
 class ListDir(Effect[tuple[str, ...]]):
     """Name the entries of a directory that are directories themselves."""
 
     path: str
 
 
-@attrs.frozen
+@record
 class ReadDir(Effect[Mapping[str, bytes]]):
     """Read every regular file in a directory that can be read; empty if there is no such directory."""
 
     path: str
 
 
-@attrs.frozen
+@record
 class FileStamp:
     """What tells that a file changed. Times are in nanoseconds."""
 
@@ -162,14 +161,14 @@ class FileStamp:
     ctime: int
 
 
-@attrs.frozen
+@record
 class StatFile(Effect["FileStamp | None"]):
     """Look at a file; None if there is none."""
 
     path: str
 
 
-@attrs.frozen
+@record
 class ReadFile(Effect[bytes]):
     """Read up to `size` bytes at `offset`; fewer only at the end of the file."""
 
@@ -178,14 +177,14 @@ class ReadFile(Effect[bytes]):
     size: int
 
 
-@attrs.frozen
+@record
 class CreateTemp(Effect[str]):
     """Create an empty file of a new name beside `path`, and the directories above it; the reply is its path."""
 
     path: str
 
 
-@attrs.frozen
+@record
 class WriteFile(Effect[None]):
     """Write all of `data` at `offset` of a file that is there."""
 
@@ -194,7 +193,7 @@ class WriteFile(Effect[None]):
     data: bytes
 
 
-@attrs.frozen
+@record
 class PlaceFile(Effect[None]):
     """Bring a file safely to the disk, and then to the place of `target` in one step, whatever file was there.
 
@@ -207,14 +206,14 @@ class PlaceFile(Effect[None]):
     mode: int | None
 
 
-@attrs.frozen
+@record
 class RemoveFile(Effect[bool]):
     """Remove a file or a link; the reply is False if it was not there."""
 
     path: str
 
 
-@attrs.frozen
+@record
 class SetTimes(Effect[None]):
     """Set when a file was last read and changed, in seconds since 1970."""
 
@@ -223,7 +222,7 @@ class SetTimes(Effect[None]):
     modified: float
 
 
-@attrs.frozen
+@record
 class UnpackTree(Effect[None]):
     """Unpack a tar archive into a directory, over what is there. Nothing outside the directory is touched.
 
@@ -245,7 +244,7 @@ class UnpackTree(Effect[None]):
     entries: int
 
 
-@attrs.frozen
+@record
 class PathInfo:
     """What the system knows of a file, directory or link. Times are in nanoseconds since 1970.
 
@@ -265,7 +264,7 @@ class PathInfo:
     changed: int
 
 
-@attrs.frozen
+@record
 class TreeEntry:
     """One entry of a directory: its name, what it is itself, and where it leads if it is a link."""
 
@@ -274,28 +273,28 @@ class TreeEntry:
     link: str
 
 
-@attrs.frozen
+@record
 class StatPath(Effect[PathInfo]):
     """Look at whatever is there; links are followed."""
 
     path: str
 
 
-@attrs.frozen
+@record
 class ListNames(Effect[tuple[str, ...]]):
     """Name everything in a directory, sorted."""
 
     path: str
 
 
-@attrs.frozen
+@record
 class ScanDir(Effect[tuple[TreeEntry, ...]]):
     """Look at everything in a directory, sorted by name; links are not followed."""
 
     path: str
 
 
-@attrs.frozen
+@record
 class Glob(Effect[tuple[str, ...]]):
     """Find the paths that match a pattern, sorted; with `recursive`, `**` is any number of directories."""
 
@@ -303,7 +302,7 @@ class Glob(Effect[tuple[str, ...]]):
     recursive: bool
 
 
-@attrs.frozen
+@record
 class RemoveTree(Effect[tuple[str, ...]]):
     """Remove a directory with all that is in it, or a file; one that is not there is fine.
 
@@ -314,7 +313,7 @@ class RemoveTree(Effect[tuple[str, ...]]):
     path: str
 
 
-@attrs.frozen
+@record
 class CopyTree(Effect[tuple[str, ...]]):
     """Copy a directory or file as `cp -R -P -p` does, into `target` if that is a directory; its parents are created.
 
@@ -326,14 +325,14 @@ class CopyTree(Effect[tuple[str, ...]]):
     target: str
 
 
-@attrs.frozen
+@record
 class Cancel(Effect[None]):
     """End a request on files that may take long: it fails with ECANCELED soon, unless it is done before."""
 
     request: int
 
 
-@attrs.frozen
+@record
 class Spawn(Effect[int]):
     """Start a process in a process group of its own; the reply is the request's id, which names the process.
 
@@ -356,7 +355,7 @@ class Spawn(Effect[int]):
     encoding: str = "utf-8"
 
 
-@attrs.frozen
+@record
 class Signal(Effect[bool]):
     """Send the signal `SIG<name>` to a process and its whole group; the reply is False if it was gone."""
 
@@ -364,7 +363,7 @@ class Signal(Effect[bool]):
     name: str
 
 
-@attrs.frozen
+@record
 class Abandon(Effect[None]):
     """Close our ends of a process's streams and report nothing more about it."""
 
@@ -393,7 +392,7 @@ FileEffect: TypeAlias = (
 HostEffect: TypeAlias = OpenConnection | CloseConnection | FileEffect | Cancel | Spawn | Signal | Abandon
 
 
-@attrs.frozen
+@record
 class Request:
     """An effect of the outer ring that is to be started now."""
 
@@ -404,7 +403,7 @@ class Request:
 # -- what scripts are told
 
 
-@attrs.frozen
+@record
 class ProcessOutput:
     """A process wrote `data` to `stream`, which is `stdout` or `stderr`."""
 
@@ -413,7 +412,7 @@ class ProcessOutput:
     data: bytes
 
 
-@attrs.frozen
+@record
 class ProcessExited:
     """A process ended, by itself with `code` or by the signal number `signal`. Output may still follow."""
 
@@ -422,28 +421,28 @@ class ProcessExited:
     signal: int | None
 
 
-@attrs.frozen
+@record
 class ProcessClosed:
     """The last of a process's output streams is at its end."""
 
     process: int
 
 
-@attrs.frozen
+@record
 class TimerFired:
     """A timer set by `SetTimer` is due."""
 
     key: str
 
 
-@attrs.frozen
+@record
 class Interrupted:
     """The master, or the end of its connection, asks the command to stop. `why` is for people."""
 
     why: str
 
 
-@attrs.frozen
+@record
 class EffectDone:
     """An effect that was begun is over: with `result` as its reply, or as `error` says if that is set."""
 
@@ -452,7 +451,7 @@ class EffectDone:
     error: HostError | None = None
 
 
-@attrs.frozen
+@record
 class CallDone:
     """A call that was begun is over: answered with `value`, or failed if `failure` is set.
 

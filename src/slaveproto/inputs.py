@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import attrs
-
 from slaveproto.errors import HostError
+from slaveproto.records import record
 
 
-@attrs.frozen
+@record
 class Wakeup:
     """Look at the clock: the deadline has come."""
 
 
-@attrs.frozen
+@record
 class Received:
     """Bytes came in over a connection."""
 
@@ -20,7 +19,7 @@ class Received:
     data: bytes
 
 
-@attrs.frozen
+@record
 class Disconnected:
     """A connection ended, or never came about; `why` is the operating system's reason, empty for an orderly end."""
 
@@ -28,7 +27,7 @@ class Disconnected:
     why: str
 
 
-@attrs.frozen
+@record
 class Completed:
     """A request was performed; `result` is its reply."""
 
@@ -36,7 +35,7 @@ class Completed:
     result: object
 
 
-@attrs.frozen
+@record
 class Rejected:
     """A request could not be performed."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
+from slaveproto.records import record
 
 SIZE_LIMIT: Final = 640 * 1024
 """Most bytes of one string and most elements of one list that either Twisted reads or writes."""
 
 
-@attrs.frozen
+@record
 class Limits:
     """Bounds of one connection. Exceeding one is a `RemoteProtocolError`.
 

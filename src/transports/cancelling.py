@@ -9,10 +9,12 @@ from typing import Final
 
 import attrs
 
+from slaveproto.records import record
+
 MOST_PROBLEMS: Final = 100
 
 
-@attrs.frozen
+@record
 class Cancellation:
     """Raises ECANCELED once the event is set; to be called every now and then."""
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import os
-import secrets
 import stat
 import threading
 
@@ -31,7 +29,6 @@ from slaveproto.effects import (
     UnpackTree,
     WriteFile,
 )
-from transports.archives import unpack
 from transports.cancelling import Cancellation
 from transports.system import disk
 from transports.trees import copy_tree, info_of, remove_tree, scan
@@ -53,6 +50,9 @@ def perform(effect: FileEffect, cancelled: threading.Event | None = None) -> obj
     except OverflowError as error:
         # What Python itself does not hand to the system, such as an offset or a time of many digits.
         raise OSError(errno.EOVERFLOW, str(error)) from None
+    except ImportError as error:
+        # Some of it is only imported when it is asked for.
+        raise OSError(errno.ENOSYS, str(error)) from None
 
 
 def _perform(effect: FileEffect, check: Cancellation) -> object:
@@ -83,6 +83,9 @@ def _perform(effect: FileEffect, check: Cancellation) -> object:
         case SetTimes(path, accessed, modified):
             os.utime(path, (accessed, modified))
         case UnpackTree():
+            # Archives take much to import, and most slaves never meet one.
+            from transports.archives import unpack
+
             unpack(effect, check)
         case StatPath(path):
             return info_of(os.stat(path))
@@ -128,7 +131,7 @@ def _create_temp(path: str) -> str:
     _check_replaceable(path)
     while True:
         # Cut, so that the longest of names has room for the rest.
-        temp = os.path.join(directory, f".{name[:40]}.{secrets.token_hex(6)}.part")
+        temp = os.path.join(directory, f".{name[:40]}.{os.urandom(6).hex()}.part")
         with contextlib.suppress(FileExistsError):
             os.close(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             return temp
@@ -159,6 +162,8 @@ def _remove(path: str) -> bool:
 
 
 def _glob(pattern: str, recursive: bool, check: Cancellation) -> tuple[str, ...]:
+    import glob
+
     found = []
     for path in glob.iglob(pattern, recursive=recursive):
         check()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import random
 
 from slaveproto.slave.config import HostInfo
 
@@ -20,4 +19,6 @@ def describe_host(version: str) -> HostInfo:
 
 def jitter(delay: float) -> float:
     """Return a delay between half and one and a half of the nominal one, so that slaves do not come all at once."""
+    import random
+
     return delay * random.uniform(0.5, 1.5)

@@ -1,17 +1,17 @@
-"""One TCP connection: a thread that connects, reads and closes, and one that writes."""
+"""One TCP connection: a thread opens it, then it is read and written by whoever waits at the inbox."""
 
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import threading
-from collections.abc import Callable
-from queue import SimpleQueue
 
-from slaveproto.inputs import Disconnected, Received, Wakeup
+from slaveproto.inputs import Disconnected, Received
 from slaveproto.slave.events import Connected, Input
 from slaveproto.slave.session import SlaveSession
-from transports.system import waiting
+from transports.inbox import Inbox
+from transports.workers import Workers
 
 LINGER = 5.0
 """Seconds that the last bytes of a connection have to get out."""
@@ -20,123 +20,155 @@ BLOCK = 64 * 1024
 
 
 class Link:
-    """Opens a connection and keeps it until it ends, or is closed.
+    """Opens a connection and keeps it until it ends, or is closed. For the thread that waits at the inbox.
 
     Args:
         number: names the connection in what is reported.
         host: to connect to.
         port: to connect to.
-        post: takes what is reported.
-        put_data: takes what was received; may block, and then nothing is read meanwhile.
-        close_data: makes `put_data` let go.
+        inbox: takes what is reported.
+        workers: one of them connects, which may take long.
     """
 
-    def __init__(
-        self,
-        number: int,
-        host: str,
-        port: int,
-        *,
-        post: Callable[[Input], None],
-        put_data: Callable[[Received], None],
-        close_data: Callable[[], None],
-    ) -> None:
+    def __init__(self, number: int, host: str, port: int, inbox: Inbox, workers: Workers) -> None:
         self._number = number
-        self._address = (host, port)
-        self._post = post
-        self._put_data = put_data
-        self._close_data = close_data
-        self._closing = threading.Event()
-        self._writer: _Writer | None = None
-        self._thread = threading.Thread(target=self._run, name=f"link {number}", daemon=True)
-        self._thread.start()
+        self._inbox = inbox
+        self._stream: _Stream | None = None
+        self._closed = False
+        # It may be closed at the very moment when it is open.
+        self._changing = threading.Lock()
+        self._last_words: threading.Thread | None = None
+        workers.start(lambda: self._open(host, port))
 
     def send_from(self, session: SlaveSession) -> None:
         """Take the session's data if all data before it is sent."""
-        if self._writer is not None and self._writer.idle:
+        if self._stream is not None and self._stream.idle:
             data = session.data_to_send()
             if data:
-                self._writer.send(data)
+                self._stream.send(data)
 
     def close(self, last: bytes) -> None:
         """Send `last` and close; nothing more is reported. Only the first call counts."""
-        if not self._closing.is_set():
-            self._closing.set()
-            self._close_data()
-            if self._writer is not None:
-                self._writer.finish(last)
+        with self._changing:
+            self._closed = True
+            stream, self._stream = self._stream, None
+        if stream is not None:
+            self._last_words = stream.end(last)
 
     def join(self, timeout: float) -> None:
-        """Wait until the connection is closed, if there is one."""
-        if self._writer is not None:
-            self._thread.join(timeout)
+        """Wait until the last bytes are out or given up."""
+        if self._last_words is not None:
+            self._last_words.join(timeout)
 
-    def _run(self) -> None:
+    def _open(self, host: str, port: int) -> None:
         try:
-            sock = socket.create_connection(self._address)
+            sock = socket.create_connection((host, port))
         except (OSError, UnicodeError) as error:
-            self._report(Disconnected(self._number, _words_of(error)))
+            with self._changing:
+                if not self._closed:
+                    self._inbox.put(Disconnected(self._number, _words_of(error)))
             return
-        with sock:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            self._writer = _Writer(sock, self._post)
-            self._report(Connected(self._number))
-            if self._closing.is_set():
-                self._writer.finish(b"")
-            why = ""
-            try:
-                # A peer that never pauses would otherwise be read for ever: what is shut down still delivers.
-                while (data := sock.recv(BLOCK)) and not self._closing.is_set():
-                    self._put_data(Received(self._number, data))
-            except OSError as error:
-                why = _words_of(error)
-            self._report(Disconnected(self._number, why))
-            self._writer.end(LINGER if self._closing.is_set() else 0.0)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setblocking(False)
+        with self._changing:
+            if self._closed:
+                sock.close()
+            else:
+                self._stream = _Stream(sock, self._number, self._inbox.selector)
+                self._inbox.put(Connected(self._number), self._begin)
 
-    def _report(self, item: Input) -> None:
-        if not self._closing.is_set():
-            self._post(item)
+    def _begin(self) -> None:
+        # Not before the session hears of the connection: it would not know whose data it is.
+        if self._stream is not None:
+            self._stream.begin()
 
 
-class _Writer:
-    """Writes to one socket, one batch at a time."""
+class _Stream:
+    """An open connection. What it does never blocks."""
 
-    def __init__(self, sock: socket.socket, post: Callable[[Input], None]) -> None:
+    def __init__(self, sock: socket.socket, number: int, selector: selectors.BaseSelector) -> None:
         self._sock = sock
-        self._post = post
-        self._batches: SimpleQueue[bytes | None] = SimpleQueue()
-        self.idle = True
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._thread.start()
+        self._number = number
+        self._selector = selector
+        self._awaited = 0
+        self._left = memoryview(b"")
+        self._why = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is sent."""
+        return not self._left
+
+    def begin(self) -> None:
+        """Begin to read."""
+        self._wait_for(selectors.EVENT_READ)
 
     def send(self, data: bytes) -> None:
         """Take a batch; only if `idle`."""
-        self.idle = False
-        self._batches.put(data)
+        self._left = memoryview(data)
+        self._write()
 
-    def finish(self, last: bytes) -> None:
-        """Take the last batch, and make the reader see the end."""
-        self._batches.put(last)
-        self._batches.put(None)
-        waiting.stop_reading(self._sock, LINGER)
+    def end(self, last: bytes) -> threading.Thread | None:
+        """Close, after `last` and what is before it; returns the thread that sends it, if there is anything to send."""
+        self._wait_for(0)
+        words = bytes(self._left) + last
+        if not words:
+            self._sock.close()
+            return None
+        thread = threading.Thread(target=_say_last, args=(self._sock, words), name="last words", daemon=True)
+        thread.start()
+        return thread
 
-    def end(self, patience: float) -> None:
-        """Return when nothing is written any more; what is not out after `patience` seconds is lost."""
-        self._batches.put(None)
-        self._thread.join(patience)
-        waiting.hang_up(self._sock)
-        self._thread.join()
+    def _wait_for(self, events: int) -> None:
+        if not events and self._awaited:
+            self._selector.unregister(self._sock)
+        elif events and not self._awaited:
+            self._selector.register(self._sock, events, self._tend)
+        elif events != self._awaited:
+            self._selector.modify(self._sock, events, self._tend)
+        self._awaited = events
 
-    def _run(self) -> None:
-        # Whoever reads the socket reports its end.
-        with contextlib.suppress(OSError):
-            while (data := self._batches.get()) is not None:
-                self._sock.sendall(data)
-                self.idle = True
-                self._post(Wakeup())
-        waiting.end_writing(self._sock)
+    def _tend(self, ready: int) -> Input | None:
+        if ready & selectors.EVENT_WRITE:
+            self._write()
+        return self._read() if ready & selectors.EVENT_READ else None
+
+    def _write(self) -> None:
+        try:
+            self._left = self._left[self._sock.send(self._left) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            # What arrived before is still there to be read, and after it the end.
+            self._why = _words_of(error)
+            self._left = memoryview(b"")
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+        self._wait_for(selectors.EVENT_READ | (selectors.EVENT_WRITE if self._left else 0))
+
+    def _read(self) -> Input | None:
+        try:
+            data = self._sock.recv(BLOCK)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._why = _words_of(error)
+            data = b""
+        if data:
+            return Received(self._number, data)
+        self._wait_for(0)
+        self._left = memoryview(b"")
+        self._sock.close()
+        return Disconnected(self._number, self._why)
+
+
+def _say_last(sock: socket.socket, words: bytes) -> None:
+    with sock, contextlib.suppress(OSError):
+        # For all of it, not for each piece.
+        sock.settimeout(LINGER)
+        sock.sendall(words)
 
 
 def _words_of(error: OSError | UnicodeError) -> str:

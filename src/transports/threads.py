@@ -1,4 +1,4 @@
-"""The blocking runner: one thread owns the session, the others do the waiting.
+"""The blocking runner: one thread owns the session and its connection, the others do the rest of the waiting.
 
 `Runner(session, on_event).run()` returns when the session is finished. From other threads, and from signal handlers,
 only `post` and `stop` may be called. Nothing else may wait for the processes that it starts, and SIGCHLD must not be
@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
 from slaveproto.inputs import Completed, Wakeup
@@ -19,8 +19,10 @@ from slaveproto.slave.events import Input, SlaveEvent, Start, Stop
 from slaveproto.slave.session import SlaveSession
 from transports import files
 from transports.attempts import attempt
+from transports.inbox import Inbox
 from transports.links import LINGER, Link
 from transports.system import processes, streams, waiting
+from transports.workers import Workers
 
 UNHANDLED = 8
 """Blocks of data of one source that may wait for the session; then the source is left unread."""
@@ -37,7 +39,9 @@ class Runner:
     def __init__(self, session: SlaveSession, on_event: Callable[[SlaveEvent], None]) -> None:
         self._session = session
         self._on_event = on_event
-        self._inbox: SimpleQueue[tuple[Input, threading.Semaphore | None]] = SimpleQueue()
+        self._inbox = Inbox()
+        # A file system or a name server that hangs holds up nobody but the one who asked.
+        self._workers = Workers()
         self._link: Link | None = None
         self._children: dict[int, processes.Child] = {}
         self._cancelled: dict[int, threading.Event] = {}
@@ -48,7 +52,7 @@ class Runner:
 
     def post(self, item: Input) -> None:
         """Hand an input to the session. Safe from any thread and from signal handlers."""
-        self._inbox.put((item, None))
+        self._inbox.put(item)
 
     def stop(self, why: str) -> None:
         """End the session; the second call does not wait for children that are slow to die."""
@@ -61,16 +65,17 @@ class Runner:
         try:
             session.handle(Start(), now=time.monotonic())
             while True:
-                for request in session.requests():
-                    self._perform(request)
                 if self._link is not None:
                     self._link.send_from(session)
+                for request in session.requests():
+                    self._perform(request)
                 self._streams.pause(session.congested)
                 while (event := session.next_event()) is not None:
                     self._on_event(event)
                 if session.finished:
                     break
-                session.handle(self._next_input(session.deadline), now=time.monotonic())
+                for item in self._next_inputs(session.deadline):
+                    session.handle(item, now=time.monotonic())
         except BaseException:
             for number in list(self._children):
                 self._signal(number, "KILL")
@@ -78,22 +83,15 @@ class Runner:
         finally:
             self._close()
 
-    def _next_input(self, deadline: float | None) -> Input:
+    def _next_inputs(self, deadline: float | None) -> Sequence[Input]:
         patience = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
         patience = min(patience, waiting.LONGEST_WAIT)
-        try:
-            item, credit = self._inbox.get(timeout=None if patience == math.inf else patience)
-        except Empty:
-            return Wakeup()
-        if credit is not None:
-            credit.release()
-        return item
+        return self._inbox.take(None if patience == math.inf else patience) or (Wakeup(),)
 
     def _perform(self, request: Request) -> None:
         match request.effect:
             case OpenConnection(host, port):
-                source = _Source(self._inbox)
-                self._link = Link(request.id, host, port, post=self.post, put_data=source.put, close_data=source.close)
+                self._link = Link(request.id, host, port, self._inbox, self._workers)
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
@@ -110,11 +108,10 @@ class Runner:
                     cancelled.set()
                 self.post(Completed(request.id, None))
             case effect:
-                # A thread for each: a file system that hangs holds up nobody but the one who asked.
                 self._cancelled[request.id] = threading.Event()
-                threading.Thread(target=self._work, args=(request.id, effect), name="file", daemon=True).start()
+                self._workers.start(partial(self._perform_on_file, request.id, effect))
 
-    def _work(self, request: int, effect: FileEffect) -> None:
+    def _perform_on_file(self, request: int, effect: FileEffect) -> None:
         cancelled = self._cancelled[request]
         self.post(attempt(request, lambda: files.perform(effect, cancelled)))
         del self._cancelled[request]
@@ -145,15 +142,17 @@ class Runner:
     def _close(self) -> None:
         self._output.close()
         self._streams.close()
+        self._workers.close()
         if self._link is not None:
             self._link.close(b"")
             self._link.join(LINGER)
+        self._inbox.close()
 
 
 class _Source:
     """Puts data into the inbox, but only so much at a time."""
 
-    def __init__(self, inbox: SimpleQueue[tuple[Input, threading.Semaphore | None]]) -> None:
+    def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
         self._credit = threading.Semaphore(UNHANDLED)
         self._closed = False
@@ -165,7 +164,7 @@ class _Source:
             # Nobody takes it any more; let the next one through.
             self._credit.release()
         else:
-            self._inbox.put((item, self._credit))
+            self._inbox.put(item, self._credit.release)
 
     def close(self) -> None:
         """Let everything pass, to nowhere."""

@@ -33,7 +33,7 @@ def test_no_thread_is_left_of_commands(lab: Lab) -> None:
                 assert master.run("b", ["no-such-program"] if n % 10 == 9 else ["cat", "/dev/null"], **more).ends
 
         run(10)
-        wait_until(lambda: not [name for name in names() if name.startswith(("wait", "file"))])
+        wait_until(lambda: not [name for name in names() if name.startswith(("wait", "worker"))])
         before = (descriptors(), threading.active_count())
         run(50)
         wait_until(lambda: (descriptors(), threading.active_count()) == before)
@@ -55,22 +55,24 @@ def test_no_thread_is_left_of_a_runner(lab: Lab) -> None:
 
 def test_no_thread_is_left_of_a_connection_without_pause(lab: Lab) -> None:
     with lab.attached() as (slave, master):
-        others = set(threading.enumerate())
+        # Workers end by themselves.
+        others = {thread for thread in threading.enumerate() if thread.name != "worker"}
         talker = threading.Thread(target=say_without_pause, args=(master,))
         talker.start()
         slave.wait_for(MasterSaid, 20)
         slave.stop("enough")
         slave.join(2)
         talker.join(5)
-        # Main, streams, reader and writer of the slave.
-        wait_until(lambda: len(others & set(threading.enumerate())) == len(others) - 4)
+        # Main and streams of the slave.
+        wait_until(lambda: len(others & set(threading.enumerate())) == len(others) - 2)
 
 
 def test_no_thread_is_left_of_a_connection_that_is_stuck(lab: Lab) -> None:
     with lab.slave(keepalive=0.6, silence=0.5) as slave, lab.listener.attach("b") as master:
         master.start("b", "exec cat /dev/zero")
         assert slave.wait_for(Detached).why == "the master said nothing for 0.5 s"
+        assert names().count("last words") == 1
         with lab.listener.attach("b"):
-            # Reader and writer of the first connection, which still does not read, are gone.
-            wait_until(lambda: names().count("writer") == 1)
+            # They have had their time, and the master of the first connection still does not read.
+            wait_until(lambda: "last words" not in names())
             assert master.open

@@ -7,10 +7,8 @@ import ctypes
 import errno
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from socket import socketpair
 from typing import Any
 
 import attrs
@@ -18,7 +16,7 @@ import pytest
 
 from slaveproto.effects import ProcessExited, Spawn
 from slaveproto.testing.conformance.harness import descriptors, need_proc
-from transports.windows import jobs, processes, waiting
+from transports.windows import jobs, processes
 from transports.windows.jobs import Accounting, ExtendedLimits, Jobs, bind
 
 PID = 4711
@@ -510,32 +508,3 @@ def test_a_job_that_cannot_be_released_holds_up_nobody(system: System, tmp_path:
         system.broken.add("release")
         assert child.reap() == 0
         assert list(tmp_path.iterdir()) == []
-
-
-# -- sockets, which are the same everywhere but for who wakes whom
-
-
-def test_the_end_of_writing_is_no_end_of_reading() -> None:
-    ours, theirs = socketpair()
-    with ours, theirs:
-        waiting.end_writing(ours)
-        assert theirs.recv(1) == b""
-        theirs.send(b"x")
-        assert ours.recv(1) == b"x"
-        waiting.hang_up(ours)
-        assert ours.fileno() == -1
-        waiting.hang_up(ours)
-        waiting.end_writing(ours)
-
-
-def test_a_socket_that_is_not_read_any_more_is_closed_in_the_end() -> None:
-    ours, theirs = socketpair()
-    with ours, theirs:
-        waiting.stop_reading(ours, 60.0)
-        ours.send(b"last")
-        (closer,) = (thread for thread in threading.enumerate() if isinstance(thread, threading.Timer))
-        assert closer.daemon
-        closer.cancel()
-        waiting.stop_reading(ours, 0.0)
-        assert theirs.recv(10) == b"last"
-        assert theirs.recv(10) == b""

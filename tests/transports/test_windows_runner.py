@@ -1,4 +1,4 @@
-"""The blocking runner with all that it does on Windows but starting processes and ending connections."""
+"""The blocking runner with all that it does on Windows but starting processes."""
 
 from __future__ import annotations
 

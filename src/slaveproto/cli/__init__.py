@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
-from typing import Any, NoReturn
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, TypeAlias
 
 from slaveproto import __version__
-from slaveproto.cli import build, create_slave, master, run_slave, trigger
 from slaveproto.cli.console import STDERR, say
 from slaveproto.cli.errors import UsageError
 
@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code: 0 done, 2 called wrongly, or what the subcommand documents."""
     _occupy_standard_streams()
     try:
-        options = _parser().parse_args(argv)
+        arguments = sys.argv[1:] if argv is None else argv
+        options = _parser(arguments).parse_args(arguments)
         code: int = options.run(options)
     except UsageError as error:
         say(STDERR, f"slaveproto: {error}")
@@ -47,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="slaveproto",
         usage="slaveproto [-h] [--version] COMMAND ...",
@@ -59,9 +60,58 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title="commands", prog="slaveproto"
     )
-    create_slave.add_to(commands)
-    run_slave.add_to(commands)
-    build.add_to(commands)
-    master.add_to(commands)
-    trigger.add_to(commands)
+    for name, (help_text, describe) in _COMMANDS.items():
+        command = commands.add_parser(name, help=help_text)
+        # What the others need is not even imported: a slave is to be small.
+        if name in arguments:
+            describe(command)
     return parser
+
+
+def _create_slave(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import create_slave
+
+    create_slave.describe(parser)
+
+
+def _slave(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import run_slave
+
+    run_slave.describe(parser)
+
+
+def _build(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import build
+
+    build.describe(parser)
+
+
+def _master(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import master
+
+    master.describe(parser)
+
+
+def _trigger(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import trigger
+
+    trigger.describe_trigger(parser)
+
+
+def _builds(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import trigger
+
+    trigger.describe_builds(parser)
+
+
+_Describe: TypeAlias = Callable[[argparse.ArgumentParser], None]
+
+_COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
+    "create-slave": ("make a base directory for a slave", _create_slave),
+    "slave": ("run a slave in the foreground", _slave),
+    "build": ("build what a file says, once, and show it", _build),
+    "master": ("run a master in the foreground", _master),
+    "trigger": ("make a master that runs build something", _trigger),
+    "builds": ("list what a master has built", _builds),
+}
+"""What each is for, and what tells of its options."""

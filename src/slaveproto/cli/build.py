@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
 
+from slaveproto.cli.build_file import BuilderEntry, BuildFile, load
 from slaveproto.cli.errors import UsageError
 from slaveproto.cli.extra import need_posix, need_trio
 
-if TYPE_CHECKING:
-    from slaveproto.cli.build_file import BuilderEntry, BuildFile
 
-    Commands = argparse._SubParsersAction[Any]
-
-
-def add_to(commands: Commands) -> None:
-    """Add the subcommand and its options."""
-    parser = commands.add_parser(
-        "build",
-        help="build what a file says, once, and show it",
-        description="Start a master, wait for its slaves, build the builders of FILE.toml, show what they write, and "
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Say what the subcommand does and takes."""
+    parser.description = (
+        "Start a master, wait for its slaves, build the builders of FILE.toml, show what they write, and "
         "end. If the file names no slave, one inside the program is used. Ctrl-C ends what runs; a second one does "
-        "not wait for it.",
-        epilog="exit codes: 0 all succeeded, 1 something did not, 2 called wrongly or a mistake in the file, "
-        "130 interrupted by Ctrl-C, 143 by SIGTERM",
+        "not wait for it."
+    )
+    parser.epilog = (
+        "exit codes: 0 all succeeded, 1 something did not, 2 called wrongly or a mistake in the file, "
+        "130 interrupted by Ctrl-C, 143 by SIGTERM"
     )
     parser.add_argument("file", metavar="FILE.toml", help="what to build, and where: see docs/build-file.md")
     parser.add_argument("--builder", metavar="NAME", action="append", help="only this one; may be given repeatedly")
@@ -38,9 +33,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: the file or the options are wrong, or the program cannot listen where it should.
     """
-    # A slave does not need it, and is to be small.
-    from slaveproto.cli.build_file import load
-
     need_posix()
     file = load(options.file)
     chosen = choose(file, options.builder, options.slave)

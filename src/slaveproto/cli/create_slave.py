@@ -6,14 +6,11 @@ import argparse
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from slaveproto.cli.console import STDOUT, say
 from slaveproto.cli.errors import UsageError
 from slaveproto.cli.settings import FILE_NAME, SHUTDOWNS, Settings, dump
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[Any]
 
 DEFAULT_PORT: Final = 9989
 INFO: Final = {
@@ -22,13 +19,11 @@ INFO: Final = {
 }
 
 
-def add_to(commands: Commands) -> None:
-    """Add the subcommand and its options."""
-    parser = commands.add_parser(
-        "create-slave",
-        help="make a base directory for a slave",
-        description="Make BASEDIR the home of a slave: a configuration file that only you can read, and info/ files "
-        "for you to edit. Then run `slaveproto slave BASEDIR`.",
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Say what the subcommand does and takes."""
+    parser.description = (
+        "Make BASEDIR the home of a slave: a configuration file that only you can read, and info/ files "
+        "for you to edit. Then run `slaveproto slave BASEDIR`."
     )
     parser.add_argument("basedir", metavar="BASEDIR", help="made if it is not there")
     parser.add_argument("master", metavar="MASTERHOST[:PORT]", help=f"the port is {DEFAULT_PORT} unless you say so")

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
 
+from slaveproto.cli.build_file import load
 from slaveproto.cli.extra import need_posix, need_trio
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[Any]
 
-
-def add_to(commands: Commands) -> None:
-    """Add the subcommand."""
-    parser = commands.add_parser(
-        "master",
-        help="run a master in the foreground",
-        description="Accept the slaves of FILE.toml and build on changes (`buildbot sendchange`), on schedule, or on "
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Say what the subcommand does and takes."""
+    parser.description = (
+        "Accept the slaves of FILE.toml and build on changes (`buildbot sendchange`), on schedule, or on "
         "`slaveproto trigger`, with a log on standard error. What was built, what waits and the logs are kept in the "
         "state directory. SIGHUP reads FILE.toml again. SIGINT or SIGTERM stops: what runs is interrupted, and built "
-        "again by the next master; a second one does not wait for it.",
-        epilog="exit codes: 0 stopped by a signal, 2 called wrongly, a mistake in the file, or state that cannot be "
-        "kept, 130 or 143 did not wait",
+        "again by the next master; a second one does not wait for it."
+    )
+    parser.epilog = (
+        "exit codes: 0 stopped by a signal, 2 called wrongly, a mistake in the file, or state that cannot be "
+        "kept, 130 or 143 did not wait"
     )
     parser.add_argument("file", metavar="FILE.toml", help="what to build, and where: see docs/build-file.md")
     parser.set_defaults(run=run)
@@ -33,9 +30,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: the file is wrong, the program cannot listen where it should, or its state directory is in use.
     """
-    # A slave does not need it, and is to be small.
-    from slaveproto.cli.build_file import load
-
     need_posix()
     file = load(options.file)
     need_trio()

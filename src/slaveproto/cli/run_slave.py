@@ -10,15 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from queue import Full, Queue
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from queue import SimpleQueue
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 
 from slaveproto import __version__
 from slaveproto.cli.console import STDERR, say
 from slaveproto.cli.errors import UsageError
-from slaveproto.cli.extra import need_posix, need_trio
 from slaveproto.cli.report import text_of
 from slaveproto.cli.settings import Settings, load
 from slaveproto.slave.config import SlaveConfig
@@ -26,9 +25,6 @@ from slaveproto.slave.events import AskShutdown, Input, SlaveEvent, Stop, Stoppe
 from slaveproto.slave.session import SlaveSession
 from transports.host import describe_host, jitter
 from transports.threads import Runner
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[Any]
 
 GAVE_UP: Final = 3
 UNREAD_LINES: Final = 1000
@@ -43,16 +39,16 @@ else:
     _HANG_UP: Final[tuple[signal.Signals, ...]] = (signal.SIGHUP,)
 
 
-def add_to(commands: Commands) -> None:
-    """Add the subcommand."""
-    parser = commands.add_parser(
-        "slave",
-        help="run a slave in the foreground",
-        description="Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGINT, SIGTERM or "
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Say what the subcommand does and takes."""
+    parser.description = (
+        "Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGINT, SIGTERM or "
         "SIGHUP stops it and kills what it runs; a second one does not wait for what dies slowly. Configured with "
-        "allow_shutdown, SIGHUP or the file shutdown.stamp asks the master for a graceful shutdown instead.",
-        epilog="exit codes: 0 stopped by a signal or by the master, 2 called wrongly or a bad configuration, "
-        f"{GAVE_UP} gave up after max_retries attempts",
+        "allow_shutdown, SIGHUP or the file shutdown.stamp asks the master for a graceful shutdown instead."
+    )
+    parser.epilog = (
+        "exit codes: 0 stopped by a signal or by the master, 2 called wrongly or a bad configuration, "
+        f"{GAVE_UP} gave up after max_retries attempts"
     )
     parser.add_argument("basedir", metavar="BASEDIR", help="made by `slaveproto create-slave`")
     parser.add_argument(
@@ -127,6 +123,8 @@ def _threads() -> _Drive:
 
 
 def _trio() -> _Drive:
+    from slaveproto.cli.extra import need_posix, need_trio
+
     need_posix()
     need_trio()
     import trio
@@ -182,20 +180,19 @@ class _Log:
 
     def __init__(self) -> None:
         self.gave_up = False
-        self._lines: Queue[str | None] = Queue(UNREAD_LINES)
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     def on_event(self, event: SlaveEvent) -> None:
-        with contextlib.suppress(Full):
-            self._lines.put_nowait(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text_of(event)}")
+        if self._lines.qsize() < UNREAD_LINES:
+            self._lines.put(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text_of(event)}")
         if isinstance(event, Stopped):
             self.gave_up = event.gave_up
 
     def close(self) -> None:
         """Wait for the last lines, but not for ever."""
-        with contextlib.suppress(Full):
-            self._lines.put_nowait(None)
+        self._lines.put(None)
         self._thread.join(PATIENCE)
 
     def _write(self) -> None:

@@ -9,13 +9,14 @@ import attrs
 
 from slaveproto.cli.errors import UsageError
 from slaveproto.cli.toml_file import At, of_type, read
+from slaveproto.records import record
 from slaveproto.slave.config import can_encode
 
 FILE_NAME: Final = "slaveproto.toml"
 SHUTDOWNS: Final = ("none", "signal", "file")
 
 
-@attrs.frozen
+@record
 class Settings:
     """What the file says. Times are in seconds; see `SlaveConfig` for most of it.
 

@@ -8,10 +8,9 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-import attrs
-
 from slaveproto.cli.errors import UsageError
 from slaveproto.cli.locate import Path, locate
+from slaveproto.records import record
 
 _KINDS: Final[dict[type, str]] = {
     str: "a string",
@@ -36,7 +35,7 @@ def name_of(kind: type) -> str:
 _TOO_MANY_DIGITS: Final = re.compile(r"[0-9](?:_?[0-9]){4300,}")
 
 
-@attrs.frozen
+@record
 class Document:
     """A file that was read.
 
@@ -101,7 +100,7 @@ def _with_line(path: str, text: str, message: str) -> str:
     return f"{path}:{line}: {words}"
 
 
-@attrs.frozen
+@record
 class At:
     """A place in a file, where a value is looked at.
 

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
 
 from slaveproto.cli.extra import need_posix
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[Any]
 
-
-def add_to(commands: Commands) -> None:
-    """Add both subcommands."""
-    parser = commands.add_parser(
-        "trigger",
-        help="make a master that runs build something",
-        description="Ask the master that runs for FILE.toml on this machine to build BUILDER.",
-        epilog="exit codes: 0 the request is taken (with --wait: the build succeeded), 1 the build did not succeed, or "
-        "the master ended before it, 2 called wrongly, or no master runs",
+def describe_trigger(parser: argparse.ArgumentParser) -> None:
+    """Say what `trigger` does and takes."""
+    parser.description = "Ask the master that runs for FILE.toml on this machine to build BUILDER."
+    parser.epilog = (
+        "exit codes: 0 the request is taken (with --wait: the build succeeded), 1 the build did not succeed, or "
+        "the master ended before it, 2 called wrongly, or no master runs"
     )
     parser.add_argument("file", metavar="FILE.toml", help="the file that the master was started with")
     parser.add_argument("builder", metavar="BUILDER", help="what to build")
     parser.add_argument("--wait", action="store_true", help="until the build is over")
     parser.set_defaults(run=_run_trigger)
-    parser = commands.add_parser(
-        "builds",
-        help="list what a master has built",
-        description="List the last builds of the master of FILE.toml, whether it runs or not. Their logs are files in "
-        "the folder logs/BUILD of its state directory.",
+
+
+def describe_builds(parser: argparse.ArgumentParser) -> None:
+    """Say what `builds` does and takes."""
+    parser.description = (
+        "List the last builds of the master of FILE.toml, whether it runs or not. Their logs are files in "
+        "the folder logs/BUILD of its state directory."
     )
     parser.add_argument("file", metavar="FILE.toml", help="the file that the master is started with")
     parser.add_argument("-n", "--count", type=_count, default=20, metavar="N", help="how many at most [20]")
@@ -43,7 +39,6 @@ def _count(text: str) -> int:
 
 def _run_trigger(options: argparse.Namespace) -> int:
     need_posix()
-    # A slave does not need it, and is to be small.
     from slaveproto.cli.run_trigger import run_trigger
 
     return run_trigger(options)

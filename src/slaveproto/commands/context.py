@@ -6,9 +6,8 @@ import ntpath
 import posixpath
 from collections.abc import Mapping
 
-import attrs
-
 from slaveproto.errors import CommandError
+from slaveproto.records import record
 from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
 
@@ -29,7 +28,7 @@ def folded(posix: bool, path: str) -> str:
     return path if posix else ntpath.normcase(path)
 
 
-@attrs.frozen
+@record
 class Context:
     """Where a command runs, and for whom.
 

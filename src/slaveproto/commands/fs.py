@@ -157,3 +157,14 @@ def copy_directory(arguments: Mapping[str, Value], context: Context) -> Script[N
         yield from SendItem("rc", code)
 
     return script()
+
+
+SCRIPTS: Final = {
+    "mkdir": make_directory,
+    "rmdir": remove_directories,
+    "cpdir": copy_directory,
+    "stat": stat_file,
+    "glob": find_files,
+    "listdir": list_directory,
+    "rmfile": remove_file,
+}

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import Final, TypeAlias, assert_never
 
-import attrs
-
 from slaveproto.commands.context import Context
 from slaveproto.commands.headers import command_line, environment_text, limit_text, shown, shown_command, shown_seconds
 from slaveproto.commands.logfiles import POLL_INTERVAL, LogWatcher, watchers
@@ -35,6 +33,7 @@ from slaveproto.effects import (
     TimerFired,
 )
 from slaveproto.errors import CommandError, HostError
+from slaveproto.records import record
 from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
 
@@ -51,7 +50,7 @@ Words: TypeAlias = bytes | str | Sequence[bytes | str]
 """A command: a list of words, or one string for the shell."""
 
 
-@attrs.frozen
+@record
 class ProcessSpec:
     """What to run, and how. Times are in seconds.
 
@@ -92,7 +91,7 @@ class ProcessSpec:
     keep: frozenset[str] = frozenset()
 
 
-@attrs.frozen
+@record
 class ProcessEnd:
     """How a process ended.
 

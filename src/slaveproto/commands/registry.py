@@ -1,37 +1,17 @@
-"""Which commands there are. A registry: it only accumulates."""
+"""Which commands there are. A registry: it only accumulates.
+
+A slave imports what performs a command when its master first starts one of that family: most need only few of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-import attrs
-
 from slaveproto.commands.context import Context
-from slaveproto.commands.fs import (
-    copy_directory,
-    find_files,
-    list_directory,
-    make_directory,
-    remove_directories,
-    remove_file,
-    stat_file,
-)
-from slaveproto.commands.shell import shell
-from slaveproto.commands.source.bk import BitKeeper
-from slaveproto.commands.source.bzr import Bazaar
-from slaveproto.commands.source.cvs import Cvs
-from slaveproto.commands.source.darcs import Darcs
-from slaveproto.commands.source.engine import source_command
-from slaveproto.commands.source.git import Git
-from slaveproto.commands.source.hg import Mercurial
-from slaveproto.commands.source.mtn import Monotone
-from slaveproto.commands.source.p4 import Perforce, PerforceSync
-from slaveproto.commands.source.repo import Repo
-from slaveproto.commands.source.svn import Subversion
-from slaveproto.commands.transfer import download_file, upload_directory, upload_file
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
+from slaveproto.records import record
 from slaveproto.wire.values import Value
 
 Arguments: TypeAlias = Mapping[str, Value]
@@ -43,7 +23,7 @@ WORKER_VERSION: Final = "3.3"
 """What `getWorkerInfo` says of every command: that of buildbot-worker 4.3.0."""
 
 
-@attrs.frozen
+@record
 class Command:
     """A command that a master can start.
 
@@ -59,36 +39,78 @@ class Command:
     version: str | None = None
 
 
+Scripts: TypeAlias = Mapping[str, Callable[[Arguments, Context], Script[None]]]
+"""What performs the commands of one family, by their names."""
+
+
+def _shell() -> Scripts:
+    from slaveproto.commands.shell import SCRIPTS
+
+    return SCRIPTS
+
+
+def _fs() -> Scripts:
+    from slaveproto.commands.fs import SCRIPTS
+
+    return SCRIPTS
+
+
+def _transfer() -> Scripts:
+    from slaveproto.commands.transfer import SCRIPTS
+
+    return SCRIPTS
+
+
+def _source() -> Scripts:
+    from slaveproto.commands.source.systems import SCRIPTS
+
+    return SCRIPTS
+
+
+def _own(family: Callable[[], Scripts], name: str, *required: str | tuple[str, ...]) -> Command:
+    def script(arguments: Arguments, context: Context) -> Script[None]:
+        try:
+            make = family()[name]
+        except (ImportError, OSError) as error:
+            # Such as too many open files. It may be there the next time.
+            raise CommandError("builtins.ImportError", f"{name} cannot be loaded: {error}") from None
+        return make(arguments, context)
+
+    return Command(required, script)
+
+
 _UPLOAD: Final = ("workdir", ("workersrc", "slavesrc"), "writer", "blocksize")
-_DOWNLOAD: Final = ("workdir", ("workerdest", "slavedest"), "reader", "blocksize")
+_UPLOAD_FILE: Final = _own(_transfer, "uploadFile", *_UPLOAD)
+_UPLOAD_DIRECTORY: Final = _own(_transfer, "uploadDirectory", *_UPLOAD)
+_DOWNLOAD_FILE: Final = _own(_transfer, "downloadFile", "workdir", ("workerdest", "slavedest"), "reader", "blocksize")
 
 COMMANDS: Final[Mapping[str, Command]] = {
-    "shell": Command(("workdir", "command"), shell),
-    "mkdir": Command(("dir",), make_directory),
-    "rmdir": Command(("dir",), remove_directories),
-    "cpdir": Command(("fromdir", "todir"), copy_directory),
-    "stat": Command(("file",), stat_file),
-    "glob": Command(("path",), find_files),
-    "listdir": Command(("dir",), list_directory),
-    "rmfile": Command(("path",), remove_file),
-    "uploadFile": Command(_UPLOAD, upload_file),
-    "uploadDirectory": Command(_UPLOAD, upload_directory),
-    "downloadFile": Command(_DOWNLOAD, download_file),
+    "shell": _own(_shell, "shell", "workdir", "command"),
+    "mkdir": _own(_fs, "mkdir", "dir"),
+    "rmdir": _own(_fs, "rmdir", "dir"),
+    "cpdir": _own(_fs, "cpdir", "fromdir", "todir"),
+    "stat": _own(_fs, "stat", "file"),
+    "glob": _own(_fs, "glob", "path"),
+    "listdir": _own(_fs, "listdir", "dir"),
+    "rmfile": _own(_fs, "rmfile", "path"),
+    "uploadFile": _UPLOAD_FILE,
+    "uploadDirectory": _UPLOAD_DIRECTORY,
+    "downloadFile": _DOWNLOAD_FILE,
     # The spellings that 4.x workers have besides.
-    "upload_file": Command(_UPLOAD, upload_file),
-    "upload_directory": Command(_UPLOAD, upload_directory),
-    "download_file": Command(_DOWNLOAD, download_file),
-    "svn": Command(("workdir", "svnurl"), source_command(Subversion)),
-    "git": Command(("workdir", "repourl"), source_command(Git)),
-    "cvs": Command(("workdir", "cvsroot", "cvsmodule"), source_command(Cvs)),
-    "hg": Command(("workdir", "repourl"), source_command(Mercurial)),
-    "bzr": Command(("workdir", "repourl"), source_command(Bazaar)),
-    "darcs": Command(("workdir", "repourl"), source_command(Darcs)),
-    "mtn": Command(("workdir", "repourl", "branch"), source_command(Monotone)),
-    "repo": Command(("workdir", "manifest_url"), source_command(Repo)),
-    "p4": Command(("workdir", "p4port", "p4client", "p4base"), source_command(Perforce)),
-    "p4sync": Command(("workdir", "p4port"), source_command(PerforceSync)),
-    "bk": Command(("workdir", "bkurl"), source_command(BitKeeper)),
+    "upload_file": _UPLOAD_FILE,
+    "upload_directory": _UPLOAD_DIRECTORY,
+    "download_file": _DOWNLOAD_FILE,
+    "svn": _own(_source, "svn", "workdir", "svnurl"),
+    "git": _own(_source, "git", "workdir", "repourl"),
+    "cvs": _own(_source, "cvs", "workdir", "cvsroot", "cvsmodule"),
+    "hg": _own(_source, "hg", "workdir", "repourl"),
+    "bzr": _own(_source, "bzr", "workdir", "repourl"),
+    "darcs": _own(_source, "darcs", "workdir", "repourl"),
+    "mtn": _own(_source, "mtn", "workdir", "repourl", "branch"),
+    "repo": _own(_source, "repo", "workdir", "manifest_url"),
+    "p4": _own(_source, "p4", "workdir", "p4port", "p4client", "p4base"),
+    "p4sync": _own(_source, "p4sync", "workdir", "p4port"),
+    "bk": _own(_source, "bk", "workdir", "bkurl"),
 }
 
 

@@ -6,6 +6,7 @@ Source: manual page, section "Building"; `commands/shell.py` of buildslave 0.8.4
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
@@ -89,3 +90,6 @@ def _signal_name(value: Value, context: Context) -> str:
     if not name.isalnum():
         raise CommandError("builtins.ValueError", f"there is no signal {name!r}")
     return name
+
+
+SCRIPTS: Final = {"shell": shell}

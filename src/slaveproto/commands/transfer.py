@@ -33,6 +33,7 @@ from slaveproto.effects import (
 )
 from slaveproto.errors import CommandError, HostError
 from slaveproto.limits import SIZE_LIMIT
+from slaveproto.records import record
 from slaveproto.updates import Dialect
 from slaveproto.wire.values import Remote, Value
 
@@ -49,7 +50,7 @@ class _Problem(Exception):
     """The transfer cannot go on; the text is for the log."""
 
 
-@attrs.frozen
+@record
 class _Transfer:
     """The arguments that all transfers have.
 
@@ -314,3 +315,6 @@ class _Reader:
         if data:
             yield from self.exchange.perform(WriteFile(self.temp, self._written, data))
             self._written += len(data)
+
+
+SCRIPTS: Final = {"uploadFile": upload_file, "uploadDirectory": upload_directory, "downloadFile": download_file}

@@ -38,6 +38,8 @@ class Bot:
         self._builders: dict[str, SlaveBuilder] = {}
         self._listed = False
         self._leftover: tuple[str, ...] = ()
+        # What does not change of what masters ask, in the words of either.
+        self._known: dict[tuple[str, Dialect], dict[Value, Value]] = {}
 
     @property
     def builder_names(self) -> tuple[str, ...]:
@@ -112,22 +114,25 @@ class Bot:
 
     def _get_slave_info(self, call: Call, now: float) -> _Outcome:
         parameters(call)
-        return self._info()
+        return self._info(call.method, dict)
 
     def _get_worker_info(self, call: Call, now: float) -> _Outcome:
         """Only masters of 0.9 and later ask for this; they read text."""
         parameters(call)
-        site = self._site
-        site.dialect = Dialect.TEXT
-        return self._info(
-            **{f"os_{key.lower()}": value for key, value in site.host.release.items()},
-            numcpus=site.host.cpus,
-            version=site.host.version,
-            worker_commands=self._versions(WORKER_VERSION),
-            delete_leftover_dirs=False,
-        )
+        self._site.dialect = Dialect.TEXT
+        return self._info(call.method, self._about_worker)
 
-    def _info(self, **more: Value) -> Script[Value]:
+    def _about_worker(self) -> dict[Value, Value]:
+        host = self._site.host
+        return {
+            **{f"os_{key.lower()}": value for key, value in host.release.items()},
+            "numcpus": host.cpus,
+            "version": host.version,
+            "worker_commands": self._versions(WORKER_VERSION),
+            "delete_leftover_dirs": False,
+        }
+
+    def _info(self, method: str, more: Callable[[], dict[Value, Value]]) -> Script[Value]:
         site = self._site
         try:
             files = yield from ReadDir(self._path(INFO_DIRECTORY))
@@ -138,12 +143,13 @@ class Bot:
             if len(contents) > LARGEST_INFO:
                 site.announce(Notice(f"{INFO_DIRECTORY}/{name} is too large for the master, left out"))
             else:
-                info[name] = contents
-        info["environ"] = dict(site.host.environ.items())
-        info["system"] = site.host.system
-        info["basedir"] = site.config.basedir
-        info.update(more.items())
-        return site.plain(info)
+                info[site.plain(name)] = site.plain(contents)
+        key = method, site.dialect
+        if key not in self._known:
+            environ: Value = dict(site.host.environ.items())
+            about = {"environ": environ, "system": site.host.system, "basedir": site.config.basedir, **more()}
+            self._known[key] = {site.plain(name): site.plain(value) for name, value in about.items()}
+        return info | self._known[key]
 
     def _set_builder_list(self, call: Call, now: float) -> _Outcome:
         (wanted,) = parameters(call, "wanted")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import attrs
 
+from slaveproto.records import record
+
 
 def can_encode(encoding: str) -> bool:
     """Whether Python knows the encoding, and it contains ASCII as it is."""
@@ -21,7 +23,7 @@ def _check_encoding(config: SlaveConfig, attribute: attrs.Attribute[str], value:
         raise ValueError(f"{value!r} is no encoding that Python knows and that contains ASCII")
 
 
-@attrs.frozen
+@record
 class SlaveConfig:
     """Who the slave is and how it behaves. Times are in seconds.
 
@@ -56,7 +58,7 @@ class SlaveConfig:
     encoding: str = attrs.field(default="utf-8", validator=_check_encoding)
 
 
-@attrs.frozen
+@record
 class HostInfo:
     """What the core cannot look up itself.
 

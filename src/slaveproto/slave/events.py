@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import attrs
-
 from slaveproto.effects import ProcessEvent
 from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Wakeup
+from slaveproto.records import record
 
 # -- inputs
 
 
-@attrs.frozen
+@record
 class Start:
     """Begin to connect."""
 
 
-@attrs.frozen
+@record
 class Stop:
     """End: drop the connection, kill what runs, then be finished. `why` is for people."""
 
     why: str
 
 
-@attrs.frozen
+@record
 class AskShutdown:
     """Ask the master to let us go once it is done with us; without a master, stop at once."""
 
 
-@attrs.frozen
+@record
 class Connected:
     """The connection of that `OpenConnection` request is there."""
 
@@ -44,7 +43,7 @@ Input: TypeAlias = (
 # -- announcements
 
 
-@attrs.frozen
+@record
 class Connecting:
     """A connection is being opened."""
 
@@ -52,19 +51,19 @@ class Connecting:
     port: int
 
 
-@attrs.frozen
+@record
 class WaitingForMaster:
     """The connection is there; the master has the first word."""
 
 
-@attrs.frozen
+@record
 class Attached:
     """The master accepted the login, and its builders are known."""
 
     builders: tuple[str, ...]
 
 
-@attrs.frozen
+@record
 class LoginRefused:
     """The master refused the login. The next attempt is in `retry_in` seconds, None for never."""
 
@@ -72,7 +71,7 @@ class LoginRefused:
     retry_in: float | None
 
 
-@attrs.frozen
+@record
 class Detached:
     """The connection is over, or could not be made. The next attempt is in `retry_in` seconds, None for never."""
 
@@ -80,7 +79,7 @@ class Detached:
     retry_in: float | None
 
 
-@attrs.frozen
+@record
 class MasterSaid:
     """The master printed a message, to the whole slave or to one builder."""
 
@@ -88,7 +87,7 @@ class MasterSaid:
     builder: str | None
 
 
-@attrs.frozen
+@record
 class BuildersChanged:
     """The master named its builders. `leftover` are directories that belong to none of them."""
 
@@ -97,7 +96,7 @@ class BuildersChanged:
     leftover: tuple[str, ...]
 
 
-@attrs.frozen
+@record
 class StepStarted:
     """A command began."""
 
@@ -106,7 +105,7 @@ class StepStarted:
     id: str
 
 
-@attrs.frozen
+@record
 class StepFinished:
     """A command ended: with a return code, a failure, or without the master hearing of it (`dropped`)."""
 
@@ -118,14 +117,14 @@ class StepFinished:
     dropped: bool
 
 
-@attrs.frozen
+@record
 class Notice:
     """Something else that people may want to know."""
 
     text: str
 
 
-@attrs.frozen
+@record
 class Stopped:
     """The session is over. `gave_up` tells that it was not asked to."""
 

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -126,6 +125,9 @@ def _pidfd(pid: int) -> int:
 
 
 def _spawn_on_pipes(effect: Spawn) -> Child:
+    # Only now, for a slave that waits for work is to be small.
+    import subprocess
+
     # Not `subprocess.PIPE`: all that can fail has to fail before the process is there.
     with contextlib.ExitStack() as on_error, contextlib.ExitStack() as theirs:
         out, their_out = _pipe(on_error, theirs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Callable
@@ -50,7 +49,7 @@ class _Remover:
                 _forced(parent, depth, lambda: os.unlink(name, dir_fd=parent))
             elif depth > DEEPEST:
                 # As it is, it would take too many open directories: it waits at the top for its turn.
-                os.rename(name, secrets.token_hex(12), src_dir_fd=parent, dst_dir_fd=self._top)
+                os.rename(name, os.urandom(12).hex(), src_dir_fd=parent, dst_dir_fd=self._top)
             else:
                 self._remove_directory(parent, name, path, depth)
         except FileNotFoundError:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-import attrs
-
 from slaveproto.commands.arguments import count, seconds
 from slaveproto.commands.context import Context, join_paths
 from slaveproto.errors import CommandError
+from slaveproto.records import record
 from slaveproto.wire.values import Value
 
 DEFAULT_TIMEOUT: Final = 120
@@ -26,7 +25,7 @@ class Mode(Enum):
     EXPORT = "export"
 
 
-@attrs.frozen
+@record
 class Patch:
     """A change to make to the tree.
 
@@ -41,7 +40,7 @@ class Patch:
     root: str
 
 
-@attrs.frozen
+@record
 class Retry:
     """What to do when sources cannot be brought.
 
@@ -54,7 +53,7 @@ class Retry:
     times: int
 
 
-@attrs.frozen
+@record
 class Given:
     """The arguments as the master sent them, and ways to read them.
 
@@ -93,7 +92,7 @@ class Given:
         return bool(self.arguments.get(name, default))
 
 
-@attrs.frozen
+@record
 class Wanted:
     """What all source commands are told. Times are in seconds.
 

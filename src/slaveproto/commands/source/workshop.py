@@ -7,8 +7,6 @@ from base64 import b64encode
 from collections.abc import Collection
 from typing import Final, TypeAlias, TypeVar
 
-import attrs
-
 from slaveproto.commands.context import Context
 from slaveproto.commands.lasting import Stopped, copy_tree, remove_tree
 from slaveproto.commands.process import ProcessEnd, ProcessSpec, run_process
@@ -30,6 +28,7 @@ from slaveproto.effects import (
     WriteFile,
 )
 from slaveproto.errors import HostError
+from slaveproto.records import record
 
 LONGEST: Final = 1024 * 1024
 """Bytes that are read of a file of ours."""
@@ -54,7 +53,7 @@ class Abandoned(Exception):
         self.final = final
 
 
-@attrs.frozen
+@record
 class Hidden:
     """A word of a command that is not to be seen in the log."""
 

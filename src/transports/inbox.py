@@ -1,0 +1,59 @@
+"""Where inputs arrive from other threads, and what is waited for beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+
+from slaveproto.slave.events import Input
+
+
+class Inbox:
+    """A queue of inputs, and a selector that it wakes. Only `put` may be called by more than one thread.
+
+    Whoever registers something at the `selector` gives a function as its data: it is called with the events that are
+    ready, and returns an input, or None.
+    """
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self._items: SimpleQueue[tuple[Input, Callable[[], None] | None]] = SimpleQueue()
+        self._asleep = False
+        # Sockets, for these can be closed under another thread that is about to use them.
+        self._wake_read, self._wake_write = socket.socketpair()
+        for wake in (self._wake_read, self._wake_write):
+            wake.setblocking(False)
+        self.selector.register(self._wake_read, selectors.EVENT_READ, self._take_wakes)
+
+    def put(self, item: Input, then: Callable[[], None] | None = None) -> None:
+        """Add an input. Safe from any thread and from signal handlers. `then` is called when it is taken out."""
+        self._items.put((item, then))
+        if self._asleep:
+            # If it takes no more it is about to be read; if it is closed there is nobody left to wake.
+            with contextlib.suppress(OSError):
+                self._wake_write.send(b"\0")
+
+    def take(self, patience: float | None) -> Sequence[Input]:
+        """Wait for inputs, at most `patience` seconds, and return some: of each source one, so that none starves."""
+        # In this order: who puts something in after the look at the queue sees that we sleep.
+        self._asleep = True
+        ready = self.selector.select(patience if self._items.empty() else 0)
+        self._asleep = False
+        found = [item for key, events in ready if (item := key.data(events)) is not None]
+        with contextlib.suppress(Empty):
+            item, then = self._items.get_nowait()
+            if then is not None:
+                then()
+            found.append(item)
+        return found
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        for end in (self.selector, self._wake_read, self._wake_write):
+            end.close()
+
+    def _take_wakes(self, events: int) -> None:
+        self._wake_read.recv(4096)
