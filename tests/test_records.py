@@ -21,6 +21,14 @@ class Point:
 
 
 @record
+class Note:
+    """Something of which a part does not count."""
+
+    x: int
+    hint: int = attrs.field(default=0, eq=False)
+
+
+@record
 class Place:
     """Another one with the same fields."""
 
@@ -44,6 +52,12 @@ def test_two_are_equal_if_class_and_fields_are() -> None:
     assert Point(1, 2, "a") != Point(1, 2, "b")
     others: list[object] = [Place(1, 2), (1, 2, "")]
     assert Point(1, 2) not in others
+
+
+def test_what_does_not_count_does_not() -> None:
+    assert Note(1, 2) == Note(1, 3)
+    assert Note(1, 2) != Note(2, 2)
+    assert len({Note(1, 2), Note(1, 3)}) == 1
 
 
 def test_equal_ones_have_one_place_in_a_set() -> None:

@@ -31,7 +31,7 @@ else:
 
 
 def _values(it: Any) -> tuple[object, ...]:
-    return tuple([getattr(it, field.name) for field in it.__attrs_attrs__])
+    return tuple([getattr(it, field.name) for field in it.__attrs_attrs__ if field.eq])
 
 
 def _is_equal(self: Any, other: object) -> Any:

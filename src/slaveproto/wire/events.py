@@ -7,10 +7,11 @@ from typing import TypeAlias
 
 import attrs
 
+from slaveproto.records import record
 from slaveproto.wire.values import Failure, Local, Remote, Value
 
 
-@attrs.frozen
+@record
 class Opened:
     """The negotiation is done; `profile` is `pb` or `none`. Calls may be made from now on."""
 
@@ -41,7 +42,7 @@ class Call:
     remotes: tuple[Remote, ...] = attrs.field(default=(), eq=False, repr=False)
 
 
-@attrs.frozen
+@record
 class Answered:
     """Our call `id` returned `value`. `remotes` is every `Remote` in it, once; release those that you do not keep."""
 
@@ -50,7 +51,7 @@ class Answered:
     remotes: tuple[Remote, ...] = attrs.field(default=(), eq=False, repr=False)
 
 
-@attrs.frozen
+@record
 class Failed:
     """Our call `id` raised `failure` over there, or its answer was unreadable."""
 
@@ -58,21 +59,21 @@ class Failed:
     failure: Failure
 
 
-@attrs.frozen
+@record
 class CallLost:
     """Our call `id` was pending when the connection ended; whether it was carried out is unknown."""
 
     id: int
 
 
-@attrs.frozen
+@record
 class Released:
     """The peer holds `local` no more, and its number is dead."""
 
     local: Local
 
 
-@attrs.frozen
+@record
 class Refused:
     """A call of the peer never reached you: its target or arguments were bad, and it was answered with `failure`."""
 
@@ -80,7 +81,7 @@ class Refused:
     failure: Failure
 
 
-@attrs.frozen
+@record
 class NotUnderstood:
     """The peer (`ours` False) did not understand our message, or we (`ours` True) did not understand theirs."""
 
@@ -88,7 +89,7 @@ class NotUnderstood:
     ours: bool
 
 
-@attrs.frozen
+@record
 class Closed:
     """The connection is over. `clean` is False if it ended inside a message or by a violation."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-import attrs
+from slaveproto.records import record
 
 
 class Local:
@@ -42,14 +42,14 @@ class Remote:
         return f"Remote({self.luid!r})"
 
 
-@attrs.frozen
+@record
 class Unpersistable:
     """A placeholder that the peer sent instead of a value which it could not send. `reason` is its text."""
 
     reason: str
 
 
-@attrs.frozen
+@record
 class Copied:
     """An object by value, as inert data: the `tag` that names its class over there, and its `state`.
 
@@ -73,7 +73,7 @@ _ANCESTORS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-@attrs.frozen
+@record
 class Failure:
     """An exception that crossed the wire, or is about to.
 
