@@ -57,16 +57,13 @@ from slaveproto.master import (
 )
 from transports import files
 from transports.attempts import rejected
-from transports.trio.gates import Gate
 from transports.trio.nurseries import open_nursery
+from transports.trio.port import Line, Port
 from transports.trio.processes import THREADS
-from transports.trio.streams import LINGER, Wire, open_wire, words_of
+from transports.trio.streams import LINGER
 
 PATIENCE: Final = 10.0
 """Seconds that a step which nobody waits for any more has to end, before its slave is given up."""
-
-QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
-"""Linux's option for acknowledging at once; it wears off by itself."""
 
 Env = Mapping[str, "str | tuple[str, ...] | None"]
 
@@ -103,11 +100,11 @@ async def open_master(
     Raises:
         OSError: the port cannot be had.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host)
+    listeners = [_plain(listener) for listener in await trio.open_tcp_listeners(port, host=host)]
     async with open_nursery() as nursery:
-        hub = _Hub(MasterSession(config), ssl_context, on_event or _ignore, nursery)
-        master = Master(hub, listeners)
-        await nursery.start(hub.run, listeners)
+        hub = _Hub(MasterSession(config), on_event or _ignore, nursery)
+        master = Master(hub, listeners[0])
+        await nursery.start(hub.run, listeners, ssl_context)
         try:
             yield master
         finally:
@@ -117,9 +114,9 @@ async def open_master(
 class Master:
     """A master that runs; made by `open_master`."""
 
-    def __init__(self, hub: _Hub, listeners: Sequence[trio.SocketListener]) -> None:
+    def __init__(self, hub: _Hub, listener: socket.socket) -> None:
         self._hub = hub
-        self.host, self.port = listeners[0].socket.getsockname()[:2]
+        self.host, self.port = listener.getsockname()[:2]
 
     host: str
     """The address that it listens on."""
@@ -161,7 +158,6 @@ class _Hub:
 
     Args:
         session: the session; nobody else may touch it.
-        ssl_context: to speak TLS; None for plain TCP.
         on_event: is told everything that happens, until it raises something.
         nursery: ends if it does.
     """
@@ -169,7 +165,6 @@ class _Hub:
     def __init__(
         self,
         session: MasterSession,
-        ssl_context: ssl.SSLContext | None,
         on_event: Callable[[MasterEvent], None],
         nursery: trio.Nursery,
     ) -> None:
@@ -177,15 +172,13 @@ class _Hub:
         self.builds: dict[int, Build] = {}
         self.steps: dict[int, RunningStep] = {}
         self._session = session
-        self._ssl_context = ssl_context
         self._on_event = on_event
         self._nursery = nursery
         self._inbox: deque[MasterInput] = deque()
         self._pumping = False
         self._numbers = 0
-        self._handshakes = 0
-        self._wires: dict[int, Wire] = {}
-        self._gates: dict[int, Gate] = {}
+        self._lines: dict[int, Line] = {}
+        self._paused: set[int] = set()
         self._changed = trio.Event()
         self._alarm = trio.CancelScope()
         self._listening = trio.CancelScope()
@@ -250,28 +243,45 @@ class _Hub:
             self._perform(request)
         for connection in session.connections_to_send():
             self._send(connection)
-        for connection, gate in list(self._gates.items()):
-            if not session.paused(connection):
-                gate.turn(True)
-                del self._gates[connection]
+        if self._paused:
+            for connection in [number for number in self._paused if not session.paused(number)]:
+                self._paused.discard(connection)
+                self._lines[connection].pause(False)
         self._alarm.deadline = self._deadline()
 
     def _deadline(self) -> float:
         deadline = self._session.deadline
         return math.inf if deadline is None else deadline
 
-    async def run(self, listeners: list[trio.SocketListener], *, task_status: trio.TaskStatus[None]) -> None:
+    async def run(
+        self,
+        listeners: Sequence[socket.socket],
+        ssl_context: ssl.SSLContext | None,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
         """Do all of the work, until `stop` and until every connection is closed."""
         # What is still to be done with files outlives the connections that it is for.
-        async with open_nursery() as self._files, open_nursery() as connections:
-            with self._listening:
-                task_status.started()
-                connections.start_soon(self._ring)
-                await trio.serve_listeners(self._serve, listeners, handler_nursery=connections)
-            connections.cancel_scope.deadline = trio.current_time() + LINGER
-            while self._wires:
-                await self.wait_change()
-            connections.cancel_scope.cancel()
+        async with open_nursery() as self._files:
+            try:
+                async with open_nursery() as connections:
+                    port = Port(listeners, ssl_context, lambda: self._session.config, self, connections)
+                    connections.start_soon(self._ring)
+                    with self._listening:
+                        task_status.started()
+                        await port.listen()
+                    connections.cancel_scope.deadline = trio.current_time() + LINGER
+                    while self._lines:
+                        await self.wait_change()
+                    connections.cancel_scope.cancel()
+            finally:
+                # Whatever ran there has to end, even if this does not end as above.
+                lines = list(self._lines.values())
+                for line in lines:
+                    line.hang_up()
+                for line in lines:
+                    self.ended(line, "the master ends")
+                port.close()
 
     async def _ring(self) -> None:
         while True:
@@ -282,8 +292,8 @@ class _Hub:
     def _perform(self, request: Request) -> None:
         match request.effect:
             case CloseConnection(connection, last):
-                if connection in self._wires:
-                    self._wires[connection].close(last)
+                if connection in self._lines:
+                    self._lines[connection].close(last)
             case effect:
                 # A master asks for nothing else.
                 assert isinstance(effect, FileEffect)
@@ -312,66 +322,39 @@ class _Hub:
 
     # -- connections
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        number, peer = self.number(), _address(stream)
-        with contextlib.suppress(OSError):
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        _acknowledge_at_once(stream)
-        secure: trio.abc.Stream = stream
-        if self._ssl_context is not None:
-            secure = trio.SSLStream(stream, self._ssl_context, server_side=True)
-            if (problem := await self._shake_hands(secure)) is not None:
-                await trio.aclose_forcefully(stream)
-                self._hear(LoginFailed(number, peer, None, f"TLS: {problem}"))
-                return
-        gate = Gate()
-        try:
-            async with open_wire(secure, lambda: self._send(number)) as wire:
-                self._wires[number] = wire
-                self.post(Accepted(number, peer, secrets.token_bytes(16)))
+    def accepted(self, line: Line, peer: str) -> None:
+        """See `transports.trio.port`."""
+        self._lines[line.number] = line
+        self.post(Accepted(line.number, peer, secrets.token_bytes(16)))
 
-                def received(data: bytes) -> None:
-                    _acknowledge_at_once(stream)
-                    self._received(number, data, gate)
+    def refused(self, number: int, peer: str, why: str) -> None:
+        """See `transports.trio.port`."""
+        self._hear(LoginFailed(number, peer, None, f"TLS: {why}"))
 
-                ended = await wire.read(received, gate)
-                self.post(Disconnected(number, ended or ""))
-        finally:
-            self._wires.pop(number, None)
-            self._gates.pop(number, None)
-            # Whatever ran there has to end, even if this does not end as above.
-            self.post(Disconnected(number, "the master ends"))
-            self.notify()
+    def received(self, line: Line, data: bytes) -> None:
+        """See `transports.trio.port`."""
+        self.post(Received(line.number, data))
+        if self._session.paused(line.number):
+            line.pause(True)
+            self._paused.add(line.number)
 
-    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> str | None:
-        config = self._session.config
-        # The session does not know of them yet.
-        if self._handshakes >= config.visitors:
-            return f"{self._handshakes} others shake hands already"
-        self._handshakes += 1
-        try:
-            with trio.fail_after(config.login_timeout):
-                await stream.do_handshake()
-        except trio.TooSlowError:
-            return "no handshake in time"
-        except (trio.BrokenResourceError, OSError) as error:
-            return words_of(error)
-        finally:
-            self._handshakes -= 1
-        return None
+    def sent(self, line: Line) -> None:
+        """See `transports.trio.port`."""
+        self._send(line.number)
 
-    def _received(self, number: int, data: bytes, gate: Gate) -> None:
-        self.post(Received(number, data))
-        if self._session.paused(number):
-            gate.turn(False)
-            self._gates[number] = gate
+    def ended(self, line: Line, why: str) -> None:
+        """See `transports.trio.port`."""
+        del self._lines[line.number]
+        self._paused.discard(line.number)
+        self.post(Disconnected(line.number, why))
+        self.notify()
 
     def _send(self, number: int) -> None:
-        wire = self._wires.get(number)
-        if wire is not None and wire.idle and not wire.closing:
+        line = self._lines.get(number)
+        if line is not None and line.idle:
             data = self._session.data_to_send(number)
             if data:
-                wire.send(data)
+                line.send(data)
 
     # -- what happens
 
@@ -643,23 +626,11 @@ class RunningStep:
         self._take()
 
 
-def _address(stream: trio.SocketStream) -> str:
-    try:
-        name = stream.socket.getpeername()
-    except OSError:
-        return "a peer that is gone"
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
-
-
-def _acknowledge_at_once(stream: trio.SocketStream) -> None:
-    """Have the kernel acknowledge what comes next without delay.
-
-    A Twisted slave holds back its second small message until the first one is acknowledged; the usual delay would cost
-    40 ms for every command.
-    """
-    if QUICK_ACK is not None:
-        with contextlib.suppress(OSError):
-            stream.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+def _plain(listener: trio.SocketListener) -> socket.socket:
+    """Take a socket back from trio."""
+    sock = socket.socket(fileno=listener.socket.detach())
+    sock.setblocking(False)
+    return sock
 
 
 async def _raise(error: BaseException) -> None:
