@@ -217,14 +217,18 @@ class Visit:
         except CommandError as error:
             self.connection.fail(call.id, Failure(error.kind, str(error)[:1000]))
             self._count_refusal(f"a call of {call.method[:200]!r} failed: {error}")
-            self.drop(call.args, dict(call.kwargs.items()))
+            self._drop_arguments(call)
             return
         except RemoteProtocolError as error:
             # It is told before the connection ends; for a slave that may be all that it can log.
             if self.connection.is_open:
                 self.connection.fail(call.id, Failure("twisted.spread.pb.Error", str(error)[:1000]))
             raise
-        self.drop(call.args, dict(call.kwargs.items()))
+        self._drop_arguments(call)
+
+    def _drop_arguments(self, call: Call) -> None:
+        if call.args or call.kwargs:
+            self.drop(call.args, dict(call.kwargs.items()))
 
     def _count_refusal(self, text: str) -> None:
         self._refused += 1

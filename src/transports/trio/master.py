@@ -179,18 +179,18 @@ class _Hub:
         self._numbers = 0
         self._lines: dict[int, Line] = {}
         self._paused: set[int] = set()
-        self._changed = trio.Event()
+        self._waiting = trio.lowlevel.ParkingLot()
         self._alarm = trio.CancelScope()
+        self._rings = math.inf
         self._listening = trio.CancelScope()
 
     async def wait_change(self) -> None:
         """Wait for the next `notify`."""
-        await self._changed.wait()
+        await self._waiting.park()
 
     def notify(self) -> None:
         """Something changed that others may wait for."""
-        self._changed.set()
-        self._changed = trio.Event()
+        self._waiting.unpark_all()
 
     def stop(self, why: str) -> None:
         """End everything."""
@@ -227,10 +227,11 @@ class _Hub:
         self._pumping = True
         try:
             while True:
+                if self._inbox:
+                    self._session.handle(self._inbox.popleft(), now=trio.current_time())
                 self._look()
                 if not self._inbox:
                     break
-                self._session.handle(self._inbox.popleft(), now=trio.current_time())
         finally:
             self._pumping = False
 
@@ -247,11 +248,10 @@ class _Hub:
             for connection in [number for number in self._paused if not session.paused(number)]:
                 self._paused.discard(connection)
                 self._lines[connection].pause(False)
-        self._alarm.deadline = self._deadline()
-
-    def _deadline(self) -> float:
-        deadline = self._session.deadline
-        return math.inf if deadline is None else deadline
+        # One that is put off may ring all the same, and is set anew then.
+        deadline = session.deadline
+        if deadline is not None and deadline < self._rings:
+            self._alarm.deadline = self._rings = deadline
 
     async def run(
         self,
@@ -285,7 +285,9 @@ class _Hub:
 
     async def _ring(self) -> None:
         while True:
-            with trio.CancelScope(deadline=self._deadline()) as self._alarm:
+            deadline = self._session.deadline
+            self._rings = math.inf if deadline is None else deadline
+            with trio.CancelScope(deadline=self._rings) as self._alarm:
                 await trio.sleep_forever()
             self.post(Wakeup())
 
