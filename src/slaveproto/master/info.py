@@ -6,6 +6,7 @@ Source: manual page, section "Bot methods"; `buildslave.py` of Buildbot 0.8.4p1 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.master.events import SlaveInfo
@@ -60,6 +61,10 @@ def _dictionary(what: str, value: Value) -> dict[str, Value]:
     if not isinstance(value, dict):
         raise RemoteProtocolError(f"{what} should be a dictionary, not {type(value).__name__}")
     return {text_of(key): item for key, item in value.items()}
+
+
+NOTHING_SAID: Final = read_info(None, None, None)
+"""Of a slave that has not said anything."""
 
 
 def version_of(commands: Mapping[str, str], name: str) -> tuple[int, ...] | None:

@@ -402,6 +402,9 @@ class _Hub:
 class Slave:
     """A slave that is attached."""
 
+    # A master has thousands.
+    __slots__ = ("_hub", "_sign", "builders", "busy", "info", "leaving", "lost", "name", "peer")
+
     def __init__(self, hub: _Hub, attached: SlaveAttached) -> None:
         self.name = attached.slave
         """Its name."""
@@ -415,10 +418,10 @@ class Slave:
         """Whether it wants to go, and gets no build any more."""
         self.lost: str | None = None
         """Why it is gone, None while it is there."""
-        self.busy: set[str] = set()
+        self.busy: dict[str, None] = {}
         """The builders that builds have."""
         self._hub = hub
-        self._sign = trio.Event()
+        self._sign: trio.Event | None = None
 
     def is_idle(self, builder: str) -> bool:
         """Whether a build can be started on a builder now."""
@@ -444,12 +447,12 @@ class Slave:
         hub.builds[build.number] = build
         try:
             hub.want(StartBuild(build.number, self.name, builder))
-            self.busy.add(builder)
+            self.busy[builder] = None
             try:
                 await build.wait_started()
                 yield build
             finally:
-                self.busy.discard(builder)
+                del self.busy[builder]
                 hub.want(EndBuild(build.number))
                 hub.notify()
         finally:
@@ -463,7 +466,7 @@ class Slave:
         """
         await trio.lowlevel.checkpoint()
         if self.lost is None:
-            sign = self._sign
+            sign = self._sign = self._sign or trio.Event()
             self._hub.want(Ping(self.name))
             await sign.wait()
         if self.lost is not None:
@@ -484,13 +487,14 @@ class Slave:
 
     def ponged(self) -> None:
         """It answered a ping."""
-        self._sign.set()
-        self._sign = trio.Event()
+        sign, self._sign = self._sign, None
+        if sign is not None:
+            sign.set()
 
     def lose(self, why: str) -> None:
         """It is gone."""
         self.lost = why
-        self._sign.set()
+        self.ponged()
 
 
 class Build:
