@@ -23,7 +23,7 @@ from slaveproto.master.events import (
     SlaveInfo,
     StartBuild,
 )
-from slaveproto.master.info import NOTHING_SAID, read_info, text_of
+from slaveproto.master.info import NOTHING_SAID, text_of
 from slaveproto.master.orders import Env, Order, orders_of
 from slaveproto.master.realm import Realm
 from slaveproto.master.states import ATTACH, DEPARTURE, Attach, Attaching, Builder, Departing, Departure
@@ -164,7 +164,7 @@ class BuildSlave:
             self._call(method, (), hear(method))
 
     def _informed(self, told: Value, commands: Value, version: Value, now: float) -> None:
-        self._info = self._realm.sayings.share(read_info(told, commands, version))
+        self._info = self._realm.sayings.read(told, commands, version)
         self._list_builders(now)
 
     def _introduced(self, now: float) -> None:

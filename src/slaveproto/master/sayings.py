@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from slaveproto.master.events import SlaveInfo
-from slaveproto.master.info import NOTHING_SAID
+from slaveproto.master.info import NOTHING_SAID, read_info
 from slaveproto.wire.values import Value
 
 MOST: Final = 4096
@@ -23,9 +23,10 @@ class Sayings:
         self._texts: dict[str, str] = {}
         self._last = NOTHING_SAID
 
-    def share(self, info: SlaveInfo) -> SlaveInfo:
-        """Return what is equal to `info`, made of what is known already as far as that goes."""
+    def read(self, told: Value, commands: Value, version: Value) -> SlaveInfo:
+        """Return what `read_info` returns, made of what is known already as far as that goes; raises as it does."""
         last = self._last
+        info = read_info(told, commands, version, last)
         self._last = SlaveInfo(
             admin=self._text(info.admin),
             host=self._text(info.host),
@@ -41,7 +42,7 @@ class Sayings:
         return self._last
 
     def _mapping(self, texts: Mapping[str, str], last: Mapping[str, str]) -> Mapping[str, str]:
-        if texts == last:
+        if texts is last:
             return last
         return {self._text(name): self._text(text) for name, text in texts.items()}
 

@@ -217,8 +217,9 @@ class _Hub:
     def output(self, step: int) -> list[Output]:
         """Return what a step said since the last time."""
         pieces = self._session.output(step)
-        # A connection may be read again.
-        self._pump()
+        if self._paused:
+            # One may be read again.
+            self._pump()
         return pieces
 
     def _pump(self) -> None:
@@ -575,7 +576,7 @@ class RunningStep:
         self._hub = hub
         self._outcome: Outcome | None = None
         self._pieces: deque[Output] = deque()
-        self._news = trio.Event()
+        self._readers = trio.lowlevel.ParkingLot()
 
     @property
     def is_over(self) -> bool:
@@ -603,29 +604,31 @@ class RunningStep:
         return self
 
     async def __anext__(self) -> Output:
-        await trio.lowlevel.checkpoint()
-        while True:
-            if self._pieces:
-                return self._pieces.popleft()
-            self._take()
-            if self._pieces:
-                continue
+        # Whoever has to wait lets others run anyway.
+        if self._has_pieces() or self.is_over:
+            await trio.lowlevel.checkpoint()
+        while not self._has_pieces():
             if self.is_over:
                 raise StopAsyncIteration
-            await self._news.wait()
+            await self._readers.park()
+        return self._pieces.popleft()
+
+    def _has_pieces(self) -> bool:
+        if not self._pieces:
+            self._take()
+        return bool(self._pieces)
 
     def _take(self) -> None:
-        self._news = trio.Event()
         self._pieces.extend(self._hub.output(self.number))
 
     def spoke(self) -> None:
         """There is output."""
-        self._news.set()
+        self._readers.unpark_all()
 
     def finished(self, outcome: Outcome) -> None:
         """It is over."""
         self._outcome = outcome
-        self._news.set()
+        self._readers.unpark_all()
 
     def drop(self) -> None:
         """Nobody reads what is left."""
