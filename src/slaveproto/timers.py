@@ -16,7 +16,7 @@ class Timers(Generic[K]):
     """A dictionary of deadlines, in seconds of whatever clock the caller uses. A master has thousands."""
 
     def __init__(self) -> None:
-        self._due: dict[K, tuple[float, int]] = {}
+        self._due: dict[K, tuple[float, int, K]] = {}
         # Entries that are not in the dictionary any more are dead, and dropped when they come up.
         self._heap: list[tuple[float, int, K]] = []
         self._last = 0
@@ -24,10 +24,10 @@ class Timers(Generic[K]):
     def set(self, key: K, when: float) -> None:
         """Set or move the deadline of `key` to the time `when`."""
         self._last += 1
-        self._due[key] = (when, self._last)
-        heappush(self._heap, (when, self._last, key))
+        entry = self._due[key] = (when, self._last, key)
+        heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._due) + _SPARE:
-            self._heap = [(when, number, key) for key, (when, number) in self._due.items()]
+            self._heap = list(self._due.values())
             heapify(self._heap)
 
     def __contains__(self, key: K) -> bool:
@@ -55,7 +55,9 @@ class Timers(Generic[K]):
 
     def pop_expired(self, now: float) -> list[K]:
         """Remove and return the keys whose time has come, earliest first, of equal ones the one set first."""
-        expired = []
+        expired: list[K] = []
+        if not self._heap or self._heap[0][0] > now:
+            return expired
         while (when := self.deadline) is not None and when <= now:
             key = heappop(self._heap)[2]
             del self._due[key]
@@ -64,5 +66,5 @@ class Timers(Generic[K]):
 
     def _drop_dead(self) -> None:
         heap = self._heap
-        while heap and self._due.get(heap[0][2]) != heap[0][:2]:
+        while heap and self._due.get(heap[0][2]) is not heap[0]:
             heappop(heap)

@@ -32,5 +32,5 @@ def start(runner: str) -> StartSlave:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Last bytes that nobody reads would take five seconds."""
-    for module in ("transports.links", "transports.threads", "transports.trio.streams"):
+    for module in ("transports.links", "transports.threads", "transports.trio.port", "transports.trio.streams"):
         monkeypatch.setattr(f"{module}.LINGER", 0.5)

@@ -100,6 +100,7 @@ class Scripted:
     def __init__(self, stream: trio.SocketStream, name: bytes = b"bot") -> None:
         self.stream = stream
         self.slave = ScriptedSlave(lambda: None, name)
+        self._sending = trio.Lock()
 
     async def run(self) -> None:
         """Listen, and answer, until the master closes the connection."""
@@ -111,8 +112,9 @@ class Scripted:
 
     async def flush(self) -> None:
         """Send what it has said."""
-        with contextlib.suppress(trio.BrokenResourceError):
-            await self.stream.send_all(self.slave.data_to_send())
+        async with self._sending:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await self.stream.send_all(self.slave.data_to_send())
 
     async def ask(self, name: str, method: str, *args: Value) -> int:
         """Call an object of the running command, `step` is its listener; does not wait for the answer."""
@@ -644,7 +646,7 @@ async def test_many_connections_leave_nothing_open(tmp_path: Path) -> None:
                 nursery.start_soon(visit, n % 2 == 0)
         await until(lambda: descriptors() <= before)
         await them.slave.ping()
-        assert len(them.master._hub._wires) == 1
+        assert len(them.master._hub._lines) == 1
 
 
 async def test_nothing_is_left_after_the_end(tmp_path: Path) -> None:
@@ -658,7 +660,7 @@ async def test_nothing_is_left_after_the_end(tmp_path: Path) -> None:
             await step.wait()
     await until(lambda: descriptors() <= before)
     hub = them.master._hub
-    assert not any([hub.slaves, hub.builds, hub.steps, hub._wires, hub._gates])
+    assert not any([hub.slaves, hub.builds, hub.steps, hub._lines, hub._paused])
 
 
 async def test_who_waits_for_a_slave_is_told() -> None:

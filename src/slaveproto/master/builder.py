@@ -6,6 +6,7 @@ Source: manual page, sections "Setup" and "Building"; `process/slavebuilder.py` 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from slaveproto.machine import Machine
 from slaveproto.master.command import RemoteCommand, StepRun
@@ -20,6 +21,16 @@ from slaveproto.wire.serving import Servant
 from slaveproto.wire.values import Failure, Local, Remote, Value
 
 
+class Owner(Protocol):
+    """What a builder needs of its slave."""
+
+    def orders(self, what: AnyStep, env: Env) -> tuple[Order, ...]:
+        """Return what a step means to the slave."""
+
+    def build_over(self, now: float) -> None:
+        """A build is over."""
+
+
 class SlaveBuilder:
     """A builder of one attached slave. It ends with the connection.
 
@@ -28,30 +39,24 @@ class SlaveBuilder:
         directory: on the slave, as listed.
         visit: the connection.
         realm: the surroundings.
-        orders: tells what a step means to the slave.
-        over: is told when a build is over.
+        owner: the slave.
     """
 
-    def __init__(
-        self,
-        name: str,
-        directory: str,
-        visit: Visit,
-        realm: Realm,
-        orders: Callable[[AnyStep, Env], tuple[Order, ...]],
-        over: Callable[[float], None],
-    ) -> None:
+    # A master has thousands.
+    __slots__ = (
+        "_machine", "_owner", "_realm", "_visit", "build", "directory", "name", "remote", "step", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, name: str, directory: str, visit: Visit, realm: Realm, owner: Owner) -> None:
         self.name = name
         self.directory = directory
         self.wanted = True
         self.build: int | None = None
         self.step: StepRun | None = None
         self.remote: Remote | None = None
-        self._twin = Local(f"builder {name} of the master")
         self._visit = visit
         self._realm = realm
-        self._orders = orders
-        self._over = over
+        self._owner = owner
         self._machine = Machine(BUILDER)
 
     @property
@@ -97,7 +102,8 @@ class SlaveBuilder:
                 self.be_ready()
             then(now)
 
-        calls: tuple[tuple[str, Value], ...] = (("setMaster", self._twin), ("print", "attached"))
+        twin = Local(f"builder {self.name} of the master")
+        calls: tuple[tuple[str, Value], ...] = (("setMaster", twin), ("print", "attached"))
         for method, argument in calls:
             self._visit.call(self._remote(), method, (argument,), then=told, timeout=timeout)
 
@@ -156,7 +162,7 @@ class SlaveBuilder:
                 self._machine.fire(Building.NOT_STARTED)
                 self._give_back()
                 self._realm.announce(BuildRefused(build, f"startBuild failed: {outcome.kind}: {outcome.message}"))
-                self._over(now)
+                self._owner.build_over(now)
             else:
                 self._machine.fire(Building.STARTED)
                 self._realm.announce(BuildStarted(build))
@@ -171,7 +177,7 @@ class SlaveBuilder:
         """
         self._machine.fire(Building.END_BUILD)
         self._give_back()
-        self._over(now)
+        self._owner.build_over(now)
 
     def _take(self, build: int) -> None:
         self.build = build
@@ -190,7 +196,7 @@ class SlaveBuilder:
         """
         self._machine.fire(Building.START_STEP)
         self.step = StepRun(start, self, self._realm, self._visit.unread, now)
-        self.step.begin(lambda: self._orders(start.what, start.env), now)
+        self.step.begin(lambda: self._owner.orders(start.what, start.env), now)
 
     # -- the way to the slave, for a step
 

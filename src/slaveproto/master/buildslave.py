@@ -6,7 +6,7 @@ Source: manual page, sections "Setup" and "Bot methods"; `buildslave.py`, `proce
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from slaveproto.errors import LocalProtocolError, RemoteProtocolError
@@ -23,7 +23,7 @@ from slaveproto.master.events import (
     SlaveInfo,
     StartBuild,
 )
-from slaveproto.master.info import read_info, text_of
+from slaveproto.master.info import NOTHING_SAID, text_of
 from slaveproto.master.orders import Env, Order, orders_of
 from slaveproto.master.realm import Realm
 from slaveproto.master.states import ATTACH, DEPARTURE, Attach, Attaching, Builder, Departing, Departure
@@ -63,6 +63,12 @@ class BuildSlave:
         keeper: the session.
     """
 
+    # A master has thousands.
+    __slots__ = (
+        "_attach", "_bot", "_departure", "_dismissed", "_info", "_introducing", "_keeper", "_listed", "_listing",
+        "_realm", "_shown", "account", "builders", "visit",
+    )  # fmt: skip
+
     def __init__(self, account: SlaveAccount, visit: Visit, mind: Remote, realm: Realm, keeper: Keeper) -> None:
         self.account = account
         self.visit = visit
@@ -72,9 +78,9 @@ class BuildSlave:
         self._keeper = keeper
         self._attach = Machine(ATTACH)
         self._departure = Machine(DEPARTURE)
-        self._info = read_info(None, None, None)
+        self._info = NOTHING_SAID
         # What was last sent as the list of builders, and whether its answer is still to come.
-        self._listed: dict[str, str] = {}
+        self._listed: Mapping[str, str] = {}
         self._listing = False
         self._introducing = 0
         self._shown: tuple[str, ...] = ()
@@ -158,7 +164,7 @@ class BuildSlave:
             self._call(method, (), hear(method))
 
     def _informed(self, told: Value, commands: Value, version: Value, now: float) -> None:
-        self._info = read_info(told, commands, version)
+        self._info = self._realm.sayings.read(told, commands, version)
         self._list_builders(now)
 
     def _introduced(self, now: float) -> None:
@@ -200,10 +206,10 @@ class BuildSlave:
             self._set_keepalive(self.visit.last_heard + self._keeper.config.keepalive)
             self._look(now)
 
-    def _wanted(self) -> dict[str, str]:
+    def _wanted(self) -> Mapping[str, str]:
         # What is busy keeps its place and its directory: a slave says no more of a builder that it lost.
         busy = {name: builder.directory for name, builder in self.builders.items() if builder.busy}
-        return {**self.account.builders, **busy}
+        return {**self.account.builders, **busy} if busy else self.account.builders
 
     def _list_builders(self, now: float) -> None:
         wanted = self._wanted()
@@ -211,7 +217,7 @@ class BuildSlave:
             self.builders.pop(name).unlist()
         for name, directory in wanted.items():
             if name not in self.builders:
-                self.builders[name] = SlaveBuilder(name, directory, self.visit, self._realm, self._orders, self._look)
+                self.builders[name] = SlaveBuilder(name, directory, self.visit, self._realm, self)
             self.builders[name].directory = directory
         self._listed = wanted
         self._listing = True
@@ -262,6 +268,10 @@ class BuildSlave:
                 else:
                     builder.be_ready()
         self._introduced(now)
+
+    def build_over(self, now: float) -> None:
+        """A build is over."""
+        self._look(now)
 
     def _look(self, now: float) -> None:
         """A build is over, or the configuration is another one: is there something that had to wait for that?"""
@@ -334,7 +344,8 @@ class BuildSlave:
         else:
             builder.start_build(item.build, self._bot, self._keeper.config.ping_timeout)
 
-    def _orders(self, what: AnyStep, env: Env) -> tuple[Order, ...]:
+    def orders(self, what: AnyStep, env: Env) -> tuple[Order, ...]:
+        """Return what a step means to this slave."""
         return orders_of(what, env, self._info, self.visit.dialect)
 
     # -- the perspective

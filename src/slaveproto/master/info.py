@@ -6,6 +6,7 @@ Source: manual page, section "Bot methods"; `buildslave.py` of Buildbot 0.8.4p1 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.master.events import SlaveInfo
@@ -20,24 +21,32 @@ def text_of(value: Value) -> str:
     return value if isinstance(value, str) else ""
 
 
-def read_info(told: Value, commands: Value, version: Value) -> SlaveInfo:
+NOTHING_SAID: Final = SlaveInfo("", "", "", "", "", "", 0, {}, {}, {})
+"""Of a slave that has not said anything."""
+
+
+def read_info(told: Value, commands: Value, version: Value, last: SlaveInfo = NOTHING_SAID) -> SlaveInfo:
     """Return what a slave told.
 
     Args:
         told: the answer to `getWorkerInfo` or `getSlaveInfo`; None if it knows neither.
         commands: the answer to `getCommands`; None if it was not asked, or does not know.
         version: the answer to `getVersion`, likewise.
+        last: of another slave, whose commands and environment are taken if they are the same: they are not read again.
 
     Raises:
         RemoteProtocolError: one of them is of another kind, or spelled out they are too much.
     """
-    if weight_of(told, commands, version, most=MOST_OF_A_MESSAGE) > MOST_OF_A_MESSAGE:
-        raise RemoteProtocolError("the slave says more of itself than fits into a message")
     entries = _dictionary("what the slave says of itself", told)
     # Early slaves of 0.9 said slave_commands.
     worker_commands = entries.pop("worker_commands", entries.pop("slave_commands", None))
-    versions = _dictionary("its commands", worker_commands if commands is None else commands)
-    environ = _dictionary("its environment", entries.pop("environ", None))
+    if commands is None:
+        commands = worker_commands
+    environ = entries.pop("environ", None)
+    same_commands, same_environ = commands == last.commands, environ == last.environ
+    new = (version, None if same_commands else commands, None if same_environ else environ)
+    if weight_of(*entries, *entries.values(), *new, most=MOST_OF_A_MESSAGE) > MOST_OF_A_MESSAGE:
+        raise RemoteProtocolError("the slave says more of itself than fits into a message")
     said = entries.pop("version", None)
     cpus = entries.pop("numcpus", 0)
     return SlaveInfo(
@@ -48,10 +57,14 @@ def read_info(told: Value, commands: Value, version: Value) -> SlaveInfo:
         system=text_of(entries.pop("system", None)),
         basedir=text_of(entries.pop("basedir", None)),
         cpus=cpus if isinstance(cpus, int) else 0,
-        environ={name: text_of(value) for name, value in environ.items()},
-        commands={name: text_of(value) for name, value in versions.items()},
+        environ=last.environ if same_environ else _texts("its environment", environ),
+        commands=last.commands if same_commands else _texts("its commands", commands),
         other=entries,
     )
+
+
+def _texts(what: str, value: Value) -> dict[str, str]:
+    return {name: text_of(text) for name, text in _dictionary(what, value).items()}
 
 
 def _dictionary(what: str, value: Value) -> dict[str, Value]:

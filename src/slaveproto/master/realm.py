@@ -10,6 +10,7 @@ from slaveproto.effects import HostEffect, Request
 from slaveproto.errors import HostError, LocalProtocolError
 from slaveproto.master.events import MasterEvent, StartStep
 from slaveproto.master.output import Spool
+from slaveproto.master.sayings import Sayings
 from slaveproto.timers import Timers
 
 Timer: TypeAlias = "tuple[int, str | int]"
@@ -47,6 +48,7 @@ class Realm:
         """The time of the present input."""
         self.events: deque[MasterEvent] = deque()
         self.timers: Timers[Timer] = Timers()
+        self.sayings = Sayings()
         self.touched: dict[int, None] = {}
         """Connections that may have something to send."""
         self.builds: dict[int, Builder] = {}

@@ -66,6 +66,8 @@ DUPLICATE: Final = "builtins.RuntimeError"
 class _Place:
     """The seat of one slave name."""
 
+    __slots__ = ("contender", "holder", "machine")
+
     def __init__(self) -> None:
         self.machine = Machine(SEAT)
         self.holder: BuildSlave | None = None
@@ -413,7 +415,7 @@ class MasterSession:
             visit.connection.fail(item.call, item.value)
         else:
             visit.connection.answer(item.call, item.value)
-        visit.questions.discard(item.call)
+        del visit.questions[item.call]
         visit.touch()
         visit.leave_if_done(now)
 
@@ -444,6 +446,6 @@ class _GuestPerspective:
     def handle(self, connection: Connection, call: Call, now: float) -> None:
         if call.method not in self._account.methods:
             raise no_such_method(call, "perspective")
-        self._visit.questions.add(call.id)
+        self._visit.questions[call.id] = None
         event = GuestCalled(self._visit.number, call.id, self._account.name, call.method, call.args, call.kwargs)
         self._realm.announce(event)

@@ -69,6 +69,10 @@ INVALID_OBJECT: Final = "Invalid Object ID"
 LONGEST_NAME: Final = 1000
 """Characters of a user name that are looked at."""
 
+# Every connection has the same, and serves them by itself.
+_ROOT: Final = Local("root")
+_CHALLENGER: Final = Local("challenger")
+
 Continuation: TypeAlias = Callable[["Value | Failure", float], None]
 
 
@@ -105,6 +109,13 @@ class Visit:
         now: the time.
     """
 
+    # A master has thousands.
+    __slots__ = (
+        "_challenge", "_challenges", "_given", "_host", "_leaving", "_login", "_login_until", "_machine", "_pending",
+        "_perspective", "_realm", "_refused", "_response", "_serving", "_timeout", "_trusted", "connection", "dialect",
+        "last_heard", "mind", "name", "number", "peer", "questions", "slave", "unread",
+    )  # fmt: skip
+
     def __init__(
         self, accepted: Accepted, realm: Realm, host: Host, trusted: Limits, timeout: float, now: float
     ) -> None:
@@ -126,19 +137,17 @@ class Visit:
         self._timeout = timeout
         self._login_until = now + timeout
         self._machine = Machine(VISIT)
-        self._root = Local("root")
-        self._challenger = Local("challenger")
         self._given = b""
         self._response = b""
         self._login: int | None = None
         self._refused = 0
-        self._serving: dict[Local, Servant] = {self._root: _Root(self), self._challenger: _Challenger(self)}
-        self.questions: set[int] = set()
+        self._serving: dict[Local, Servant] = {_ROOT: _Root(self), _CHALLENGER: _Challenger(self)}
+        self.questions: dict[int, None] = {}
         """Calls of the peer that the program has not answered yet."""
         self._pending: dict[int, _Pending] = {}
         self._perspective: Local | None = None
         self._leaving = False
-        self.connection = Connection(Role.SERVER, root=self._root, limits=STRANGER)
+        self.connection = Connection(Role.SERVER, root=_ROOT, limits=STRANGER)
         self.touch()
         realm.timers.set((self.number, LOGIN), self._login_until)
 
@@ -186,6 +195,9 @@ class Visit:
                 self._on_call(event, now)
             case Answered() | Failed():
                 pending = self._pending.pop(event.id)
+                if not self._pending:
+                    # A dictionary that is emptied otherwise stays as large as it was.
+                    self._pending.clear()
                 self._realm.timers.cancel((self.number, event.id))
                 outcome: Value | Failure = event.failure if isinstance(event, Failed) else event.value
                 if pending.then is not None:
@@ -315,8 +327,8 @@ class Visit:
         self.name = text[:LONGEST_NAME]
         seed = self._challenge + self._challenges.to_bytes(4, "big")
         self._given = hashlib.sha256(seed).digest()[:16]
-        self._serving[self._challenger] = _Challenger(self)
-        self.connection.answer(call.id, (self._given, self._challenger))
+        self._serving[_CHALLENGER] = _Challenger(self)
+        self.connection.answer(call.id, (self._given, _CHALLENGER))
 
     def respond(self, call: Call, now: float) -> None:
         """Take the response; who it is, is looked up before it is looked at."""
@@ -418,6 +430,8 @@ class Visit:
 class _Root:
     """What is published: the way in."""
 
+    __slots__ = ("_visit",)
+
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
 
@@ -433,6 +447,8 @@ class _Root:
 
 class _Challenger:
     """Takes the response to a challenge. It lives on for the call that it serves, though the peer drops it at once."""
+
+    __slots__ = ("_visit",)
 
     def __init__(self, visit: Visit) -> None:
         self._visit = visit

@@ -1,9 +1,19 @@
-"""How long a thread may wait."""
+"""How long a thread may wait, and whether many sockets are one thing to wait for."""
 
 from __future__ import annotations
 
 import math
+import selectors
+import sys
 from typing import Final
+
+assert sys.platform != "win32"
 
 LONGEST_WAIT: Final = math.inf
 """Seconds that the main thread may wait in one piece and still hear signals."""
+
+
+def common_selector() -> tuple[selectors.BaseSelector, int] | None:
+    """Return a new selector, and the descriptor that can be read as long as one of its sockets is ready."""
+    selector = selectors.DefaultSelector()
+    return selector, selector.fileno()

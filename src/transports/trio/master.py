@@ -57,16 +57,13 @@ from slaveproto.master import (
 )
 from transports import files
 from transports.attempts import rejected
-from transports.trio.gates import Gate
 from transports.trio.nurseries import open_nursery
+from transports.trio.port import Line, Port
 from transports.trio.processes import THREADS
-from transports.trio.streams import LINGER, Wire, open_wire, words_of
+from transports.trio.streams import LINGER
 
 PATIENCE: Final = 10.0
 """Seconds that a step which nobody waits for any more has to end, before its slave is given up."""
-
-QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
-"""Linux's option for acknowledging at once; it wears off by itself."""
 
 Env = Mapping[str, "str | tuple[str, ...] | None"]
 
@@ -103,11 +100,11 @@ async def open_master(
     Raises:
         OSError: the port cannot be had.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host)
+    listeners = [_plain(listener) for listener in await trio.open_tcp_listeners(port, host=host)]
     async with open_nursery() as nursery:
-        hub = _Hub(MasterSession(config), ssl_context, on_event or _ignore, nursery)
-        master = Master(hub, listeners)
-        await nursery.start(hub.run, listeners)
+        hub = _Hub(MasterSession(config), on_event or _ignore, nursery)
+        master = Master(hub, listeners[0])
+        await nursery.start(hub.run, listeners, ssl_context)
         try:
             yield master
         finally:
@@ -117,9 +114,9 @@ async def open_master(
 class Master:
     """A master that runs; made by `open_master`."""
 
-    def __init__(self, hub: _Hub, listeners: Sequence[trio.SocketListener]) -> None:
+    def __init__(self, hub: _Hub, listener: socket.socket) -> None:
         self._hub = hub
-        self.host, self.port = listeners[0].socket.getsockname()[:2]
+        self.host, self.port = listener.getsockname()[:2]
 
     host: str
     """The address that it listens on."""
@@ -161,7 +158,6 @@ class _Hub:
 
     Args:
         session: the session; nobody else may touch it.
-        ssl_context: to speak TLS; None for plain TCP.
         on_event: is told everything that happens, until it raises something.
         nursery: ends if it does.
     """
@@ -169,7 +165,6 @@ class _Hub:
     def __init__(
         self,
         session: MasterSession,
-        ssl_context: ssl.SSLContext | None,
         on_event: Callable[[MasterEvent], None],
         nursery: trio.Nursery,
     ) -> None:
@@ -177,27 +172,25 @@ class _Hub:
         self.builds: dict[int, Build] = {}
         self.steps: dict[int, RunningStep] = {}
         self._session = session
-        self._ssl_context = ssl_context
         self._on_event = on_event
         self._nursery = nursery
         self._inbox: deque[MasterInput] = deque()
         self._pumping = False
         self._numbers = 0
-        self._handshakes = 0
-        self._wires: dict[int, Wire] = {}
-        self._gates: dict[int, Gate] = {}
-        self._changed = trio.Event()
+        self._lines: dict[int, Line] = {}
+        self._paused: set[int] = set()
+        self._waiting = trio.lowlevel.ParkingLot()
         self._alarm = trio.CancelScope()
+        self._rings = math.inf
         self._listening = trio.CancelScope()
 
     async def wait_change(self) -> None:
         """Wait for the next `notify`."""
-        await self._changed.wait()
+        await self._waiting.park()
 
     def notify(self) -> None:
         """Something changed that others may wait for."""
-        self._changed.set()
-        self._changed = trio.Event()
+        self._waiting.unpark_all()
 
     def stop(self, why: str) -> None:
         """End everything."""
@@ -224,8 +217,9 @@ class _Hub:
     def output(self, step: int) -> list[Output]:
         """Return what a step said since the last time."""
         pieces = self._session.output(step)
-        # A connection may be read again.
-        self._pump()
+        if self._paused:
+            # One may be read again.
+            self._pump()
         return pieces
 
     def _pump(self) -> None:
@@ -234,10 +228,11 @@ class _Hub:
         self._pumping = True
         try:
             while True:
+                if self._inbox:
+                    self._session.handle(self._inbox.popleft(), now=trio.current_time())
                 self._look()
                 if not self._inbox:
                     break
-                self._session.handle(self._inbox.popleft(), now=trio.current_time())
         finally:
             self._pumping = False
 
@@ -250,40 +245,58 @@ class _Hub:
             self._perform(request)
         for connection in session.connections_to_send():
             self._send(connection)
-        for connection, gate in list(self._gates.items()):
-            if not session.paused(connection):
-                gate.turn(True)
-                del self._gates[connection]
-        self._alarm.deadline = self._deadline()
+        if self._paused:
+            for connection in [number for number in self._paused if not session.paused(number)]:
+                self._paused.discard(connection)
+                self._lines[connection].pause(False)
+        # One that is put off may ring all the same, and is set anew then.
+        deadline = session.deadline
+        if deadline is not None and deadline < self._rings:
+            self._alarm.deadline = self._rings = deadline
 
-    def _deadline(self) -> float:
-        deadline = self._session.deadline
-        return math.inf if deadline is None else deadline
-
-    async def run(self, listeners: list[trio.SocketListener], *, task_status: trio.TaskStatus[None]) -> None:
+    async def run(
+        self,
+        listeners: Sequence[socket.socket],
+        ssl_context: ssl.SSLContext | None,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
         """Do all of the work, until `stop` and until every connection is closed."""
         # What is still to be done with files outlives the connections that it is for.
-        async with open_nursery() as self._files, open_nursery() as connections:
-            with self._listening:
-                task_status.started()
-                connections.start_soon(self._ring)
-                await trio.serve_listeners(self._serve, listeners, handler_nursery=connections)
-            connections.cancel_scope.deadline = trio.current_time() + LINGER
-            while self._wires:
-                await self.wait_change()
-            connections.cancel_scope.cancel()
+        async with open_nursery() as self._files:
+            try:
+                async with open_nursery() as connections:
+                    port = Port(listeners, ssl_context, lambda: self._session.config, self, connections)
+                    connections.start_soon(self._ring)
+                    with self._listening:
+                        task_status.started()
+                        await port.listen()
+                    connections.cancel_scope.deadline = trio.current_time() + LINGER
+                    while self._lines:
+                        await self.wait_change()
+                    connections.cancel_scope.cancel()
+            finally:
+                # Whatever ran there has to end, even if this does not end as above.
+                lines = list(self._lines.values())
+                for line in lines:
+                    line.hang_up()
+                for line in lines:
+                    self.ended(line, "the master ends")
+                port.close()
 
     async def _ring(self) -> None:
         while True:
-            with trio.CancelScope(deadline=self._deadline()) as self._alarm:
+            deadline = self._session.deadline
+            self._rings = math.inf if deadline is None else deadline
+            with trio.CancelScope(deadline=self._rings) as self._alarm:
                 await trio.sleep_forever()
             self.post(Wakeup())
 
     def _perform(self, request: Request) -> None:
         match request.effect:
             case CloseConnection(connection, last):
-                if connection in self._wires:
-                    self._wires[connection].close(last)
+                if connection in self._lines:
+                    self._lines[connection].close(last)
             case effect:
                 # A master asks for nothing else.
                 assert isinstance(effect, FileEffect)
@@ -312,66 +325,39 @@ class _Hub:
 
     # -- connections
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        number, peer = self.number(), _address(stream)
-        with contextlib.suppress(OSError):
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        _acknowledge_at_once(stream)
-        secure: trio.abc.Stream = stream
-        if self._ssl_context is not None:
-            secure = trio.SSLStream(stream, self._ssl_context, server_side=True)
-            if (problem := await self._shake_hands(secure)) is not None:
-                await trio.aclose_forcefully(stream)
-                self._hear(LoginFailed(number, peer, None, f"TLS: {problem}"))
-                return
-        gate = Gate()
-        try:
-            async with open_wire(secure, lambda: self._send(number)) as wire:
-                self._wires[number] = wire
-                self.post(Accepted(number, peer, secrets.token_bytes(16)))
+    def accepted(self, line: Line, peer: str) -> None:
+        """See `transports.trio.port`."""
+        self._lines[line.number] = line
+        self.post(Accepted(line.number, peer, secrets.token_bytes(16)))
 
-                def received(data: bytes) -> None:
-                    _acknowledge_at_once(stream)
-                    self._received(number, data, gate)
+    def refused(self, number: int, peer: str, why: str) -> None:
+        """See `transports.trio.port`."""
+        self._hear(LoginFailed(number, peer, None, f"TLS: {why}"))
 
-                ended = await wire.read(received, gate)
-                self.post(Disconnected(number, ended or ""))
-        finally:
-            self._wires.pop(number, None)
-            self._gates.pop(number, None)
-            # Whatever ran there has to end, even if this does not end as above.
-            self.post(Disconnected(number, "the master ends"))
-            self.notify()
+    def received(self, line: Line, data: bytes) -> None:
+        """See `transports.trio.port`."""
+        self.post(Received(line.number, data))
+        if self._session.paused(line.number):
+            line.pause(True)
+            self._paused.add(line.number)
 
-    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> str | None:
-        config = self._session.config
-        # The session does not know of them yet.
-        if self._handshakes >= config.visitors:
-            return f"{self._handshakes} others shake hands already"
-        self._handshakes += 1
-        try:
-            with trio.fail_after(config.login_timeout):
-                await stream.do_handshake()
-        except trio.TooSlowError:
-            return "no handshake in time"
-        except (trio.BrokenResourceError, OSError) as error:
-            return words_of(error)
-        finally:
-            self._handshakes -= 1
-        return None
+    def sent(self, line: Line) -> None:
+        """See `transports.trio.port`."""
+        self._send(line.number)
 
-    def _received(self, number: int, data: bytes, gate: Gate) -> None:
-        self.post(Received(number, data))
-        if self._session.paused(number):
-            gate.turn(False)
-            self._gates[number] = gate
+    def ended(self, line: Line, why: str) -> None:
+        """See `transports.trio.port`."""
+        del self._lines[line.number]
+        self._paused.discard(line.number)
+        self.post(Disconnected(line.number, why))
+        self.notify()
 
     def _send(self, number: int) -> None:
-        wire = self._wires.get(number)
-        if wire is not None and wire.idle and not wire.closing:
+        line = self._lines.get(number)
+        if line is not None and line.idle:
             data = self._session.data_to_send(number)
             if data:
-                wire.send(data)
+                line.send(data)
 
     # -- what happens
 
@@ -417,6 +403,9 @@ class _Hub:
 class Slave:
     """A slave that is attached."""
 
+    # A master has thousands.
+    __slots__ = ("_hub", "_sign", "builders", "busy", "info", "leaving", "lost", "name", "peer")
+
     def __init__(self, hub: _Hub, attached: SlaveAttached) -> None:
         self.name = attached.slave
         """Its name."""
@@ -430,10 +419,10 @@ class Slave:
         """Whether it wants to go, and gets no build any more."""
         self.lost: str | None = None
         """Why it is gone, None while it is there."""
-        self.busy: set[str] = set()
+        self.busy: dict[str, None] = {}
         """The builders that builds have."""
         self._hub = hub
-        self._sign = trio.Event()
+        self._sign: trio.Event | None = None
 
     def is_idle(self, builder: str) -> bool:
         """Whether a build can be started on a builder now."""
@@ -459,12 +448,12 @@ class Slave:
         hub.builds[build.number] = build
         try:
             hub.want(StartBuild(build.number, self.name, builder))
-            self.busy.add(builder)
+            self.busy[builder] = None
             try:
                 await build.wait_started()
                 yield build
             finally:
-                self.busy.discard(builder)
+                del self.busy[builder]
                 hub.want(EndBuild(build.number))
                 hub.notify()
         finally:
@@ -478,7 +467,7 @@ class Slave:
         """
         await trio.lowlevel.checkpoint()
         if self.lost is None:
-            sign = self._sign
+            sign = self._sign = self._sign or trio.Event()
             self._hub.want(Ping(self.name))
             await sign.wait()
         if self.lost is not None:
@@ -499,13 +488,14 @@ class Slave:
 
     def ponged(self) -> None:
         """It answered a ping."""
-        self._sign.set()
-        self._sign = trio.Event()
+        sign, self._sign = self._sign, None
+        if sign is not None:
+            sign.set()
 
     def lose(self, why: str) -> None:
         """It is gone."""
         self.lost = why
-        self._sign.set()
+        self.ponged()
 
 
 class Build:
@@ -586,7 +576,7 @@ class RunningStep:
         self._hub = hub
         self._outcome: Outcome | None = None
         self._pieces: deque[Output] = deque()
-        self._news = trio.Event()
+        self._readers = trio.lowlevel.ParkingLot()
 
     @property
     def is_over(self) -> bool:
@@ -614,52 +604,42 @@ class RunningStep:
         return self
 
     async def __anext__(self) -> Output:
-        await trio.lowlevel.checkpoint()
-        while True:
-            if self._pieces:
-                return self._pieces.popleft()
-            self._take()
-            if self._pieces:
-                continue
+        # Whoever has to wait lets others run anyway.
+        if self._has_pieces() or self.is_over:
+            await trio.lowlevel.checkpoint()
+        while not self._has_pieces():
             if self.is_over:
                 raise StopAsyncIteration
-            await self._news.wait()
+            await self._readers.park()
+        return self._pieces.popleft()
+
+    def _has_pieces(self) -> bool:
+        if not self._pieces:
+            self._take()
+        return bool(self._pieces)
 
     def _take(self) -> None:
-        self._news = trio.Event()
         self._pieces.extend(self._hub.output(self.number))
 
     def spoke(self) -> None:
         """There is output."""
-        self._news.set()
+        self._readers.unpark_all()
 
     def finished(self, outcome: Outcome) -> None:
         """It is over."""
         self._outcome = outcome
-        self._news.set()
+        self._readers.unpark_all()
 
     def drop(self) -> None:
         """Nobody reads what is left."""
         self._take()
 
 
-def _address(stream: trio.SocketStream) -> str:
-    try:
-        name = stream.socket.getpeername()
-    except OSError:
-        return "a peer that is gone"
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
-
-
-def _acknowledge_at_once(stream: trio.SocketStream) -> None:
-    """Have the kernel acknowledge what comes next without delay.
-
-    A Twisted slave holds back its second small message until the first one is acknowledged; the usual delay would cost
-    40 ms for every command.
-    """
-    if QUICK_ACK is not None:
-        with contextlib.suppress(OSError):
-            stream.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+def _plain(listener: trio.SocketListener) -> socket.socket:
+    """Take a socket back from trio."""
+    sock = socket.socket(fileno=listener.socket.detach())
+    sock.setblocking(False)
+    return sock
 
 
 async def _raise(error: BaseException) -> None:

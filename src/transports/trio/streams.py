@@ -1,4 +1,4 @@
-"""One byte stream, plain or TLS, with a writer of its own; of use to both ends of a connection."""
+"""The connection of a slave: one byte stream, plain or TLS, with a writer of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 
 import trio
 
-from transports.trio.gates import Gate
 from transports.trio.nurseries import open_nursery
 
 LINGER = 5.0
@@ -99,12 +98,11 @@ class Wire:
             self._put.close()
             self._reading.cancel()
 
-    async def read(self, received: Callable[[bytes], None], gate: Gate | None = None) -> str | None:
+    async def read(self, received: Callable[[bytes], None]) -> str | None:
         """Read until the end.
 
         Args:
             received: takes the bytes.
-            gate: while it is closed nothing is read.
 
         Returns:
             Why it ended, in words of the operating system, empty for an orderly end; None if it was `close`.
@@ -114,8 +112,6 @@ class Wire:
             with self._reading:
                 while data := await self._stream.receive_some(BLOCK):
                     received(bytes(data))
-                    if gate is not None:
-                        await gate.passed()
         except trio.BrokenResourceError as error:
             # Who hangs up without the farewell of TLS hangs up: what the messages of a peer say has an end of its own.
             why = "" if isinstance(error.__cause__, ssl.SSLEOFError) else words_of(error)
