@@ -270,13 +270,15 @@ def _none(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
 
 
 def _list(data: bytes, pos: int, nesting: int) -> tuple[list[Value], int]:
-    count = data[pos] - 1
-    if not nesting or not 0 <= count <= _LONGEST_LIST:
+    left = data[pos] - 1
+    if not nesting or not 0 <= left <= _LONGEST_LIST:
         raise NotPlain
     pos += 4
     nesting -= 1
     items: list[Value] = []
-    for _ in range(count):
+    # Most have one element or two: to make a range would take as long as to read them.
+    while left:
+        left -= 1
         item, pos = _READERS.get(data[pos + 1 : pos + 4], _leaf)(data, pos, nesting)
         items.append(item)
     return items, pos
@@ -288,14 +290,15 @@ def _tuple(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
 
 
 def _dictionary(data: bytes, pos: int, nesting: int) -> tuple[Value, int]:
-    count = data[pos] - 1
-    if nesting < 2 or not 0 <= count <= _LONGEST_LIST:
+    left = data[pos] - 1
+    if nesting < 2 or not 0 <= left <= _LONGEST_LIST:
         raise NotPlain
     pos += 4
     nesting -= 2
     items: dict[Value, Value] = {}
     key: Value
-    for _ in range(count):
+    while left:
+        left -= 1
         if data.startswith(_TEXT_KEY, pos):
             key, pos = _decoded(data, pos + len(_TEXT_KEY))
         elif data.startswith(_PAIR, pos) and data[pos + 3] in (STRING, VOCAB):
