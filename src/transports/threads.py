@@ -60,6 +60,10 @@ class Runner:
 
     def run(self) -> None:
         """Run the session to its end. Whatever it raises, nothing that the session started runs on."""
+        with self._inbox.awake_to_signals():
+            self._run()
+
+    def _run(self) -> None:
         session = self._session
         self._streams.start()
         try:
