@@ -31,7 +31,6 @@ from slaveproto.effects import (
 )
 from transports.cancelling import Cancellation
 from transports.system import disk
-from transports.trees import copy_tree, info_of, remove_tree, scan
 
 
 def perform(effect: FileEffect, cancelled: threading.Event | None = None) -> object:
@@ -82,24 +81,32 @@ def _perform(effect: FileEffect, check: Cancellation) -> object:
             return _remove(path)
         case SetTimes(path, accessed, modified):
             os.utime(path, (accessed, modified))
+        case ListNames(path):
+            return tuple(sorted(os.listdir(path)))
+        case Glob(pattern, recursive):
+            return _glob(pattern, recursive, check)
+        case StatPath() | ScanDir() | RemoveTree() | CopyTree():
+            return _perform_on_tree(effect, check)
         case UnpackTree():
-            # Archives take much to import, and most slaves never meet one.
             from transports.archives import unpack
 
             unpack(effect, check)
+    return None
+
+
+def _perform_on_tree(effect: StatPath | ScanDir | RemoveTree | CopyTree, check: Cancellation) -> object:
+    # Only now, and archives likewise: they take much to import, and a slave that waits for work is to be small.
+    from transports.trees import copy_tree, info_of, remove_tree, scan
+
+    match effect:
         case StatPath(path):
             return info_of(os.stat(path))
-        case ListNames(path):
-            return tuple(sorted(os.listdir(path)))
         case ScanDir(path):
             return scan(path, check)
-        case Glob(pattern, recursive):
-            return _glob(pattern, recursive, check)
         case RemoveTree(path):
             return remove_tree(path, check)
         case CopyTree(source, target):
             return copy_tree(source, target, check)
-    return None
 
 
 def _read_dir(path: str) -> dict[str, bytes]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import selectors
+import signal
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 
 from slaveproto.slave.events import Input
@@ -27,6 +29,21 @@ class Inbox:
         for wake in (self._wake_read, self._wake_write):
             wake.setblocking(False)
         self.selector.register(self._wake_read, selectors.EVENT_READ, self._take_wakes)
+
+    @contextlib.contextmanager
+    def awake_to_signals(self) -> Iterator[None]:
+        """While this lasts, a signal ends the wait of the main thread, so that its handler runs at once.
+
+        Otherwise one that comes right before the system begins to wait is heard of after that only.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        old = signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(old)
 
     def put(self, item: Input, then: Callable[[], None] | None = None) -> None:
         """Add an input. Safe from any thread and from signal handlers. `then` is called when it is taken out."""

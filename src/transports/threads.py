@@ -2,7 +2,7 @@
 
 `Runner(session, on_event).run()` returns when the session is finished. From other threads, and from signal handlers,
 only `post` and `stop` may be called. Nothing else may wait for the processes that it starts, and SIGCHLD must not be
-ignored.
+ignored. While it runs in the main thread, `signal.set_wakeup_fd` is its own.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class Runner:
 
     def run(self) -> None:
         """Run the session to its end. Whatever it raises, nothing that the session started runs on."""
+        with self._inbox.awake_to_signals():
+            self._run()
+
+    def _run(self) -> None:
         session = self._session
         self._streams.start()
         try:

@@ -416,6 +416,32 @@ def test_what_it_costs(listener: Listener, tmp_path: Path) -> None:
         wait_until(lambda: status("Threads") == 3)
 
 
+# Tells in the end what it has imported.
+TELLING = [sys.executable, "-c", "import sys; from slaveproto.cli import main; code = main(); "
+           "open(sys.argv[-1] + '/modules', 'w').write(' '.join(sys.modules)); sys.exit(code)", "slave"]  # fmt: skip
+
+NOT_NEEDED_TO_WAIT = {
+    "asyncio", "base64", "bz2", "concurrent", "glob", "gzip", "json", "logging", "lzma", "multiprocessing", "pathlib",
+    "random", "secrets", "shlex", "shutil", "sqlite3", "ssl", "subprocess", "tarfile", "tempfile", "trio", "urllib",
+    "xml", "zipfile", "zlib",
+    "slaveproto.cli.build_file", "slaveproto.cli.create_slave", "slaveproto.commands.archive",
+    "slaveproto.commands.fs", "slaveproto.commands.process", "slaveproto.commands.shell",
+    "slaveproto.commands.source", "slaveproto.commands.transfer", "slaveproto.master", "slaveproto.testing",
+    "transports.archives", "transports.trees", "transports.trio",
+}  # fmt: skip
+
+
+def test_a_slave_that_waits_for_work_has_imported_little(listener: Listener, tmp_path: Path) -> None:
+    folder = tmp_path / "slave"
+    with Program(folder, listener.port, TELLING) as slave, listener.attach("b"):
+        slave.says("attached")
+        slave.process.terminate()
+        slave.ends(0)
+    imported = set((folder / "modules").read_text().split())
+    assert {"slaveproto.slave.session", "transports.threads"} <= imported
+    assert imported & NOT_NEEDED_TO_WAIT == set()
+
+
 def test_a_reader_of_the_log_that_is_stuck_costs_only_lines(listener: Listener, tmp_path: Path) -> None:
     Program(tmp_path / "slave", listener.port).__exit__()
     reader, writer = os.pipe()

@@ -69,14 +69,38 @@ def test_nothing_is_lost_between_threads(inbox: Inbox) -> None:
         thread.join()
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that interrupts")
-def test_a_signal_handler_may_put(inbox: Inbox) -> None:
-    old = signal.signal(signal.SIGALRM, lambda *_: inbox.put(Wakeup()))
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals")
+def test_a_signal_handler_may_put_at_any_moment(inbox: Inbox) -> None:
+    """Also at that when a thread is about to wait: another one that wants to run makes it a long one."""
+    main, going_on, next_one = threading.main_thread().ident, True, threading.Semaphore(0)
+    assert main is not None
+
+    def send() -> None:
+        for n in range(300):
+            next_one.acquire()
+            for _ in range(n * 10):
+                pass
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    def want_to_run() -> None:
+        while going_on:
+            pass
+
+    old = signal.signal(signal.SIGUSR1, lambda *_: inbox.put(Wakeup()))
+    threads = [threading.Thread(target=send), threading.Thread(target=want_to_run)]
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
-        assert take_one(inbox) == Wakeup()
+        for thread in threads:
+            thread.start()
+        with inbox.awake_to_signals():
+            for _ in range(300):
+                next_one.release()
+                assert take_one(inbox) == Wakeup()
     finally:
-        signal.signal(signal.SIGALRM, old)
+        going_on = False
+        next_one.release(300)
+        for thread in threads:
+            thread.join()
+        signal.signal(signal.SIGUSR1, old)
 
 
 def test_what_is_waited_for_beside_it_has_its_turn(inbox: Inbox) -> None:
