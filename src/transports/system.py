@@ -3,8 +3,7 @@
 Each of the two packages has the same modules with the same names in them:
 
 * `processes`: `spawn(effect) -> Child`; a `Child` has `outputs` and `stdin`, and can `wait`, `send_signal` and `reap`;
-* `streams`: `Streams`, which reads and writes the pipes of children in threads of its own; `SELECTABLE`, and
-  `common_selector`, for many things that are to be waited for at once;
+* `streams`: `Streams`, which reads and writes the pipes of children in threads of its own, and `SELECTABLE`;
 * `waiting`: what a thread may wait for, and how another one ends that;
 * `disk`: what file systems do differently;
 * `removal`: how a tree is removed.
