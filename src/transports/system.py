@@ -4,7 +4,7 @@ Each of the two packages has the same modules with the same names in them:
 
 * `processes`: `spawn(effect) -> Child`; a `Child` has `outputs` and `stdin`, and can `wait`, `send_signal` and `reap`;
 * `streams`: `Streams`, which reads and writes the pipes of children in threads of its own, and `SELECTABLE`;
-* `waiting`: what a thread may wait for, and how another one ends that;
+* `waiting`: what a thread may wait for, and how another one ends that; whether many sockets are one thing to wait for;
 * `disk`: what file systems do differently;
 * `removal`: how a tree is removed.
 """

@@ -24,7 +24,7 @@ from transports.trio import streams
 from transports.trio.nurseries import open_nursery
 from transports.trio.port import Line, Port
 from transports.trio.watching import BATCH, Apart, Together
-from transports.windows import streams as windows_streams
+from transports.windows import waiting as windows_waiting
 
 pytestmark = pytest.mark.trio
 
@@ -36,7 +36,7 @@ LARGE: Final = bytes(range(256)) * 40_000
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[Together | Apart]:
     """How sockets are watched."""
     if request.param is Apart:
-        monkeypatch.setattr("transports.trio.watching.streams", windows_streams)
+        monkeypatch.setattr("transports.trio.watching.waiting", windows_waiting)
     way: type[Together | Apart] = request.param
     return way
 

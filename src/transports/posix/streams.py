@@ -21,12 +21,6 @@ SELECTABLE = True
 """Whether the pipes of children can be waited for along with sockets."""
 
 
-def common_selector() -> tuple[selectors.BaseSelector, int] | None:
-    """Return a new selector, and the descriptor that can be read as long as something in it is ready."""
-    selector = selectors.DefaultSelector()
-    return selector, selector.fileno()
-
-
 class Streams:
     """Reads every child's output and feeds every child's input.
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import selectors
 import socket
+import sys
 from typing import Final
+
+assert sys.platform != "win32"
 
 LONGEST_WAIT: Final = math.inf
 """Seconds that the main thread may wait in one piece and still hear signals."""
@@ -26,3 +30,9 @@ def hang_up(sock: socket.socket) -> None:
     """End whatever threads do with the socket."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
+
+
+def common_selector() -> tuple[selectors.BaseSelector, int] | None:
+    """Return a new selector, and the descriptor that can be read as long as one of its sockets is ready."""
+    selector = selectors.DefaultSelector()
+    return selector, selector.fileno()

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import trio
 
-from transports.system import streams
+from transports.system import waiting
 
 BATCH: Final = 16
 """Sockets that have their turn before other tasks have theirs."""
@@ -35,7 +35,7 @@ class Watcher(Protocol):
 
 def open_watcher(nursery: trio.Nursery) -> Watcher:
     """Return what watches on this system. What somebody raises in his turn ends the nursery."""
-    common = streams.common_selector()
+    common = waiting.common_selector()
     return Apart(nursery) if common is None else Together(*common, nursery)
 
 

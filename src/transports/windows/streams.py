@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import selectors
 import threading
 from collections.abc import Callable, Mapping
 
@@ -15,11 +14,6 @@ BLOCK = 64 * 1024
 
 SELECTABLE = False
 """Whether the pipes of children can be waited for along with sockets."""
-
-
-def common_selector() -> tuple[selectors.BaseSelector, int] | None:
-    """Return None: a selector takes sockets, but is nothing to wait for along with something else."""
-    return None
 
 
 @attrs.define

@@ -6,6 +6,7 @@ Here only the closing of a socket wakes a thread that waits for it, which the en
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import threading
 from typing import Final
@@ -34,3 +35,8 @@ def hang_up(sock: socket.socket) -> None:
     """End whatever threads do with the socket."""
     with contextlib.suppress(OSError):
         sock.close()
+
+
+def common_selector() -> tuple[selectors.BaseSelector, int] | None:
+    """Return None: sockets can be waited for together, but not that along with anything else."""
+    return None
