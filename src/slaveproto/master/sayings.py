@@ -15,6 +15,8 @@ MOST: Final = 4096
 LONGEST: Final = 256
 """Characters of a text that is worth it."""
 
+_PLAIN: Final = frozenset({str, bytes, int, bool, type(None)})
+
 
 class Sayings:
     """What slaves said before. Bounded, and not theirs: some of it may be nobody's any more."""
@@ -47,8 +49,10 @@ class Sayings:
         return {self._text(name): self._text(text) for name, text in texts.items()}
 
     def _other(self, values: Mapping[str, Value], last: Mapping[str, Value]) -> Mapping[str, Value]:
-        # Numbers may be equal and not the same.
-        if values == last and all(isinstance(value, str) for value in values.values()):
+        # What is equal need not be the same: 1, True and 1.0.
+        if values == last and all(
+            type(value) in _PLAIN and type(value) is type(last[name]) for name, value in values.items()
+        ):
             return last
         return {
             self._text(name): self._text(value) if isinstance(value, str) else value for name, value in values.items()
