@@ -87,6 +87,15 @@ async def test_lines_reach_a_file(tmp_path: Path) -> None:
     terminal.note("too late")
 
 
+@pytest.mark.trio
+async def test_a_file_needs_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(trio.to_thread, "run_sync")
+    with (tmp_path / "out").open("wb") as file:
+        async with open_terminal(file.fileno()) as terminal:
+            await terminal.show("one")
+    assert (tmp_path / "out").read_text() == "one\n"
+
+
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
     """Both ends of a pseudo-terminal."""

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import stat
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -42,6 +43,7 @@ class Terminal:
 
     def __init__(self, descriptor: int, environ: Mapping[str, str]) -> None:
         self._descriptor = descriptor
+        self._is_file = _is_file(descriptor)
         self._live = os.isatty(descriptor) and environ.get("TERM") != "dumb"
         self.coloured = self._live and not environ.get("NO_COLOR")
         self._sender, self._lines = trio.open_memory_channel[str](UNREAD_LINES)
@@ -126,9 +128,19 @@ class Terminal:
 
     async def _write(self, text: str) -> None:
         data = text.encode("utf-8", "backslashreplace")
-        if data:
+        if data and self._is_file:
+            write_all(self._descriptor, data)
+        elif data:
             # In a thread, for whoever reads may not do so for a while.
             await trio.to_thread.run_sync(write_all, self._descriptor, data, abandon_on_cancel=True)
+
+
+def _is_file(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        # It may be closed.
+        return False
 
 
 @asynccontextmanager
