@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import attrs
 import trio
 
 from benchmarks.many_slaves.fleet import HOST, KEEPALIVE, PASSWORD, allow_many_files, names
@@ -22,10 +23,12 @@ async def run(port: int, count: int, folder: Path) -> None:
     host = describe_host("slaveproto benchmark")
     async with trio.open_nursery() as nursery:
         for name in names(count):
+            # The machines of a farm are alike, but not the same.
+            environ = {**host.environ, "HOSTNAME": name, "HOME": f"/home/{name}", "PWD": str(folder / name)}
             config = SlaveConfig(
                 HOST, port, name, PASSWORD, str(folder / name), keepalive=KEEPALIVE, silence=60.0, max_delay=2.0
             )
-            nursery.start_soon(run_slave, SlaveSession(config, host, jitter), _ignore)
+            nursery.start_soon(run_slave, SlaveSession(config, attrs.evolve(host, environ=environ), jitter), _ignore)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,11 @@ class Decoder:
         vocabulary: whether VOCAB tokens are allowed; set it to True once profile `pb` is agreed.
     """
 
+    # A master has thousands.
+    __slots__ = (
+        "_before", "_chunks", "_data", "_elements", "_missing", "_open", "_pos", "_queued", "limits", "vocabulary",
+    )  # fmt: skip
+
     def __init__(self, limits: Limits, *, vocabulary: bool = False) -> None:
         self.vocabulary = vocabulary
         self.limits = limits

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
@@ -36,6 +36,8 @@ from slaveproto.wire.jelly import Unjellier, jelly, utf8
 from slaveproto.wire.plain import ANSWER, CALL, NotPlain, largest, read_answer, read_call, write_answer, write_call
 from slaveproto.wire.states import NEGOTIATION_CLIENT, NEGOTIATION_SERVER, Negotiating, Negotiation
 from slaveproto.wire.values import Copied, Failure, Local, Remote, Unpersistable, Value, remotes_in
+
+C = TypeVar("C")
 
 VERSION: Final = 6
 PROFILES: Final = (b"pb", b"none")
@@ -66,6 +68,13 @@ class Connection:
         tags: tags of copied objects to accept as inert `Copied` values.
         limits: what is refused.
     """
+
+    # A master has thousands.
+    __slots__ = (
+        "_decoder", "_eof", "_exports", "_fresh", "_held", "_incoming", "_last_call", "_last_events", "_last_incoming",
+        "_limits", "_machine", "_out", "_plain", "_published", "_tags", "_unsent", "_vocabulary", "_waiting", "role",
+        "root",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -223,14 +232,14 @@ class Connection:
                 self._send_plain(write_answer(wire_id, value))
             except NotPlain:
                 self._send([b"answer", wire_id], value)
-        del self._incoming[call_id]
+        _forget(self._incoming, call_id)
 
     def fail(self, call_id: int, failure: Failure) -> None:
         """Answer a `Call` with an exception; raises as `answer`."""
         wire_id = self._number_over_there(call_id)
         if wire_id is not None:
             self._send([b"error", wire_id], failure)
-        del self._incoming[call_id]
+        _forget(self._incoming, call_id)
 
     def release(self, remote: Remote) -> None:
         """Give back one count of an object of the peer's. After the end of the connection this only forgets it.
@@ -314,7 +323,7 @@ class Connection:
                 number, value, stop = read_answer(data, pos)
                 if stop - pos > self._plain or number not in self._waiting:
                     return None
-                del self._waiting[number]
+                _forget(self._waiting, number)
                 event = Answered(number, value)
             else:
                 return None
@@ -417,7 +426,7 @@ class Connection:
             event = Answered(number, value, self._release_lost(self._fresh, value))
         except UnreadableValue as error:
             event = Failed(number, Failure(error.kind, f"unreadable answer: {error}"))
-        del self._waiting[number]
+        _forget(self._waiting, number)
         return event
 
     def _on_error(self, message: list[Expression]) -> Failed:
@@ -427,7 +436,7 @@ class Connection:
             self._release_lost(self._fresh)
         except UnreadableValue as error:
             failure = Failure(error.kind, f"unreadable failure: {error}")
-        del self._waiting[number]
+        _forget(self._waiting, number)
         return Failed(number, failure)
 
     def _answered(self, message: list[Expression]) -> int:
@@ -536,6 +545,8 @@ class _Export:
 class _Exports:
     """Our objects that the peer holds. Numbers rise from 1 and are never used again."""
 
+    __slots__ = ("by_local", "by_luid", "last")
+
     def __init__(self) -> None:
         self.last = 0
         self.by_luid: dict[int, _Export] = {}
@@ -587,6 +598,13 @@ _MESSAGES: Final[dict[bytes, tuple[Callable[[Connection, list[Expression]], Even
     b"uncache": (Connection._on_cache_release, 1),
     b"didNotUnderstand": (Connection._on_not_understood, 1),
 }
+
+
+def _forget(calls: dict[int, C], number: int) -> None:
+    del calls[number]
+    if not calls:
+        # A dictionary that is emptied otherwise stays as large as it was.
+        calls.clear()
 
 
 def _keyword(key: Value) -> str:
