@@ -91,8 +91,7 @@ class Machine(Generic[S, E]):
 
     def fire(self, event: E) -> S:
         """Move along `event` and return the new state; raises as `Table.next_state` and then stays put."""
-        target = self.table.moves[self.state].get(event)
-        self.state = self.table.next_state(self.state, event) if target is None else target
+        self.state = self.table.next_state(self.state, event)
         return self.state
 
     def can(self, event: E) -> bool:

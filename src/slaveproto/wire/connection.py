@@ -356,7 +356,7 @@ class Connection:
     def _open(self, profile: bytes) -> Opened:
         self._machine.fire(Negotiating.CHOOSE)
         self._vocabulary = self._decoder.vocabulary = profile == b"pb"
-        self._plain = largest(self._limits) if self._vocabulary else 0
+        self.set_limits(self._limits)
         self._write([b"version", VERSION])
         return Opened(profile.decode())
 
