@@ -32,7 +32,7 @@ from benchmarks.pairs import (
     our_master,
     wait_idle,
 )
-from tests.peers import Kind, Master, OurMaster, Slave
+from slaveproto.testing.peers import Kind, Master, OurMaster, Slave
 
 KINDS: Final[dict[str, Kind]] = {NEW_MASTER: "new", OLD_MASTER: "old"}
 SLAVES: Final = {NEW_MASTER: NEW_SLAVE, OLD_MASTER: OLD_SLAVE}

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from tests.peers import Attachable
+from slaveproto.testing.peers import Attachable
 
 PIECE: Final = 256 * 1024
 """Bytes that are read from a socket at a time."""

@@ -33,7 +33,7 @@ from benchmarks.pairs import (
     trigger,
     wait_idle,
 )
-from tests.peers import Builder, Master, OurMaster, Slave
+from slaveproto.testing.peers import Builder, Master, OurMaster, Slave
 
 LINE: Final = "2026-11-23 21:00:42 [%8d] cc -O2 -Wall -c src/some/module.c -o build/some/module.o\n"
 PATIENCE: Final = 300.0

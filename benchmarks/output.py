@@ -42,8 +42,8 @@ import attrs
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from slaveproto.testing.conformance.master import Listener
-from tests.peers import Builder, BuildResult, Kind, Master, OurSlave, Runner
+from slaveproto.testing.conformance.master import MasterSocket
+from slaveproto.testing.peers import Builder, BuildResult, Kind, Master, OurSlave, Runner
 
 MASTERS: Final = ("old", "new", "scripted")
 
@@ -252,7 +252,7 @@ def with_scripted_master(runners: list[Runner], folder: Path, most: int) -> Iter
     """Let the scripted master have it all."""
     for runner in runners:
         with (
-            Listener() as listener,
+            MasterSocket() as listener,
             OurSlave(folder / runner, Door(listener.port), "ex", runner=runner) as slave,
             listener.attach("b") as master,
         ):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.machine import cpu_seconds
-from tests.peers import Attachable, OurMaster, OurSlave, RealSlave, Slave
-from tests.peers.our_master import EXAMPLE_LISTEN
+from slaveproto.testing.peers import Attachable, OurMaster, OurSlave, RealSlave, Slave
+from slaveproto.testing.peers.our_master import EXAMPLE_LISTEN
 
 OUR_SLAVE: Final = "our slave"
 OUR_MASTER: Final = "our master"

@@ -19,7 +19,7 @@ import attrs
 
 from benchmarks.figures import OURS, Comparison, Figure, Options, in_turns, times_less
 from benchmarks.machine import cpu_seconds, resident_kilobytes
-from tests.peers import Kind, Master, OurSlave, OwnSlave, Slave, poll
+from slaveproto.testing.peers import Kind, Master, OurSlave, OwnSlave, Slave, poll
 
 OWN: Final[Mapping[Kind, str]] = {"new": "buildbot-worker 4.3.0", "old": "buildslave 0.8.4"}
 VERSIONS: Final[Mapping[Kind, str]] = {"new": "4.3.0", "old": "0.8.4p1"}

@@ -16,7 +16,7 @@ from typing import Final
 from benchmarks.figures import OURS, Comparison, Figure, Options, in_turns, times_less
 from benchmarks.link import SlowLink
 from benchmarks.pairs import NEW_SLAVE, OUR_SLAVE, PASSWORD, make_slave, our_master, trigger
-from tests.peers import Builder, Master, OurMaster
+from slaveproto.testing.peers import Builder, Master, OurMaster
 
 PAIR: Final = "4.3.0 pair"
 STEPS: Final = 20

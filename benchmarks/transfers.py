@@ -27,7 +27,7 @@ import attrs
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.link import SlowLink
-from tests.peers import Builder, Master, OurSlave, RealSlave, Slave
+from slaveproto.testing.peers import Builder, Master, OurSlave, RealSlave, Slave
 
 TRANSFERS: Final = {"up": 256, "down": 16, "updir": 16}
 """Entries of the peers' catalogue and the KiB of a block of their steps."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from slaveproto.machine import Table
 from slaveproto.master import states as master
-from slaveproto.slave.states import BUILDER, LINK, STEP
+from slaveproto.slave.states import COMMAND, LINK, SLAVE_BUILDER
 from slaveproto.wire.states import LOGIN, NEGOTIATION_CLIENT
 
 TARGET = Path(__file__).parent / "states.md"
@@ -19,13 +19,13 @@ TABLES: tuple[tuple[Table[Any, Any], str, str], ...] = (
     (NEGOTIATION_CLIENT, "the server (drawn for a client; a server blames CHOOSE instead of OFFER)", "wire/states.py"),
     (LOGIN, "the server", "wire/states.py"),
     (LINK, "the master", "slave/states.py"),
-    (BUILDER, "the master", "slave/states.py"),
-    (STEP, "the master", "slave/states.py"),
-    (master.VISIT, "whoever connected", "master/states.py"),
+    (SLAVE_BUILDER, "the master", "slave/states.py"),
+    (COMMAND, "the master", "slave/states.py"),
+    (master.PEER, "whoever connected", "master/states.py"),
     (master.SEAT, "the slave that has the name", "master/states.py"),
     (master.ATTACH, "the slave", "master/states.py"),
-    (master.BUILDER, "the slave", "master/states.py"),
-    (master.COMMAND, "the slave", "master/states.py"),
+    (master.REMOTE_BUILDER, "the slave", "master/states.py"),
+    (master.REMOTE_COMMAND, "the slave", "master/states.py"),
     (master.DEPARTURE, "the slave", "master/states.py"),
     (master.TRANSFER, "the slave", "master/states.py"),
 )

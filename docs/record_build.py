@@ -19,8 +19,8 @@ import trio
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from slaveproto.master import DownloadString, MasterConfig, Shell, SlaveAccount, UploadFile
-from tests.peers.install import SlaveKind
-from tests.peers.slaves import RealSlave
+from slaveproto.testing.peers.install import SlaveKind
+from slaveproto.testing.peers.slaves import RealSlave
 from transports.trio import Master, open_master
 
 ACCOUNT = SlaveAccount("ex", "pw", {"runtests": "runtests"})

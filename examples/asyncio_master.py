@@ -36,8 +36,8 @@ from slaveproto.master import (
     MasterConfig,
     MasterEvent,
     MasterInput,
+    MasterNotice,
     MasterSession,
-    Notice,
     Outcome,
     Output,
     Progress,
@@ -55,8 +55,8 @@ from slaveproto.master import (
     UploadFile,
     Wakeup,
 )
-from transports import files
-from transports.attempts import attempt
+from transports.host import files
+from transports.host.reports import attempt
 
 BUILDER = "example"
 BUILD = 1
@@ -238,7 +238,7 @@ class Master:
                     say(f"slave {slave} is attached, from {peer}")
                 case LoginFailed(_, peer, _, why) | SlaveDetached(peer, why):
                     say(f"{peer}: {why}")
-                case BuildRefused(_, why) | BuildLost(_, why) | Notice(why):
+                case BuildRefused(_, why) | BuildLost(_, why) | MasterNotice(why):
                     say(why)
                 case _:
                     pass

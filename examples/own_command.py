@@ -14,16 +14,16 @@ import sys
 from collections.abc import Mapping
 
 from slaveproto import HostError, SlaveConfig, SlaveSession
-from slaveproto.commands import COMMANDS, Command, Context
+from slaveproto.commands import COMMANDS, Command, CommandContext
 from slaveproto.effects import Begin, EffectDone, Interrupted, NextEvent, ReadFile, Script, SendItem, SendText
 from slaveproto.wire import Value
-from transports.host import describe_host, jitter
-from transports.threads import Runner
+from transports.host.describe import describe_host, jitter
+from transports.threads.runner import Runner
 
 BLOCK = 1024 * 1024
 
 
-def checksum(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+def checksum(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
     """Check the arguments: a CommandError here refuses the command. What it returns is run."""
     return script(context.path(arguments["file"]))
 

@@ -36,10 +36,10 @@ from slaveproto.effects import (
     Spawn,
 )
 from slaveproto.slave import Completed, Connected, Disconnected, Input, Received, SlaveEvent, Start, Stop, Wakeup
-from transports import files
-from transports.attempts import attempt
-from transports.host import describe_host, jitter
-from transports.system import processes
+from transports.host import files
+from transports.host.describe import describe_host, jitter
+from transports.host.reports import attempt
+from transports.host.system import processes
 
 BLOCK = 64 * 1024
 

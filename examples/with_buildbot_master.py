@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.peers import Builder, BuildResult, Master, OurSlave, PeerUnavailable, install
-from tests.peers.install import cache_folder, is_installed
+from slaveproto.testing.peers import Builder, BuildResult, Master, OurSlave, PeerUnavailable, install
+from slaveproto.testing.peers.install import cache_folder, is_installed
 
 
 def main() -> int:

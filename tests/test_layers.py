@@ -13,17 +13,26 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 # Each folder or module may import from its own row and from rows above it.
 ROWS = (
-    ("slaveproto.errors", "slaveproto.limits", "slaveproto.machine", "slaveproto.records", "slaveproto.timers"),
+    (
+        "slaveproto.errors",
+        "slaveproto.limits",
+        "slaveproto.machine",
+        "slaveproto.paths",
+        "slaveproto.records",
+        "slaveproto.timers",
+    ),
     ("slaveproto.wire",),
     ("slaveproto.updates", "slaveproto.effects", "slaveproto.inputs"),
+    ("slaveproto.scripts",),
     ("slaveproto.commands",),
     ("slaveproto.slave", "slaveproto.master"),
     ("slaveproto", "slaveproto.testing"),
     # The checks of runners are, like these, no part of the core.
-    ("transports", "slaveproto.testing.conformance"),
+    ("transports", "slaveproto.testing.conformance", "slaveproto.testing.peers"),
+    ("slaveproto.ci",),
     ("slaveproto.cli", "slaveproto.__main__"),
 )
-CORE_ROWS = 6
+CORE_ROWS = 7
 
 # What the core may use besides itself: attrs, and modules of the standard library that only compute.
 PURE = {
@@ -38,6 +47,9 @@ PURE = {
 
 def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(SOURCE.rglob("*.py")):
+        if "inside" in path.parts:
+            # Programs that run inside of Buildbot.
+            continue
         parts = path.relative_to(SOURCE).with_suffix("").parts
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 

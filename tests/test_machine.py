@@ -35,7 +35,7 @@ from slaveproto.wire import (
     remotes_in,
     states,
 )
-from slaveproto.wire.states import Negotiation
+from slaveproto.wire.states import NegotiationState
 
 MODULES: Final = [states, slave_states, master_states]
 """Where the tables are. A new module with tables is one more entry."""
@@ -407,7 +407,7 @@ class PairOfConnections(RuleBasedStateMachine):
             self.take_events(side)
             assert len(side.closed) == 1
             assert set(side.ended) == side.asked
-            assert side.connection.state is Negotiation.CLOSED
+            assert side.connection.state is NegotiationState.CLOSED
             assert side.connection.exported == {}
             if whole:
                 assert side.closed == [Closed(clean=True)]

@@ -12,7 +12,7 @@ from typing import Final
 
 from benchmarks.figures import OURS, Comparison, Figure, Options, in_turns, times_less
 from benchmarks.many_slaves.fleet import KEEPALIVE, Report, Task
-from tests.peers.processes import free_port
+from slaveproto.testing.peers.processes import free_port
 
 PB: Final = "Twisted PB"
 MODULES: Final = {OURS: "ours", PB: "twisted_pb"}

@@ -10,7 +10,7 @@ import trio
 
 from benchmarks.many_slaves.fleet import HOST, KEEPALIVE, PASSWORD, allow_many_files, names
 from slaveproto.slave import SlaveConfig, SlaveSession
-from transports.host import describe_host, jitter
+from transports.host.describe import describe_host, jitter
 from transports.trio import run_slave
 
 

@@ -1,8 +1,8 @@
 """Buildbot's master/slave protocol without I/O.
 
-`slaveproto.wire` is Perspective Broker for anybody. Who embeds a slave takes `SlaveSession` from here, its inputs and
-announcements from `slaveproto.slave`, what it requests from `slaveproto.effects`, and `transports.host` to describe the
-host.
+`slaveproto.wire` is Perspective Broker alone. To embed a slave, take `SlaveSession` from here, its inputs and
+announcements from `slaveproto.slave`, its requests from `slaveproto.effects`, and the description of its host from
+`transports.host.describe`.
 """
 
 from slaveproto.errors import CommandError as CommandError

@@ -162,7 +162,7 @@ class FileStamp:
 
 
 @record
-class StatFile(Effect["FileStamp | None"]):
+class Stat(Effect["FileStamp | None"]):
     """Look at a file; None if there is none."""
 
     path: str
@@ -207,7 +207,7 @@ class PlaceFile(Effect[None]):
 
 
 @record
-class RemoveFile(Effect[bool]):
+class Unlink(Effect[bool]):
     """Remove a file or a link; the reply is False if it was not there."""
 
     path: str
@@ -295,7 +295,7 @@ class ScanDir(Effect[tuple[TreeEntry, ...]]):
 
 
 @record
-class Glob(Effect[tuple[str, ...]]):
+class ExpandGlob(Effect[tuple[str, ...]]):
     """Find the paths that match a pattern, sorted; with `recursive`, `**` is any number of directories."""
 
     pattern: str
@@ -374,18 +374,18 @@ FileEffect: TypeAlias = (
     MakeDirs
     | ListDir
     | ReadDir
-    | StatFile
+    | Stat
     | ReadFile
     | CreateTemp
     | WriteFile
     | PlaceFile
-    | RemoveFile
+    | Unlink
     | SetTimes
     | UnpackTree
     | StatPath
     | ListNames
     | ScanDir
-    | Glob
+    | ExpandGlob
     | RemoveTree
     | CopyTree
 )

@@ -41,3 +41,10 @@ class Rejected:
 
     request: int
     error: HostError
+
+
+@record
+class Stop:
+    """Stop: a slave drops its connection and kills what runs, a master closes every connection. `why` is for people."""
+
+    why: str

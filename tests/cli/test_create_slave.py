@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from slaveproto.ci.errors import UsageError
+from slaveproto.ci.file.address import parse_address
 from slaveproto.cli import main
-from slaveproto.cli.create_slave import parse_master
-from slaveproto.cli.errors import UsageError
 from slaveproto.cli.settings import Settings, load
 
 MASTER = ("master.example.org:9989", "bot", "secret")
@@ -132,7 +132,7 @@ def test_bad_options(tmp_path: Path, capfd: pytest.CaptureFixture[str], options:
     ],
 )
 def test_masters(text: str, expected: tuple[str, int]) -> None:
-    assert parse_master(text) == expected
+    assert parse_address(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_masters(text: str, expected: tuple[str, int]) -> None:
 )  # fmt: skip
 def test_bad_masters(text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match=r"should be|no port number|web page"):
-        parse_master(text)
+        parse_address(text)
     complaint(capfd, "create-slave", str(tmp_path / "slave"), text, "bot", "secret")
     assert not (tmp_path / "slave").exists()
 

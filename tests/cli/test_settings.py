@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slaveproto.cli.errors import UsageError
+from slaveproto.ci.errors import UsageError
 from slaveproto.cli.settings import SHUTDOWNS, Settings, dump, load
 
 GOOD = 'host = "master"\nport = 9989\nname = "bot"\npassword = "secret"\n'

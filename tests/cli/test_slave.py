@@ -16,7 +16,7 @@ import pytest
 
 from slaveproto.cli import main, run_slave
 from slaveproto.cli.settings import Settings, dump
-from slaveproto.testing.conformance import Listener, SocketMaster, wait_until
+from slaveproto.testing.conformance import MasterSocket, SocketMaster, wait_until
 from slaveproto.testing.conformance.harness import is_alive
 from slaveproto.testing.conformance.master import DEADLINE
 
@@ -30,8 +30,8 @@ HURRIED = [sys.executable, "-c", "import sys, slaveproto.cli.run_slave as m; m.S
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    with Listener() as listener:
+def listener() -> Iterator[MasterSocket]:
+    with MasterSocket() as listener:
         yield listener
 
 
@@ -155,7 +155,7 @@ def test_the_trio_runner_without_trio(tmp_path: Path) -> None:
         assert slave.file.read_text() == words
 
 
-def test_the_threads_runner_without_trio(listener: Listener, tmp_path: Path) -> None:
+def test_the_threads_runner_without_trio(listener: MasterSocket, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port, WITHOUT_TRIO), listener.attach("b") as master:
         assert master.run("b", "echo fine").output() == "fine\n"
 
@@ -199,7 +199,7 @@ def test_a_runner_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixtu
 # -- a day of a slave
 
 
-def test_a_build_and_its_log(runner: str, listener: Listener, tmp_path: Path) -> None:
+def test_a_build_and_its_log(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b", "c") as master:
         assert master.run("b", "echo hello").output() == "hello\n"
         command_line = Path(f"/proc/{slave.process.pid}/cmdline")
@@ -218,20 +218,20 @@ def test_a_build_and_its_log(runner: str, listener: Listener, tmp_path: Path) ->
         ]
 
 
-def test_what_the_master_says_stays_in_its_line(listener: Listener, tmp_path: Path) -> None:
+def test_what_the_master_says_stays_in_its_line(listener: MasterSocket, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b") as master:
         master.call_bot("print", "one\n2026-01-01 00:00:00 two\x1b[31m\udc80".replace("\udc80", "é"))
         slave.says("message from master: one\\n2026-01-01 00:00:00 two\\x1b[31mé\n")
 
 
-def test_the_umask_is_that_of_commands(listener: Listener, tmp_path: Path) -> None:
+def test_the_umask_is_that_of_commands(listener: MasterSocket, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port, umask=0o027), listener.attach("b") as master:
         assert master.run("b", "umask; touch file").output() == "0027\n"
         assert (tmp_path / "slave/b/file").stat().st_mode & 0o777 == 0o640
         assert (tmp_path / "slave/b").stat().st_mode & 0o777 == 0o750
 
 
-def test_a_terminal_by_configuration(runner: str, listener: Listener, tmp_path: Path) -> None:
+def test_a_terminal_by_configuration(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port, use_pty=True, runner=runner), listener.attach("b") as master:
         assert master.run("b", "tty").output().startswith("/dev/")
         assert master.run("b", "tty", usePTY=False).output() == "not a tty\n"
@@ -246,7 +246,7 @@ def test_giving_up(runner: str, tmp_path: Path) -> None:
         ]
 
 
-def test_the_master_sends_it_away(runner: str, listener: Listener, tmp_path: Path) -> None:
+def test_the_master_sends_it_away(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b") as master:
         assert master.call_bot("shutdown") is None
         slave.ends(0)
@@ -258,7 +258,7 @@ def test_the_master_sends_it_away(runner: str, listener: Listener, tmp_path: Pat
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_that_end_it_and_what_it_runs(
-    runner: str, number: signal.Signals, listener: Listener, tmp_path: Path
+    runner: str, number: signal.Signals, listener: MasterSocket, tmp_path: Path
 ) -> None:
     with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b") as master:
         pids = pids_of(master, "sleep 60 & echo $!; echo $$; wait", 2)
@@ -268,7 +268,7 @@ def test_signals_that_end_it_and_what_it_runs(
         wait_until(lambda: not any(map(is_alive, pids)))
 
 
-def test_a_second_signal_does_not_wait(runner: str, listener: Listener, tmp_path: Path) -> None:
+def test_a_second_signal_does_not_wait(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b") as master:
         pids = pids_of(master, "trap '' TERM; echo $$; while :; do sleep 1; done", 1, sigtermTime=1000)
         slave.process.send_signal(signal.SIGINT)
@@ -280,7 +280,7 @@ def test_a_second_signal_does_not_wait(runner: str, listener: Listener, tmp_path
         wait_until(lambda: not any(map(is_alive, pids)))
 
 
-def test_hangup_asks_the_master(runner: str, listener: Listener, tmp_path: Path) -> None:
+def test_hangup_asks_the_master(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", listener.port, allow_shutdown="signal", runner=runner) as slave:
         with listener.attach("b") as master:
             slave.says("attached")
@@ -293,7 +293,7 @@ def test_hangup_asks_the_master(runner: str, listener: Listener, tmp_path: Path)
         slave.ends(0)
 
 
-def test_hangup_is_ignored_if_it_was(runner: str, listener: Listener, tmp_path: Path) -> None:
+def test_hangup_is_ignored_if_it_was(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
     call = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *CALL]
     with Program(tmp_path / "slave", listener.port, call, runner=runner) as slave, listener.attach("b") as master:
         slave.says("attached")
@@ -302,7 +302,7 @@ def test_hangup_is_ignored_if_it_was(runner: str, listener: Listener, tmp_path: 
 
 
 def test_children_are_waited_for_even_if_the_caller_ignored_them(
-    runner: str, listener: Listener, tmp_path: Path
+    runner: str, listener: MasterSocket, tmp_path: Path
 ) -> None:
     call = [sys.executable, "-c", "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
             "os.execv(sys.argv[1], sys.argv[1:])", *CALL]  # fmt: skip
@@ -310,7 +310,7 @@ def test_children_are_waited_for_even_if_the_caller_ignored_them(
         assert master.run("b", "exit 7").rc == 7
 
 
-def test_the_stamp_asks_the_master(runner: str, listener: Listener, tmp_path: Path) -> None:
+def test_the_stamp_asks_the_master(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
     basedir = tmp_path / "slave"
     basedir.mkdir()
     stamp = basedir / "shutdown.stamp"
@@ -328,7 +328,7 @@ def test_the_stamp_asks_the_master(runner: str, listener: Listener, tmp_path: Pa
         assert master.wishes == ["shutdown"]
 
 
-def test_the_stamp_without_permission(listener: Listener, tmp_path: Path) -> None:
+def test_the_stamp_without_permission(listener: MasterSocket, tmp_path: Path) -> None:
     basedir = tmp_path / "slave"
     with Program(basedir, listener.port, HURRIED) as slave, listener.attach("b") as master:
         slave.says("attached")
@@ -340,7 +340,7 @@ def test_the_stamp_without_permission(listener: Listener, tmp_path: Path) -> Non
 # -- where it writes
 
 
-def test_without_standard_streams(runner: str, listener: Listener, tmp_path: Path) -> None:
+def test_without_standard_streams(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
     call = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *CALL]
     with Program(tmp_path / "slave", listener.port, call, runner=runner) as slave, listener.attach("b") as master:
         step = master.run("b", "cat; echo out; echo err >&2")
@@ -350,7 +350,7 @@ def test_without_standard_streams(runner: str, listener: Listener, tmp_path: Pat
         assert slave.log == ""
 
 
-def test_a_log_that_nobody_reads_any_more(listener: Listener, tmp_path: Path) -> None:
+def test_a_log_that_nobody_reads_any_more(listener: MasterSocket, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     call = ["sh", "-c", f'exec "$@" 2>/dev/fd/{writing}', "sh", *CALL]
     os.set_inheritable(writing, True)
@@ -368,7 +368,7 @@ def test_a_log_that_nobody_reads_any_more(listener: Listener, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
-def test_a_log_on_a_full_disk(listener: Listener, tmp_path: Path) -> None:
+def test_a_log_on_a_full_disk(listener: MasterSocket, tmp_path: Path) -> None:
     call = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *CALL]
     with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
         assert master.run("b", "echo fine").output() == "fine\n"
@@ -376,9 +376,9 @@ def test_a_log_on_a_full_disk(listener: Listener, tmp_path: Path) -> None:
         slave.ends(0)
 
 
-def test_an_end_that_does_not_wait_for_a_dead_file_system(runner: str, listener: Listener, tmp_path: Path) -> None:
+def test_an_end_that_does_not_wait_for_a_dead_file_system(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
     patch = (
-        "import sys, time, transports.files as files; perform = files.perform; "
+        "import sys, time, transports.host.files as files; perform = files.perform; "
         "dead = lambda effect: effect.path.endswith('dead') and time.sleep(1000); "
         "files.perform = lambda effect, *more: dead(effect) or perform(effect, *more); "
         "from slaveproto.cli import main; sys.exit(main())"
@@ -396,7 +396,7 @@ def test_an_end_that_does_not_wait_for_a_dead_file_system(runner: str, listener:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc")
-def test_what_it_costs(listener: Listener, tmp_path: Path) -> None:
+def test_what_it_costs(listener: MasterSocket, tmp_path: Path) -> None:
     """Wide limits: a doubling is to be noticed, not another build of Python."""
     with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b"):
         slave.says("attached")
@@ -424,25 +424,25 @@ NOT_NEEDED_TO_WAIT = {
     "asyncio", "base64", "bz2", "concurrent", "glob", "gzip", "json", "logging", "lzma", "multiprocessing", "pathlib",
     "random", "secrets", "shlex", "shutil", "sqlite3", "ssl", "subprocess", "tarfile", "tempfile", "trio", "urllib",
     "xml", "zipfile", "zlib",
-    "slaveproto.cli.build_file", "slaveproto.cli.create_slave", "slaveproto.commands.archive",
+    "slaveproto.ci.file.build_file", "slaveproto.cli.create_slave", "slaveproto.commands.archive",
     "slaveproto.commands.fs", "slaveproto.commands.process", "slaveproto.commands.shell",
     "slaveproto.commands.source", "slaveproto.commands.transfer", "slaveproto.master", "slaveproto.testing",
-    "transports.archives", "transports.trees", "transports.trio",
+    "transports.host.archives", "transports.host.trees", "transports.trio",
 }  # fmt: skip
 
 
-def test_a_slave_that_waits_for_work_has_imported_little(listener: Listener, tmp_path: Path) -> None:
+def test_a_slave_that_waits_for_work_has_imported_little(listener: MasterSocket, tmp_path: Path) -> None:
     folder = tmp_path / "slave"
     with Program(folder, listener.port, TELLING) as slave, listener.attach("b"):
         slave.says("attached")
         slave.process.terminate()
         slave.ends(0)
     imported = set((folder / "modules").read_text().split())
-    assert {"slaveproto.slave.session", "transports.threads"} <= imported
+    assert {"slaveproto.slave.session", "transports.threads.runner"} <= imported
     assert imported & NOT_NEEDED_TO_WAIT == set()
 
 
-def test_a_reader_of_the_log_that_is_stuck_costs_only_lines(listener: Listener, tmp_path: Path) -> None:
+def test_a_reader_of_the_log_that_is_stuck_costs_only_lines(listener: MasterSocket, tmp_path: Path) -> None:
     Program(tmp_path / "slave", listener.port).__exit__()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.limits import Limits
 from slaveproto.updates import Dialect
 from slaveproto.wire import NEED_DATA, Local, Remote, Value
@@ -25,7 +25,7 @@ class RecordedRun:
 
     name: str
     arguments: dict[str, Value]
-    context: Context
+    context: CommandContext
     updates: list[tuple[str, Value]] = attrs.field(factory=list)
 
     def header(self) -> str:
@@ -59,7 +59,7 @@ def recorded_runs(name: str) -> list[RecordedRun]:
                     environ = info["environ"]
                     assert isinstance(environ, dict)
                     own = {text(key): text(value) for key, value in environ.items()}
-                    context = Context(base, own, dialect, "utf-8", use_pty=False, posix=True)
+                    context = CommandContext(base, own, dialect, "utf-8", use_pty=False, posix=True)
                     named = {text(key): value for key, value in arguments.items()}
                     runs[listener.luid] = RecordedRun(text(command), named, context)
             case "s2m", [b"answer", int() as number, answer] if calls.get(number) in _TOLD:

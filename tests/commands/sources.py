@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.effects import CreateTemp, PlaceFile, ProcessOutput, SendItem, SendText, Spawn
 from slaveproto.testing import MemoryHost
 from slaveproto.wire import Value
@@ -87,7 +87,7 @@ class SourceConversation(Conversation):
         said: Said | None = None,
         files: Mapping[str, str] | None = None,
         installed: Sequence[str] = PROGRAMS,
-        context: Context = BYTES,
+        context: CommandContext = BYTES,
     ) -> None:
         super().__init__(name, {"workdir": "build", "logEnviron": False, **arguments}, context=context)
         self.host.directories.add(BASE)

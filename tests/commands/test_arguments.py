@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.commands.registry import COMMANDS, make_script
 from slaveproto.effects import MakeDirs, SendText, Spawn
 from slaveproto.errors import CommandError, HostError
@@ -20,7 +20,7 @@ PTY = attrs.evolve(TEXT, use_pty=True)
 WINDOWS = attrs.evolve(PTY, directory="C:\\slave\\linux", posix=False)
 
 
-def spawned(context: Context = TEXT, **arguments: Value) -> Spawn:
+def spawned(context: CommandContext = TEXT, **arguments: Value) -> Spawn:
     """Return how the process is started."""
     run = ScriptRun(make_shell(context, **arguments))
     run.reply(True)
@@ -45,12 +45,12 @@ def spawned(context: Context = TEXT, **arguments: Value) -> Spawn:
         (["-x"], (b"-x",)),
     ],
 )
-def test_command(context: Context, command: Value, argv: tuple[bytes, ...]) -> None:
+def test_command(context: CommandContext, command: Value, argv: tuple[bytes, ...]) -> None:
     assert spawned(context, command=command).argv == argv
 
 
 @pytest.mark.parametrize(("context", "argv"), [(TEXT, "[b'login', b'XXXX', b'3']"), (BYTES, "['login', 'XXXX', '3']")])
-def test_secret_is_not_shown(context: Context, argv: str) -> None:
+def test_secret_is_not_shown(context: CommandContext, argv: str) -> None:
     run = ScriptRun(make_shell(context, command=[b"login", (b"obfuscated", b"secret", b"XXXX"), 3]))
     run.reply(True)
     said = run.said[1]
@@ -130,7 +130,7 @@ def test_stdin(stdin: Value, raw: bytes) -> None:
         (WINDOWS, "slave-config", None, False, False),
     ],
 )
-def test_terminal(context: Context, asked: Value, stdin: Value, use_pty: bool, warned: bool) -> None:
+def test_terminal(context: CommandContext, asked: Value, stdin: Value, use_pty: bool, warned: bool) -> None:
     run = ScriptRun(make_shell(context, usePTY=asked, initial_stdin=stdin))
     run.reply(True)
     assert isinstance(run.waits_for, Spawn)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slaveproto.effects import Abandon, Begin, BeginCall, CallDone, EffectDone, Interrupted, RemoveFile, SendItem
+from slaveproto.effects import Abandon, Begin, BeginCall, CallDone, EffectDone, Interrupted, SendItem, Unlink
 from slaveproto.errors import HostError
 from slaveproto.wire import Failure, Remote
 from tests.commands.conversation import Conversation
@@ -85,7 +85,7 @@ class FileConversation(Conversation):
         if self.name == "downloadFile":
             whole = {**self.before, f"{WORKDIR}/tree/1": self.peer.content}
             present = {path: self.host.read(path) for path in self.host.paths}
-            if self.host.refuses(RemoveFile("")) is not None:
+            if self.host.refuses(Unlink("")) is not None:
                 # What cannot be removed cannot be removed.
                 present = {path: data for path, data in present.items() if not path.endswith(".part")}
             assert present in (self.before, whole)

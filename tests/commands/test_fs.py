@@ -5,21 +5,21 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.commands.registry import COMMANDS, make_script
 from slaveproto.effects import (
     Begin,
     Cancel,
     CopyTree,
     EffectDone,
-    Glob,
+    ExpandGlob,
     Interrupted,
     ListNames,
     PathInfo,
-    RemoveFile,
     RemoveTree,
     Script,
     StatPath,
+    Unlink,
 )
 from slaveproto.errors import CommandError, HostError
 from slaveproto.testing import PlayStep, after, ends, fails, play, replies, sends, sends_text, tells, wants
@@ -31,7 +31,7 @@ MISSING = HostError(2, "No such file or directory")
 HOME = "/slave/linux"
 
 
-def make(name: str, context: Context = TEXT, /, **arguments: Value) -> Script[None]:
+def make(name: str, context: CommandContext = TEXT, /, **arguments: Value) -> Script[None]:
     return make_script(name, arguments, context, COMMANDS)
 
 
@@ -81,13 +81,13 @@ def test_listdir() -> None:
 )
 def test_rmfile_knows_the_way_home(path: str, meant: str) -> None:
     context = attrs.evolve(TEXT, environ={"HOME": "/home/me"})
-    play(make("rmfile", context, path=path), wants(RemoveFile(meant)), replies(True), sends("rc", 0), ends())
+    play(make("rmfile", context, path=path), wants(Unlink(meant)), replies(True), sends("rc", 0), ends())
 
 
 def test_rmfile_of_what_is_not_there() -> None:
     play(
         make("rmfile", path="f"),
-        wants(RemoveFile(f"{HOME}/f")),
+        wants(Unlink(f"{HOME}/f")),
         replies(False),
         sends_text("header", f"rmfile: No such file or directory: {HOME}/f\n"),
         sends("rc", 2),
@@ -96,10 +96,10 @@ def test_rmfile_of_what_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(("context", "recursive"), [(TEXT, True), (BYTES, False)])
-def test_glob(context: Context, recursive: bool) -> None:
+def test_glob(context: CommandContext, recursive: bool) -> None:
     play(
         make("glob", context, path="build/**/f"),
-        wants(Begin(Glob(f"{HOME}/build/**/f", recursive))),
+        wants(Begin(ExpandGlob(f"{HOME}/build/**/f", recursive))),
         tells(EffectDone(1, (f"{HOME}/build/a/f",))),
         sends("files", [f"{HOME}/build/a/f"]),
         sends("rc", 0),
@@ -113,7 +113,7 @@ def test_glob(context: Context, recursive: bool) -> None:
 def test_a_pattern_stays_as_it_is(path: Value, pattern: str) -> None:
     play(
         make("glob", path=path),
-        wants(Begin(Glob(pattern, True))),
+        wants(Begin(ExpandGlob(pattern, True))),
         tells(EffectDone(1, ())),
         sends("files", []),
         sends("rc", 0),
@@ -191,7 +191,7 @@ def test_what_does_not_end_when_it_is_cancelled_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("context", "reason"), [(TEXT, (sends("failure_reason", "timeout_without_output"),)), (BYTES, ())]
 )
-def test_rmdir_has_a_limit_of_its_own(context: Context, reason: tuple[PlayStep, ...]) -> None:
+def test_rmdir_has_a_limit_of_its_own(context: CommandContext, reason: tuple[PlayStep, ...]) -> None:
     play(
         make("rmdir", context, dir="a"),
         *REMOVING,
@@ -260,7 +260,7 @@ def test_refuses_other_arguments(name: str, arguments: dict[str, Value], text: s
 
 # -- recorded
 
-SHORT = {"stat": StatPath, "listdir": ListNames, "glob": Glob}
+SHORT = {"stat": StatPath, "listdir": ListNames, "glob": ExpandGlob}
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_recorded_answers_have_the_same_form(session: str) -> None:
                 path = run.context.path(run.arguments["dir"])
                 steps = wants(ListNames(path)), replies(tuple(files))
             else:
-                effect = Glob(run.context.path(run.arguments["path"]), run.context.dialect is TEXT.dialect)
+                effect = ExpandGlob(run.context.path(run.arguments["path"]), run.context.dialect is TEXT.dialect)
                 steps = wants(Begin(effect)), tells(EffectDone(1, tuple(files)))
             play(script, *steps, sends("files", files), sends("rc", 0), ends())
         compared += 1

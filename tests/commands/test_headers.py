@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 import pytest
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.commands.headers import command_line, environment_text, limit_text, shown, shown_command
 from slaveproto.commands.registry import COMMANDS, make_script
 from slaveproto.effects import SendText
@@ -74,7 +74,7 @@ def test_same_as_the_real_slave(name: str) -> None:
 
 
 @pytest.mark.parametrize("context", [TEXT, BYTES])
-def test_everything_in_its_order(context: Context) -> None:
+def test_everything_in_its_order(context: CommandContext) -> None:
     context = attrs.evolve(context, environ={"Z": "last", "A": "first"})
     run = ScriptRun(
         make_shell(
@@ -107,7 +107,7 @@ def test_everything_in_its_order(context: Context) -> None:
 
 
 @pytest.mark.parametrize("context", [TEXT, BYTES])
-def test_nothing_that_was_not_asked_for(context: Context) -> None:
+def test_nothing_that_was_not_asked_for(context: CommandContext) -> None:
     run = ScriptRun(make_shell(context, initial_stdin=b""))
     run.reply(True)
     assert run.said[1] == SendText("header", header(context))
@@ -158,7 +158,7 @@ def test_command(command: Sequence[bytes | str], line: str, old_argv: str, new_a
 
 
 @pytest.mark.parametrize("context", [TEXT, BYTES])
-def test_command_of_a_windows_host(context: Context) -> None:
+def test_command_of_a_windows_host(context: CommandContext) -> None:
     windows = attrs.evolve(context, posix=False)
     assert command_line([b"echo", b"a b", "%x"], windows) == 'echo ^"a b^" %%x'
     assert command_line("echo %x", windows) == "echo %x"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slaveproto.commands.logfiles import LogWatcher, watchers
-from slaveproto.effects import FileStamp, HostEffect, ReadFile, Request, Script, SendText, StatFile
+from slaveproto.effects import FileStamp, HostEffect, ReadFile, Request, Script, SendText, Stat
 from slaveproto.errors import CommandError, HostError
 from slaveproto.inputs import Completed, Rejected
 from slaveproto.testing import MemoryHost, ScriptRun, ends, play, replies, sends_text, wants
@@ -146,9 +146,9 @@ def test_growing_while_it_is_read_is_left_to_the_next_poll() -> None:
 
     play(
         script(),
-        wants(StatFile(PATH)),
+        wants(Stat(PATH)),
         replies(None),
-        wants(StatFile(PATH)),
+        wants(Stat(PATH)),
         replies(FileStamp(1, 3, 1, 1)),
         wants(ReadFile(PATH, 0, 3)),
         replies(b"one"),
@@ -167,9 +167,9 @@ def test_file_that_shrinks_while_it_is_read() -> None:
 
     play(
         script(),
-        wants(StatFile(PATH)),
+        wants(Stat(PATH)),
         replies(None),
-        wants(StatFile(PATH)),
+        wants(Stat(PATH)),
         replies(FileStamp(1, 3, 1, 1)),
         wants(ReadFile(PATH, 0, 3)),
         replies(b""),
@@ -177,7 +177,7 @@ def test_file_that_shrinks_while_it_is_read() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [StatFile, ReadFile])
+@pytest.mark.parametrize("kind", [Stat, ReadFile])
 def test_file_that_cannot_be_read_is_tried_again(kind: type[HostEffect]) -> None:
     log = Following()
     log.host.write(PATH, b"one\n")

@@ -6,7 +6,8 @@ import attrs
 import pytest
 
 from slaveproto.commands.arguments import at_home
-from slaveproto.commands.context import Context, folded
+from slaveproto.commands.context import CommandContext
+from slaveproto.paths import folded
 from slaveproto.wire import Value
 from tests.commands.support import TEXT
 
@@ -46,7 +47,7 @@ SHARE = attrs.evolve(WINDOWS, directory="\\\\server\\share\\slave")
         (SHARE, ("C:\\x",), "C:\\x"),
     ],
 )
-def test_joining(context: Context, parts: tuple[Value, ...], path: str) -> None:
+def test_joining(context: CommandContext, parts: tuple[Value, ...], path: str) -> None:
     assert context.path(*parts) == path
 
 
@@ -58,7 +59,7 @@ def test_joining(context: Context, parts: tuple[Value, ...], path: str) -> None:
         (WINDOWS, ("build", "D:\\a\\.\\b"), "D:\\a\\.\\b"),
     ],
 )
-def test_joining_for_people(context: Context, parts: tuple[str, ...], path: str) -> None:
+def test_joining_for_people(context: CommandContext, parts: tuple[str, ...], path: str) -> None:
     assert context.joined(*parts) == path
 
 

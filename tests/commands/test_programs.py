@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 import pytest
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.commands.programs import spawn
 from slaveproto.effects import Spawn
 from slaveproto.errors import CommandError
@@ -16,7 +16,7 @@ from tests.commands.support import TEXT
 WINDOWS = attrs.evolve(TEXT, directory="C:\\slave", posix=False)
 
 
-def spawned(command: bytes | str | Sequence[bytes | str], context: Context) -> Spawn:
+def spawned(command: bytes | str | Sequence[bytes | str], context: CommandContext) -> Spawn:
     return spawn(command, {"PATH": "x"}, "there", context, stdin=b"in", use_pty=context.posix)
 
 
@@ -41,7 +41,7 @@ def spawned(command: bytes | str | Sequence[bytes | str], context: Context) -> S
     ],
 )
 def test_what_is_started(
-    context: Context, command: bytes | str | Sequence[bytes | str], argv: tuple[bytes, ...], script: bool
+    context: CommandContext, command: bytes | str | Sequence[bytes | str], argv: tuple[bytes, ...], script: bool
 ) -> None:
     assert spawned(command, context) == Spawn(argv, {b"PATH": b"x"}, "there", b"in", context.posix, script, "utf-8")
 
@@ -52,7 +52,7 @@ def test_the_encoding_is_told() -> None:
 
 
 @pytest.mark.parametrize("context", [TEXT, WINDOWS])
-def test_an_empty_command(context: Context) -> None:
+def test_an_empty_command(context: CommandContext) -> None:
     with pytest.raises(CommandError, match=r"^an empty command$"):
         spawned([], context)
 

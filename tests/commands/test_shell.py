@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.effects import (
     Abandon,
     FileStamp,
@@ -17,7 +17,7 @@ from slaveproto.effects import (
     ProcessOutput,
     ReadFile,
     Signal,
-    StatFile,
+    Stat,
 )
 from slaveproto.errors import HostError
 from slaveproto.testing import (
@@ -76,7 +76,7 @@ def exits(code: int = 0, signal: int | None = None) -> PlayStep:
 
 @pytest.mark.parametrize("context", DIALECTS)
 @pytest.mark.parametrize("code", [0, 1, 255])
-def test_output_and_code(context: Context, code: int) -> None:
+def test_output_and_code(context: CommandContext, code: int) -> None:
     play_running(
         out(b"one\n"),
         sends_text("stdout", b"one\n"),
@@ -154,7 +154,7 @@ def test_workdir_that_cannot_be_made() -> None:
 
 
 @pytest.mark.parametrize("context", DIALECTS)
-def test_program_that_cannot_be_started(context: Context) -> None:
+def test_program_that_cannot_be_started(context: CommandContext) -> None:
     play(
         make_shell(context),
         *begins(header(context)),
@@ -185,17 +185,17 @@ def test_interrupt_before_the_process_is_there_kills_it_then() -> None:
 # -- limits
 
 
-def reason(context: Context, word: str) -> tuple[PlayStep, ...]:
+def reason(context: CommandContext, word: str) -> tuple[PlayStep, ...]:
     """Only workers tell the reason apart."""
     return (sends("failure_reason", word),) if context.dialect is Dialect.TEXT else ()
 
 
-def running(context: Context) -> str:
+def running(context: CommandContext) -> str:
     return " running [b'make']" if context.dialect is Dialect.TEXT else ""
 
 
 @pytest.mark.parametrize("context", DIALECTS)
-def test_silence(context: Context) -> None:
+def test_silence(context: CommandContext) -> None:
     play_running(
         after(19),
         out(b"."),
@@ -253,7 +253,7 @@ def test_output_that_is_not_wanted_is_no_silence(stream: str) -> None:
 
 
 @pytest.mark.parametrize("context", DIALECTS)
-def test_lifetime(context: Context) -> None:
+def test_lifetime(context: CommandContext) -> None:
     play_running(
         after(9),
         out(b"."),
@@ -271,7 +271,7 @@ def test_lifetime(context: Context) -> None:
 
 
 @pytest.mark.parametrize(("context", "shown"), [(TEXT, "2.5"), (BYTES, "2")])
-def test_fraction_of_a_second(context: Context, shown: str) -> None:
+def test_fraction_of_a_second(context: CommandContext, shown: str) -> None:
     play_running(
         after(2.5),
         *reason(context, "timeout"),
@@ -286,7 +286,7 @@ def test_fraction_of_a_second(context: Context, shown: str) -> None:
 
 
 @pytest.mark.parametrize("context", DIALECTS)
-def test_lines(context: Context) -> None:
+def test_lines(context: CommandContext) -> None:
     play_running(
         out(b"1\n2"),
         sends_text("stdout", b"1\n2"),
@@ -324,7 +324,7 @@ def test_no_limits_no_timers() -> None:
 
 
 @pytest.mark.parametrize("context", DIALECTS)
-def test_interrupt(context: Context) -> None:
+def test_interrupt(context: CommandContext) -> None:
     play_running(*INTERRUPT, *KILL, *KILLED, *finishes(-1), context=context)
 
 
@@ -530,7 +530,7 @@ def test_logs_are_looked_at_now_and_then_and_in_the_end() -> None:
         return FileStamp(1, size, size, size)
 
     path = f"{WORKDIR}/a.log"
-    look = wants(StatFile(path))
+    look = wants(Stat(path))
     play(
         make_shell(logfiles={"a": "a.log"}),
         *begins(header(logs="{'a': 'a.log'}")),
@@ -563,25 +563,25 @@ def test_growing_log_is_no_silence() -> None:
     play(
         make_shell(logfiles={"a": "a.log"}, timeout=3),
         *begins(header(limits=" (timeout 3 secs)", logs="{'a': 'a.log'}")),
-        wants(StatFile(path)),
+        wants(Stat(path)),
         replies(None),
         wants(spawn()),
         replies(CHILD),
         after(2),
-        wants(StatFile(path)),
+        wants(Stat(path)),
         replies(FileStamp(1, 1, 1, 1)),
         wants(ReadFile(path, 0, 1)),
         replies(b"x"),
         sends_text("log", b"x", "a"),
         after(2),
-        wants(StatFile(path)),
+        wants(Stat(path)),
         replies(FileStamp(1, 1, 1, 1)),
         after(1),
         sends("failure_reason", "timeout_without_output"),
         sends_text("header", "\ncommand timed out: 3 seconds without output running [b'make'], attempting to kill\n"),
         *KILL,
         *KILLED,
-        wants(StatFile(path)),
+        wants(Stat(path)),
         fails(LOST),
         *finishes(-1, 5),
     )

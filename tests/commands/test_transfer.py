@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slaveproto.commands.context import Context
-from slaveproto.commands.exchange import MOST_CALLS, UPLOAD_WINDOW, WINDOW
+from slaveproto.commands.context import CommandContext
+from slaveproto.commands.pipelining import MOST_CALLS, UPLOAD_WINDOW, WINDOW
 from slaveproto.commands.registry import COMMANDS, make_script
 from slaveproto.commands.transfer import FIRST_CALLS
 from slaveproto.effects import (
@@ -30,7 +30,6 @@ from slaveproto.effects import (
     PathInfo,
     PlaceFile,
     ReadFile,
-    RemoveFile,
     Request,
     ScanDir,
     ScriptEvent,
@@ -38,6 +37,7 @@ from slaveproto.effects import (
     SendText,
     StatPath,
     TreeEntry,
+    Unlink,
     WriteFile,
 )
 from slaveproto.errors import CommandError, HostError
@@ -68,7 +68,7 @@ PEER = Remote(1)
 FILE = f"{WORKDIR}/f"
 
 
-def make(name: str, context: Context = TEXT, /, **arguments: Value) -> Any:
+def make(name: str, context: CommandContext = TEXT, /, **arguments: Value) -> Any:
     side = "reader" if "ownload" in name else "writer"
     where: dict[str, Value] = {"slavedest" if side == "reader" else "slavesrc": "f"}
     given: dict[str, Value] = {"workdir": "build", side: PEER, "blocksize": 4, **where, **arguments}
@@ -145,7 +145,7 @@ def test_upload_of_an_empty_file() -> None:
 
 @pytest.mark.parametrize("context", DIALECTS)
 @pytest.mark.parametrize("found", [HostError(2, "none"), info(0o040755), info(0o010644)])
-def test_upload_of_what_is_no_file(context: Context, found: HostError | PathInfo) -> None:
+def test_upload_of_what_is_no_file(context: CommandContext, found: HostError | PathInfo) -> None:
     end = "\n" if context is TEXT else ""
     play(
         make("uploadFile", context, slavesrc="./f"),
@@ -334,12 +334,12 @@ def test_disturbed_download_leaves_nothing(name: str) -> None:
         calls("read", 2),
         calls("read", 2),
         *(tells(event) for event in how),
-        wants(RemoveFile("temp")),
+        wants(Unlink("temp")),
     )
     run.reply(True)
     for number in {1, 2, 3} - {event.number for event in how if isinstance(event, CallDone)}:
         run.tell(CallDone(number, b"late"))
-    said = run.said[run.said.index(RemoveFile("temp")) + 1 :]
+    said = run.said[run.said.index(Unlink("temp")) + 1 :]
     assert said == [BeginCall(PEER, "close"), *outcome]
 
 
@@ -539,7 +539,7 @@ TREES = st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map(tuple), st.b
 @settings(max_examples=60, deadline=None)
 @given(TREES, st.sampled_from(["gz", "bz2", None]), st.sampled_from(DIALECTS), st.integers(1, 20_000), st.randoms())
 def test_archives_are_what_tarfile_reads(
-    tree: dict[tuple[str, ...], bytes], compress: str | None, context: Context, blocksize: int, random: Random
+    tree: dict[tuple[str, ...], bytes], compress: str | None, context: CommandContext, blocksize: int, random: Random
 ) -> None:
     host = MemoryHost([FILE])
     files = {

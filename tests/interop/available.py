@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from tests.peers import PeerUnavailable, SlaveKind, install
-from tests.peers.repositories import missing
+from slaveproto.testing.peers import PeerUnavailable, SlaveKind, install
+from slaveproto.testing.peers.repositories import missing
 
 
 def is_available(kind: SlaveKind) -> bool:

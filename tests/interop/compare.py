@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, TypeAlias
 
-from tests.peers import BuildResult, Kind, Runner
+from slaveproto.testing.peers import BuildResult, Kind, Runner
 
 # the long ones first: they set how long the whole run takes
 BUILDERS = (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from slaveproto.testing.peers import Builder, BuildResult, Kind, Master, OurSlave, OwnSlave
 from tests.interop.available import require
 from tests.interop.compare import BUILDERS, INTERRUPTED, NEW_BUILDERS, OLD_BUILDERS, OURS
-from tests.peers import Builder, BuildResult, Kind, Master, OurSlave, OwnSlave
 
 
 @pytest.fixture(scope="session", params=["old", "new"])

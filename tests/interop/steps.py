@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeGuard
 
-from tests.peers import OurBuild, SlaveKind
+from slaveproto.testing.peers import OurBuild, SlaveKind
 
 Peer: TypeAlias = Literal["old", "mid", "new", "ours-threads", "ours-trio", "embedded"]
 REAL: Final[Sequence[Peer]] = ("old", "mid", "new")

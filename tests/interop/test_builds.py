@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from slaveproto.testing.peers import BuildResult, Kind
 from tests.interop.compare import (
     BUILDERS,
     DIFFERENCES,
@@ -16,7 +17,6 @@ from tests.interop.compare import (
     SOURCE_BUILDERS,
     mismatches,
 )
-from tests.peers import BuildResult, Kind
 
 pytestmark = pytest.mark.peers
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import Builder, Kind, Master, Slave
-from tests.peers.processes import read_log
+from slaveproto.testing.peers import Builder, Kind, Master, Slave
+from slaveproto.testing.peers.processes import read_log
 
 pytestmark = pytest.mark.peers
 

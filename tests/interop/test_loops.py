@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from slaveproto.testing.peers import Builder, BuildResult, Master, OurSlave, RealSlave, Slave, SlaveKind, poll
+from slaveproto.testing.peers.processes import Program, free_port, read_log
 from tests.interop.available import require
 from tests.interop.compare import facts
-from tests.peers import Builder, BuildResult, Master, OurSlave, RealSlave, Slave, SlaveKind, poll
-from tests.peers.processes import Program, free_port, read_log
 
 pytestmark = pytest.mark.peers
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from slaveproto.testing.peers import OurBuild, OurBuilds, OurMaster, OurSlave, RealSlave, Runner, Shutdown, Slave, poll
 from tests.interop.available import is_available, require
 from tests.interop.steps import DATA, PEERS, REAL, Peer, facts_of, is_real, mismatches
-from tests.peers import OurBuild, OurBuilds, OurMaster, OurSlave, RealSlave, Runner, Shutdown, Slave, poll
 
 pytestmark = pytest.mark.peers
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from slaveproto.testing.peers import Builder, BuildResult, Kind, Master, OurSlave
 from tests.interop.compare import OURS
-from tests.peers import Builder, BuildResult, Kind, Master, OurSlave
 
 pytestmark = pytest.mark.peers
 

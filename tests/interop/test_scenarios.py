@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
+from slaveproto.testing.peers import Builder, Kind, Master, OurSlave, OwnSlave, Runner, Slave, poll
 from tests.interop.compare import INTERRUPTED, mismatches
-from tests.peers import Builder, Kind, Master, OurSlave, OwnSlave, Runner, Slave, poll
 
 pytestmark = pytest.mark.peers
 

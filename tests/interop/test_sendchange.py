@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from slaveproto.testing.peers import Change, ChangeServer, Kind, OurMaster, OurSlave, poll, sendchange
 from slaveproto.wire import Failure, Value
-from tests.peers import Change, ChangeServer, Kind, OurMaster, OurSlave, poll, sendchange
 
 pytestmark = pytest.mark.peers
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from slaveproto.testing.peers import Builder, BuildResult, Master, OurSlave, OwnSlave, Slave, poll
+from slaveproto.testing.peers.repositories import PROGRAMS, make_repositories, make_stand_ins, missing
 from tests.interop.available import require, require_programs
 from tests.interop.compare import OURS, SOURCE_BUILDERS, mismatches
-from tests.peers import Builder, BuildResult, Master, OurSlave, OwnSlave, Slave, poll
-from tests.peers.repositories import PROGRAMS, make_repositories, make_stand_ins, missing
 
 pytestmark = pytest.mark.peers
 

@@ -9,8 +9,8 @@ import pytest
 from slaveproto.master import (
     LoginFailed,
     MasterConfig,
+    MasterNotice,
     MasterSession,
-    Notice,
     Shell,
     SlaveAccount,
     SlaveAttached,
@@ -220,7 +220,7 @@ def test_any_call_fails(generation: str, n: int, how: str) -> None:
             assert ready == ("linux", "mac")
         else:
             assert ready == tuple({"linux", "mac"} - {target})
-            assert any(f"{target!r} is not usable" in notice.text for notice in driver.events_of(Notice))
+            assert any(f"{target!r} is not usable" in notice.text for notice in driver.events_of(MasterNotice))
         labels = [local.label for local in slave.connection.exported]
         assert "garbage" not in labels
     assert nothing_left(driver)
@@ -301,7 +301,7 @@ def test_names_in_the_answer(answer: dict[Value, Value], ready: tuple[str, ...])
     assert slave.avatar is not None
     assert driver.session.slaves["bot1"].ready_builders() == ready
     missing = {f"peer 1: the slave has no builder {name!r}" for name in {"linux", "mac"} - set(ready)}
-    assert {notice.text for notice in driver.events_of(Notice)} == missing
+    assert {notice.text for notice in driver.events_of(MasterNotice)} == missing
     # One count of each that is used, none of the others.
     assert len(slave.connection.exported) == 1 + len(ready)
     assert set(slave.connection.exported.values()) == {1}

@@ -11,7 +11,7 @@ from slaveproto.master import (
     Configure,
     EndBuild,
     MasterConfig,
-    Notice,
+    MasterNotice,
     ShutDownSlave,
     SlaveAccount,
     SlaveAttached,
@@ -202,7 +202,7 @@ def test_the_new_list_fails(answer: object) -> None:
     if isinstance(answer, dict):
         assert is_open(driver, slave)
         assert ready(driver) == ()
-        assert len(driver.events_of(Notice)) == 2
+        assert len(driver.events_of(MasterNotice)) == 2
     else:
         assert not is_open(driver, slave)
         assert "setBuilderList" in driver.events_of(SlaveDetached)[0].why

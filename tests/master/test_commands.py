@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from slaveproto.effects import StatFile as LookAtFile
+from slaveproto.effects import Stat as LookAtFile
 from slaveproto.errors import HostError, LocalProtocolError
 from slaveproto.machine import Machine
 from slaveproto.master import (
@@ -23,7 +23,7 @@ from slaveproto.master import (
     ListDirectory,
     LogFile,
     MakeDirectory,
-    Notice,
+    MasterNotice,
     Output,
     RemoveDirectory,
     RemoveFile,
@@ -38,7 +38,7 @@ from slaveproto.master import (
     UploadFile,
 )
 from slaveproto.master.command import LARGEST_ITEMS, MOST_ITEMS
-from slaveproto.master.states import COMMAND, Command, Commanding
+from slaveproto.master.states import REMOTE_COMMAND, RemoteCommandEvent, RemoteCommandState
 from slaveproto.testing import CallRefused, ConnectionLost
 from slaveproto.testing.scripted_slave import HeardCall, SlaveCommand
 from slaveproto.wire.values import Failure, Value
@@ -50,15 +50,15 @@ SHELL: Final = Shell(command="make", warnings_rc=(2,), logfiles={"l": LogFile("l
 
 # -- the table
 
-C, E = Command, Commanding
-PATHS: Final[dict[Command, tuple[Commanding, ...]]] = {
+C, E = RemoteCommandState, RemoteCommandEvent
+PATHS: Final[dict[RemoteCommandState, tuple[RemoteCommandEvent, ...]]] = {
     C.SENT: (),
     C.RUNNING: (E.STARTED,),
     C.INTERRUPTING: (E.STARTED, E.INTERRUPT),
     C.DONE: (E.STARTED, E.COMPLETE),
     C.LOST: (E.LOSE,),
 }
-TARGETS: Final[dict[Command, dict[Commanding, Command]]] = {
+TARGETS: Final[dict[RemoteCommandState, dict[RemoteCommandEvent, RemoteCommandState]]] = {
     C.SENT: {
         E.STARTED: C.RUNNING,
         E.REFUSED: C.DONE,
@@ -81,10 +81,10 @@ TARGETS: Final[dict[Command, dict[Commanding, Command]]] = {
 }
 
 
-@pytest.mark.parametrize("state", Command)
-@pytest.mark.parametrize("event", Commanding)
-def test_every_row_of_the_table(state: Command, event: Commanding) -> None:
-    machine = Machine(COMMAND)
+@pytest.mark.parametrize("state", RemoteCommandState)
+@pytest.mark.parametrize("event", RemoteCommandEvent)
+def test_every_row_of_the_table(state: RemoteCommandState, event: RemoteCommandEvent) -> None:
+    machine = Machine(REMOTE_COMMAND)
     for step in PATHS[state]:
         machine.fire(step)
     assert machine.state is state
@@ -392,7 +392,7 @@ def test_a_call_with_other_parameters_fails_alone(args: tuple[Value, ...]) -> No
     with pytest.raises(CallRefused):
         building.slave.call(command.step, "destroy")
     assert building.running
-    assert len(building.driver.events_of(Notice)) == 3
+    assert len(building.driver.events_of(MasterNotice)) == 3
     command.finish()
 
 

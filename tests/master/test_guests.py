@@ -17,7 +17,7 @@ from slaveproto.master import (
     Configure,
     GuestAccount,
     GuestCalled,
-    Notice,
+    MasterNotice,
 )
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, ScriptedSlave
 from slaveproto.wire import Failure, Local, Remote, Value
@@ -121,7 +121,7 @@ def test_texts_that_are_sent_once_and_said_often(key: bytes) -> None:
     call: Encodable = [b"message", 100, peer.avatar.luid, b"addChange", 1, *arguments]
     peer.forge(encode(call, vocabulary=True, limits=LIMITS))
     assert changes(driver) == []
-    assert "more than fits into a message" in driver.events_of(Notice)[0].text
+    assert "more than fits into a message" in driver.events_of(MasterNotice)[0].text
 
 
 @pytest.mark.parametrize("args", [(), (5,), (None,), ([],), ({}, {})])
@@ -138,7 +138,7 @@ def test_other_methods(method: str) -> None:
     driver, peer = teller()
     with pytest.raises(CallRefused, match="NoSuchMethod"):
         peer.call_avatar(method)
-    assert isinstance(driver.events[-1], Notice)
+    assert isinstance(driver.events[-1], MasterNotice)
     assert driver.events[-1].slave is None
 
 

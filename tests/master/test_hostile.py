@@ -17,8 +17,8 @@ from slaveproto.master import (
     Configure,
     GuestAccount,
     LoginFailed,
+    MasterNotice,
     MasterSession,
-    Notice,
     Ping,
     Ponged,
     Shell,
@@ -27,7 +27,7 @@ from slaveproto.master import (
     StartStep,
     StepFinished,
 )
-from slaveproto.master.visit import MOST_REFUSED
+from slaveproto.master.peer import MOST_REFUSED
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, RawPeer, ScriptedSlave
 from slaveproto.wire import Local, Value
 from slaveproto.wire.banana import Encodable, encode
@@ -161,7 +161,7 @@ def test_vain_things_have_an_end(name: str) -> None:
     driver.send(peer, HARMLESS[name] + HARMLESS[name][len(NEGOTIATED) :] * 10_000)
     assert not is_open(driver, peer)
     assert f"more than {MOST_REFUSED} calls that make no sense" in end_of(driver, 2)
-    assert len(driver.events_of(Notice)) <= MOST_REFUSED
+    assert len(driver.events_of(MasterNotice)) <= MOST_REFUSED
     assert unharmed(driver, other)
 
 
@@ -277,7 +277,7 @@ def test_what_is_only_worth_a_notice(odd: Encodable) -> None:
     slave = driver.connect(name="bot1")
     forged(odd)(slave)
     assert is_open(driver, slave)
-    assert [notice.slave for notice in driver.events_of(Notice)] == ["bot1"]
+    assert [notice.slave for notice in driver.events_of(MasterNotice)] == ["bot1"]
     assert unharmed(driver, other)
 
 
@@ -464,4 +464,4 @@ def test_a_refusal_does_not_show_what_was_refused() -> None:
     with pytest.raises(CallRefused) as caught:
         slave.call_avatar("x" * 100_000)
     assert len(caught.value.failure.message) < 1000
-    assert len(driver.events_of(Notice)[-1].text) < 2000
+    assert len(driver.events_of(MasterNotice)[-1].text) < 2000

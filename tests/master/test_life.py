@@ -17,7 +17,7 @@ from slaveproto.master import (
     Disconnect,
     EndBuild,
     MasterEvent,
-    Notice,
+    MasterNotice,
     Ping,
     Ponged,
     Result,
@@ -393,7 +393,7 @@ def test_what_a_perspective_has(method: str) -> None:
     with pytest.raises(CallRefused, match="TypeError" if method == "keepalive" else "NoSuchMethod"):
         slave.call_avatar(method, b"argument")
     assert is_open(driver, slave)
-    assert [event.slave for event in driver.events_of(Notice)] == ["bot1"]
+    assert [event.slave for event in driver.events_of(MasterNotice)] == ["bot1"]
 
 
 @pytest.mark.parametrize("busy", [True, False])

@@ -18,7 +18,7 @@ from slaveproto.master import (
     SlaveAccount,
     SlaveAttached,
 )
-from slaveproto.master.visit import MOST_TRIES
+from slaveproto.master.peer import MOST_TRIES
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, ScriptedSlave
 from slaveproto.wire import Failure, Local, LoginRefused, Remote, Value, digest
 from slaveproto.wire.login import UNAUTHORIZED

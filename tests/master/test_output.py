@@ -14,8 +14,8 @@ from slaveproto.master import (
     StepSpoke,
     UploadFile,
 )
-from slaveproto.master.output import OVERHEAD, Output, Spool, Unread
-from slaveproto.master.visit import HIGH_WATER
+from slaveproto.master.output import OVERHEAD, Output, Spool, UnreadBytes
+from slaveproto.master.peer import HIGH_WATER
 from slaveproto.testing import MasterDriver
 from tests.master.running import BUILD, Building
 
@@ -24,7 +24,7 @@ BLOCK = 64 * 1024
 
 
 def test_a_spool_counts_for_the_connection() -> None:
-    unread = Unread()
+    unread = UnreadBytes()
     spools = [Spool(unread), Spool(unread)]
     assert spools[0].add(Output("stdio", "stdout", b"abc"))
     assert not spools[0].add(Output("stdio", "stdout", b""))

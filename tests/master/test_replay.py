@@ -34,7 +34,7 @@ from slaveproto.master import (
     UploadFile,
 )
 from slaveproto.master.session import ARBITRATION
-from slaveproto.master.states import Builder, Visit
+from slaveproto.master.states import PeerState, RemoteBuilderState
 from slaveproto.testing import MasterDriver
 from tests.master.support import BOT1, BOT2, GENERATIONS, configured
 
@@ -165,7 +165,7 @@ def stop(session: MasterSession, now: float) -> None:
 def fall_silent(session: MasterSession, now: float) -> None:
     """Nobody says anything any more. A user that only the program can know waits for the program."""
     for visit in list(session._visits.values()):
-        if visit.state is Visit.CHECKING:
+        if visit.state is PeerState.CHECKING:
             session.handle(AnswerAccount(visit.number, None), now=now)
     for _ in range(100):
         if session.deadline is None:
@@ -183,8 +183,8 @@ def spoil(session: MasterSession, now: float) -> None:
 @pytest.mark.parametrize("generation", ["0.8.4", "4.3"])
 def test_nothing_is_left_wherever_it_breaks_off(generation: str, end: Callable[[MasterSession, float], None]) -> None:
     inputs = conversation(generation)
-    visits: set[Visit] = set()
-    builders: set[Builder] = set()
+    visits: set[PeerState] = set()
+    builders: set[RemoteBuilderState] = set()
     for length in range(len(inputs) + 1):
         session = MasterSession(CONFIG)
         events: list[MasterEvent] = []
@@ -209,9 +209,9 @@ def test_nothing_is_left_wherever_it_breaks_off(generation: str, end: Callable[[
         assert left == {}, f"after {length} inputs"
         assert session.deadline is None
         check(events)
-    assert visits >= set(Visit) - {Visit.GONE}
-    expected = set(Builder) - {Builder.GONE, Builder.INTRODUCED}
-    assert builders >= (expected | {Builder.INTRODUCED} if generation.startswith("0.8") else expected)
+    assert visits >= set(PeerState) - {PeerState.GONE}
+    expected = set(RemoteBuilderState) - {RemoteBuilderState.GONE, RemoteBuilderState.INTRODUCED}
+    assert builders >= (expected | {RemoteBuilderState.INTRODUCED} if generation.startswith("0.8") else expected)
 
 
 def check(events: list[MasterEvent]) -> None:

@@ -26,7 +26,7 @@ from slaveproto.master import (
     Stop,
 )
 from slaveproto.master.session import ARBITRATION
-from slaveproto.master.states import SEAT, Seat, Seating
+from slaveproto.master.states import SEAT, SeatEvent, SeatState
 from slaveproto.testing import GENERATIONS, HeardCall, MasterDriver, ScriptedSlave
 from tests.master.support import BOT1, BOT2, attached, configured, is_open, nothing_left, reasons
 
@@ -49,22 +49,22 @@ def holder_of(driver: MasterDriver) -> object:
 # -- the table
 
 
-@pytest.mark.parametrize("state", list(Seat))
-@pytest.mark.parametrize("event", list(Seating))
-def test_every_event_in_every_state(state: Seat, event: Seating) -> None:
+@pytest.mark.parametrize("state", list(SeatState))
+@pytest.mark.parametrize("event", list(SeatEvent))
+def test_every_event_in_every_state(state: SeatState, event: SeatEvent) -> None:
     expected = {
-        (Seat.EMPTY, Seating.CLAIM): Seat.TAKEN,
-        (Seat.TAKEN, Seating.CONTEND): Seat.CONTESTED,
-        (Seat.TAKEN, Seating.LEAVE): Seat.EMPTY,
-        (Seat.CONTESTED, Seating.ALIVE): Seat.TAKEN,
-        (Seat.CONTESTED, Seating.LEAVE): Seat.TAKEN,
-        (Seat.CONTESTED, Seating.WITHDRAW): Seat.TAKEN,
-        (Seat.CONTESTED, Seating.CONTEND): Seat.CONTESTED,
+        (SeatState.EMPTY, SeatEvent.CLAIM): SeatState.TAKEN,
+        (SeatState.TAKEN, SeatEvent.CONTEND): SeatState.CONTESTED,
+        (SeatState.TAKEN, SeatEvent.LEAVE): SeatState.EMPTY,
+        (SeatState.CONTESTED, SeatEvent.ALIVE): SeatState.TAKEN,
+        (SeatState.CONTESTED, SeatEvent.LEAVE): SeatState.TAKEN,
+        (SeatState.CONTESTED, SeatEvent.WITHDRAW): SeatState.TAKEN,
+        (SeatState.CONTESTED, SeatEvent.CONTEND): SeatState.CONTESTED,
     }.get((state, event))
     machine = Machine(SEAT)
     machine.state = state
     if expected is None:
-        with pytest.raises(RemoteProtocolError if event is Seating.ALIVE else LocalProtocolError):
+        with pytest.raises(RemoteProtocolError if event is SeatEvent.ALIVE else LocalProtocolError):
             machine.fire(event)
     else:
         assert machine.fire(event) is expected

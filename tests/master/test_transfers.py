@@ -16,8 +16,8 @@ from slaveproto.effects import (
     HostEffect,
     PlaceFile,
     ReadFile,
-    RemoveFile,
     SetTimes,
+    Unlink,
     UnpackTree,
     WriteFile,
 )
@@ -32,7 +32,7 @@ from slaveproto.master import (
     UploadDirectory,
     UploadFile,
 )
-from slaveproto.master.states import TRANSFER, Transfer, Transferring
+from slaveproto.master.states import TRANSFER, TransferEvent, TransferState
 from slaveproto.master.steps import LARGEST_BLOCK
 from slaveproto.testing import CallRefused, ConnectionLost
 from slaveproto.testing.scripted_slave import SlaveCommand
@@ -88,18 +88,18 @@ class Sending:
 
 # -- the table
 
-T, E = Transfer, Transferring
-PATHS: Final[dict[Transfer, tuple[Transferring, ...]]] = {T.OPEN: (), T.CLOSED: (E.CLOSE,), T.BROKEN: (E.BREAK,)}
-TARGETS: Final[dict[Transfer, dict[Transferring, Transfer]]] = {
+T, E = TransferState, TransferEvent
+PATHS: Final[dict[TransferState, tuple[TransferEvent, ...]]] = {T.OPEN: (), T.CLOSED: (E.CLOSE,), T.BROKEN: (E.BREAK,)}
+TARGETS: Final[dict[TransferState, dict[TransferEvent, TransferState]]] = {
     T.OPEN: {E.BLOCK: T.OPEN, E.CLOSE: T.CLOSED, E.BREAK: T.BROKEN},
     T.CLOSED: {E.STAMP: T.CLOSED, E.CLOSE: T.CLOSED, E.BREAK: T.BROKEN},
     T.BROKEN: {E.BLOCK: T.BROKEN, E.CLOSE: T.BROKEN, E.STAMP: T.BROKEN, E.BREAK: T.BROKEN},
 }
 
 
-@pytest.mark.parametrize("state", Transfer)
-@pytest.mark.parametrize("event", Transferring)
-def test_every_row_of_the_table(state: Transfer, event: Transferring) -> None:
+@pytest.mark.parametrize("state", TransferState)
+@pytest.mark.parametrize("event", TransferEvent)
+def test_every_row_of_the_table(state: TransferState, event: TransferEvent) -> None:
     machine = Machine(TRANSFER)
     for step in PATHS[state]:
         machine.fire(step)
@@ -411,7 +411,7 @@ def test_an_end_while_an_effect_is_under_way(name: str, end: str) -> None:
 
 def test_a_temporary_file_that_cannot_be_removed_ends_nothing() -> None:
     sending = Sending()
-    sending.building.fail(RemoveFile, FULL_DISK)
+    sending.building.fail(Unlink, FULL_DISK)
     sending.write(b"x")
     sending.end(1)
     assert sending.result is Result.FAILURE

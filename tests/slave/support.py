@@ -7,9 +7,9 @@ from typing import Final, TypeVar
 import attrs
 
 from slaveproto import HostInfo, SlaveConfig
-from slaveproto.slave.events import StepFinished, StepStarted
-from slaveproto.slave.states import Link
-from slaveproto.testing import Child, MasterCommand, ScriptedMaster, SessionDriver
+from slaveproto.slave.events import CommandFinished, CommandStarted
+from slaveproto.slave.states import LinkState
+from slaveproto.testing import MasterCommand, MemoryChild, ScriptedMaster, SessionDriver
 from slaveproto.wire import Value
 
 CONFIG: Final = SlaveConfig("master", 9989, "bot1", "secret", "/slave")
@@ -44,7 +44,7 @@ def attached(generation: str = "4.x", config: SlaveConfig = CONFIG) -> tuple[Ses
     return driver, master
 
 
-def newest(driver: SessionDriver) -> Child:
+def newest(driver: SessionDriver) -> MemoryChild:
     """The child that was started last."""
     return list(driver.host.children.values())[-1]
 
@@ -54,7 +54,7 @@ def events_of(driver: SessionDriver, kind: type[T]) -> list[T]:
     return [event for event in driver.events if isinstance(event, kind)]
 
 
-def state_of(driver: SessionDriver) -> Link:
+def state_of(driver: SessionDriver) -> LinkState:
     """Where the link is."""
     return driver.session.state
 
@@ -91,8 +91,8 @@ def build(driver: SessionDriver, master: ScriptedMaster, builder: Value, text: b
 
 def check_steps(driver: SessionDriver) -> None:
     """Every command that began ended once, and its master heard of that unless it was dropped."""
-    finished = events_of(driver, StepFinished)
-    assert len(events_of(driver, StepStarted)) == len(finished)
+    finished = events_of(driver, CommandFinished)
+    assert len(events_of(driver, CommandStarted)) == len(finished)
     commands = [command for master in driver.masters for command in master.commands.values()]
     assert all(len(command.ends) <= 1 for command in commands)
     assert all(not command.late for command in commands)

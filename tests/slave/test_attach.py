@@ -8,8 +8,8 @@ import pytest
 from slaveproto import HostInfo
 from slaveproto.effects import ReadDir
 from slaveproto.errors import HostError
-from slaveproto.slave.events import Attached, BuildersChanged, MasterSaid, Notice
-from slaveproto.slave.states import Link
+from slaveproto.slave.events import Attached, BuildersListed, MasterSaid, SlaveNotice
+from slaveproto.slave.states import LinkState
 from slaveproto.testing import CallRefused, SessionDriver
 from slaveproto.wire import Remote, Value
 from tests.slave.support import BUILDERS, CONFIG, GENERATIONS, INFO, attach, attached, build, name, state_of
@@ -78,7 +78,7 @@ def test_announcements(generation: str) -> None:
     said = [MasterSaid("attached", n if generation == "0.8" else None) for n in ("linux", "mac")]
     assert driver.events[2:] == [
         MasterSaid("attached", None),
-        BuildersChanged(("linux", "mac"), (), ("old",)),
+        BuildersListed(("linux", "mac"), (), ("old",)),
         *said,
         Attached(("linux", "mac")),
     ]
@@ -90,7 +90,7 @@ def test_info_that_cannot_be_read_is_no_reason_to_stay_away(generation: str) -> 
     driver = driver_with_info()
     driver.host.refuses = lambda effect: HostError(13, "no") if isinstance(effect, ReadDir) else None
     attach(driver.start(), generation)
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
 
 
 def test_call_of_a_newer_master_to_a_slave_that_is_old_is_known_by_its_kind() -> None:
@@ -102,7 +102,7 @@ def test_call_of_a_newer_master_to_a_slave_that_is_old_is_known_by_its_kind() ->
         assert caught.value.failure.kind == "twisted.spread.flavors.NoSuchMethod"
         assert caught.value.failure.is_a("builtins.AttributeError")
     attach(master, "0.8")
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_builders_serve_before_the_login_is_answered(generation: str) -> None:
     if generation == "4.x":
         master.call_bot("getWorkerInfo")
     master.set_builders([(name(generation, "linux"), name(generation, "dir"))])
-    assert state_of(driver) is Link.LOGGING_IN
+    assert state_of(driver) is LinkState.LOGGING_IN
     build(driver, master, name(generation, "linux"))
     master.accept_login()
     build(driver, master, name(generation, "linux"))
@@ -198,7 +198,7 @@ def test_master_holds_no_more_of_us_and_we_no_more_of_it_than_needed(generation:
     labels = sorted(local.label for local, count in master.connection.exported.items() for _ in range(count))
     expected = ["perspective"] + (["builder of the master"] * 2 if generation == "0.8" else [])
     assert labels == sorted(expected)
-    assert driver.session.state is Link.ATTACHED
+    assert driver.session.state is LinkState.ATTACHED
     assert isinstance(master.bot, Remote)
 
 
@@ -207,8 +207,8 @@ def test_info_file_that_is_too_large_does_not_keep_the_slave_out(generation: str
     driver = driver_with_info()
     driver.host.write("/slave/info/huge", b"\xff" * 700_000)
     attach(driver.start(), generation)
-    assert state_of(driver) is Link.ATTACHED
-    assert Notice("info/huge is too large for the master, left out") in driver.events
+    assert state_of(driver) is LinkState.ATTACHED
+    assert SlaveNotice("info/huge is too large for the master, left out") in driver.events
 
 
 def test_builders_of_the_connection_before_are_not_those_of_this_one() -> None:
@@ -227,7 +227,7 @@ def test_directories_of_no_builder_are_told_of_once() -> None:
     for _ in range(3):
         driver.lose_connection()
         attach(driver.reconnect(), "4.x")
-    assert [event.leftover for event in driver.events if isinstance(event, BuildersChanged)] == [("old",)]
+    assert [event.leftover for event in driver.events if isinstance(event, BuildersListed)] == [("old",)]
 
 
 def test_windows_does_not_heed_the_case_of_directories() -> None:
@@ -235,4 +235,4 @@ def test_windows_does_not_heed_the_case_of_directories() -> None:
     # The host in memory is none of Windows: it puts a slash before each name.
     driver.host.directories |= {f"C:\\slave/{name}" for name in ("Linux-Dir", "MAC", "INFO", "old")}
     attach(driver.start(), "4.x")
-    assert [event.leftover for event in driver.events if isinstance(event, BuildersChanged)] == [("old",)]
+    assert [event.leftover for event in driver.events if isinstance(event, BuildersListed)] == [("old",)]

@@ -6,8 +6,8 @@ import pytest
 
 from slaveproto.effects import ListDir, MakeDirs
 from slaveproto.errors import HostError
-from slaveproto.slave.events import BuildersChanged, StepFinished
-from slaveproto.slave.states import Link
+from slaveproto.slave.events import BuildersListed, CommandFinished
+from slaveproto.slave.states import LinkState
 from slaveproto.testing import CallRefused
 from slaveproto.wire import Local, Value
 from tests.slave.support import (
@@ -36,7 +36,7 @@ def test_survivor_is_the_same_object(generation: str) -> None:
     master.set_builders([(key, "elsewhere") for key in reversed(list(before))])
     assert {key: remote.luid for key, remote in master.builders.items()} == before
     assert list(master.builders) == list(reversed(list(before)))
-    assert events_of(driver, BuildersChanged)[-1] == BuildersChanged((), (), ("linux-dir", "mac"))
+    assert events_of(driver, BuildersListed)[-1] == BuildersListed((), (), ("linux-dir", "mac"))
 
 
 @pytest.mark.parametrize("names", [["linux", b"mac"], [b"linux", "mac"]])
@@ -45,13 +45,13 @@ def test_name_comes_back_in_the_kind_in_which_it_came(names: list[Value]) -> Non
     master.set_builders([(key, "dir") for key in names])
     assert list(master.builders) == names
     assert all(type(mine) is type(theirs) for mine, theirs in zip(master.builders, names, strict=True))
-    assert events_of(driver, BuildersChanged)[-1].removed == ()
+    assert events_of(driver, BuildersListed)[-1].removed == ()
 
 
 def test_new_ones_join_and_old_ones_go() -> None:
     driver, master = attached()
     master.set_builders([("mac", "mac"), ("windows", "w")])
-    assert events_of(driver, BuildersChanged)[-1] == BuildersChanged(("windows",), ("linux",), ("linux-dir",))
+    assert events_of(driver, BuildersListed)[-1] == BuildersListed(("windows",), ("linux",), ("linux-dir",))
     assert "/slave/w" in driver.host.directories
     assert driver.session._bot.builder_names == ("mac", "windows")
     build(driver, master, "windows")
@@ -69,7 +69,7 @@ def test_moved_builder_works_in_its_new_directory() -> None:
 def test_two_builders_may_share_a_directory() -> None:
     driver, master = attached()
     master.set_builders([("linux", "same"), ("mac", "same")])
-    assert events_of(driver, BuildersChanged)[-1].leftover == ("linux-dir", "mac")
+    assert events_of(driver, BuildersListed)[-1].leftover == ("linux-dir", "mac")
     build(driver, master, "linux")
     build(driver, master, "mac")
 
@@ -136,7 +136,7 @@ def test_base_directory_that_cannot_be_listed_is_no_trouble() -> None:
     driver, master = attached()
     driver.host.refuses = lambda effect: HostError(13, "no") if isinstance(effect, ListDir) else None
     master.set_builders([("linux", "linux-dir")])
-    assert events_of(driver, BuildersChanged)[-1] == BuildersChanged((), ("mac",), ())
+    assert events_of(driver, BuildersListed)[-1] == BuildersListed((), ("mac",), ())
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -146,8 +146,8 @@ def test_command_of_a_removed_builder_is_ended_and_completes(generation: str) ->
     master.set_builders([(name(generation, "mac"), name(generation, "mac"))])
     assert newest(driver).signals == ["KILL"]
     assert command.ends == [None]
-    assert events_of(driver, StepFinished)[-1].rc == -1
-    assert not events_of(driver, StepFinished)[-1].dropped
+    assert events_of(driver, CommandFinished)[-1].rc == -1
+    assert not events_of(driver, CommandFinished)[-1].dropped
     assert tasks(driver) == 0
     assert command.local not in master.connection.exported
     check_steps(driver)
@@ -161,10 +161,10 @@ def test_command_of_a_removed_builder_that_outlives_the_connection() -> None:
     driver.lose_connection()
     driver.end(newest(driver))
     assert command.ends == []
-    assert events_of(driver, StepFinished)[-1].dropped
+    assert events_of(driver, CommandFinished)[-1].dropped
     assert tasks(driver) == 0
     attach(driver.reconnect(), "4.x")
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
 
 
 def test_removed_builder_that_joins_again_while_its_old_command_dies() -> None:

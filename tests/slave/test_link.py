@@ -8,21 +8,20 @@ import pytest
 
 from slaveproto.effects import CloseConnection, OpenConnection, Request
 from slaveproto.errors import LocalProtocolError
-from slaveproto.inputs import Disconnected, Received, Wakeup
+from slaveproto.inputs import Disconnected, Received, Stop, Wakeup
+from slaveproto.slave.backoff import REFUSED_DELAY, Backoff
 from slaveproto.slave.events import (
     Attached,
+    AttachRefused,
     Connected,
     Connecting,
     Detached,
-    LoginRefused,
     SlaveEvent,
     Start,
-    Stop,
     Stopped,
     WaitingForMaster,
 )
-from slaveproto.slave.link import REFUSED_DELAY, Backoff
-from slaveproto.slave.states import Link
+from slaveproto.slave.states import LinkState
 from slaveproto.testing import ScriptedMaster, SessionDriver
 from slaveproto.wire import Failure
 from tests.slave.support import BUILDERS, CONFIG, GENERATIONS, INFO, attach, attached, configured, events_of, state_of
@@ -42,7 +41,7 @@ def unreachable(**changes: object) -> SessionDriver:
 
 def test_nothing_happens_before_the_start() -> None:
     driver = SessionDriver(CONFIG, INFO)
-    assert state_of(driver) is Link.IDLE
+    assert state_of(driver) is LinkState.IDLE
     assert driver.session.deadline is None
     assert driver.session.requests() == []
     assert driver.session.data_to_send() == b""
@@ -54,20 +53,20 @@ def test_start_connects() -> None:
     driver = SessionDriver(CONFIG, INFO)
     driver.reachable = None
     driver.handle(Start())
-    assert state_of(driver) is Link.CONNECTING
+    assert state_of(driver) is LinkState.CONNECTING
     assert driver.requests == [Request(1, OpenConnection("master", 9989))]
     assert driver.events == [Connecting("master", 9989)]
 
 
-@pytest.mark.parametrize("state", [state for state in Link if state not in (Link.IDLE, Link.STOPPED)])
-def test_second_start_is_our_mistake_and_changes_nothing(state: Link) -> None:
+@pytest.mark.parametrize("state", [state for state in LinkState if state not in (LinkState.IDLE, LinkState.STOPPED)])
+def test_second_start_is_our_mistake_and_changes_nothing(state: LinkState) -> None:
     driver = WAYS[state]()
     with pytest.raises(LocalProtocolError):
         driver.handle(Start())
     assert state_of(driver) is state
     driver.reachable = True
     driver.advance(1000)
-    assert state_of(driver) is not Link.STOPPED
+    assert state_of(driver) is not LinkState.STOPPED
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -76,15 +75,15 @@ def test_whole_way(generation: str) -> None:
     driver.reachable = None
     driver.handle(Start())
     driver.handle(Connected(1))
-    assert state_of(driver) is Link.NEGOTIATING
+    assert state_of(driver) is LinkState.NEGOTIATING
     assert driver.session.data_to_send() == b""
 
     driver = SessionDriver(CONFIG, INFO)
     master = driver.start()
-    assert state_of(driver) is Link.LOGGING_IN
+    assert state_of(driver) is LinkState.LOGGING_IN
     assert master.login_name == b"bot1"
     attach(master, generation)
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
     assert [event for event in driver.events if isinstance(event, (Connecting, WaitingForMaster, Attached))] == [
         Connecting("master", 9989),
         WaitingForMaster(),
@@ -116,22 +115,22 @@ def waiting() -> SessionDriver:
 
 
 WAYS = {
-    Link.IDLE: lambda: SessionDriver(CONFIG, INFO),
-    Link.CONNECTING: connecting,
-    Link.NEGOTIATING: negotiating,
-    Link.LOGGING_IN: logging_in,
-    Link.ATTACHED: lambda: attached()[0],
-    Link.WAITING: waiting,
+    LinkState.IDLE: lambda: SessionDriver(CONFIG, INFO),
+    LinkState.CONNECTING: connecting,
+    LinkState.NEGOTIATING: negotiating,
+    LinkState.LOGGING_IN: logging_in,
+    LinkState.ATTACHED: lambda: attached()[0],
+    LinkState.WAITING: waiting,
 }
-CONNECTED = (Link.CONNECTING, Link.NEGOTIATING, Link.LOGGING_IN, Link.ATTACHED)
+CONNECTED = (LinkState.CONNECTING, LinkState.NEGOTIATING, LinkState.LOGGING_IN, LinkState.ATTACHED)
 
 
 @pytest.mark.parametrize("state", WAYS)
-def test_stop(state: Link) -> None:
+def test_stop(state: LinkState) -> None:
     driver = WAYS[state]()
     assert state_of(driver) is state
     driver.handle(Stop("enough"))
-    assert state_of(driver) is Link.STOPPED
+    assert state_of(driver) is LinkState.STOPPED
     assert driver.session.finished
     assert driver.session.deadline is None
     assert driver.events[-1] == Stopped("enough", False)
@@ -141,13 +140,13 @@ def test_stop(state: Link) -> None:
 
 @pytest.mark.parametrize("state", CONNECTED)
 @pytest.mark.parametrize("why", ["", "Connection reset by peer"])
-def test_lost(state: Link, why: str) -> None:
+def test_lost(state: LinkState, why: str) -> None:
     driver = WAYS[state]()
     driver.handle(Disconnected(1, why))
-    assert state_of(driver) is Link.WAITING
+    assert state_of(driver) is LinkState.WAITING
     reason = why or (
         "closed by a peer that never spoke Perspective Broker"
-        if state is Link.NEGOTIATING
+        if state is LinkState.NEGOTIATING
         else "the master closed the connection"
     )
     assert driver.events[-1] == Detached(reason, 1.0)
@@ -155,8 +154,8 @@ def test_lost(state: Link, why: str) -> None:
     assert not any(isinstance(request.effect, CloseConnection) for request in driver.requests)
 
 
-@pytest.mark.parametrize("state", [Link.WAITING, Link.IDLE])
-def test_reports_of_other_connections_are_nothing(state: Link) -> None:
+@pytest.mark.parametrize("state", [LinkState.WAITING, LinkState.IDLE])
+def test_reports_of_other_connections_are_nothing(state: LinkState) -> None:
     driver = WAYS[state]()
     before = list(driver.events)
     for number in (1, 17):
@@ -170,7 +169,7 @@ def test_reports_of_the_connection_before_are_nothing() -> None:
     driver.lose_connection()
     attach(driver.reconnect(), "4.x")
     driver.handle(Connected(1), Received(1, b"\xff" * 100), Disconnected(1, "late"))
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
     assert driver.master.call_bot("print", message="still there?") is None
 
 
@@ -179,7 +178,7 @@ def test_reports_of_the_connection_before_are_nothing() -> None:
 
 def delays(driver: SessionDriver, count: int) -> list[float | None]:
     """Return the delays that were announced for the first `count` failures."""
-    while len(found := [ev.retry_in for ev in driver.events if isinstance(ev, (Detached, LoginRefused))]) < count:
+    while len(found := [ev.retry_in for ev in driver.events if isinstance(ev, (Detached, AttachRefused))]) < count:
         assert driver.session.deadline is not None
         driver.advance(driver.session.deadline - driver.now)
     return found
@@ -272,8 +271,8 @@ def refused(master: ScriptedMaster, kind: str, message: str = "") -> None:
 def test_wrong_password() -> None:
     driver = SessionDriver(CONFIG, INFO)
     refused(driver.start(), "twisted.cred.error.UnauthorizedLogin")
-    assert driver.events[-1] == LoginRefused("wrong name or password", REFUSED_DELAY)
-    assert state_of(driver) is Link.WAITING
+    assert driver.events[-1] == AttachRefused("wrong name or password", REFUSED_DELAY)
+    assert state_of(driver) is LinkState.WAITING
     assert not driver.master.open
     refused(driver.reconnect(), "twisted.cred.error.UnauthorizedLogin")
     assert delays(driver, 2) == pytest.approx([REFUSED_DELAY, REFUSED_DELAY * e])
@@ -283,7 +282,7 @@ def test_other_refusal() -> None:
     driver = SessionDriver(CONFIG, INFO)
     refused(driver.start(), "builtins.RuntimeError", "rejecting duplicate slave")
     why = "builtins.RuntimeError: rejecting duplicate slave"
-    assert driver.events[-1] == LoginRefused(why, REFUSED_DELAY)
+    assert driver.events[-1] == AttachRefused(why, REFUSED_DELAY)
 
 
 def test_refusals_are_retried_only_so_often() -> None:
@@ -291,7 +290,7 @@ def test_refusals_are_retried_only_so_often() -> None:
     refused(driver.start(), "builtins.RuntimeError")
     refused(driver.reconnect(), "builtins.RuntimeError")
     assert driver.events[-2:] == [
-        LoginRefused("builtins.RuntimeError: ", None),
+        AttachRefused("builtins.RuntimeError: ", None),
         Stopped("gave up after 2 attempts", True),
     ]
 
@@ -302,7 +301,7 @@ def test_login_answered_with_nonsense(value: object) -> None:
     master = driver.start()
     master.avatar = value  # type: ignore[assignment]
     master.accept_login()
-    assert state_of(driver) is Link.WAITING
+    assert state_of(driver) is LinkState.WAITING
     (event,) = events_of(driver, Detached)
     assert event.why.startswith("the master broke the protocol: ")
 
@@ -311,7 +310,7 @@ def test_login_answered_with_nonsense(value: object) -> None:
 def test_peer_that_speaks_something_else(data: bytes) -> None:
     driver = negotiating()
     driver.handle(Received(1, data))
-    assert state_of(driver) is Link.WAITING
+    assert state_of(driver) is LinkState.WAITING
     (event,) = events_of(driver, Detached)
     assert event.why.startswith("the master broke the protocol: ")
     assert isinstance(driver.requests[-1].effect, CloseConnection)
@@ -320,9 +319,9 @@ def test_peer_that_speaks_something_else(data: bytes) -> None:
 def test_violation_later() -> None:
     driver, _ = attached()
     driver.handle(Received(1, b"\xff" * 100))
-    assert state_of(driver) is Link.WAITING
+    assert state_of(driver) is LinkState.WAITING
     attach(driver.reconnect(), "0.8")
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
 
 
 # -- clocks
@@ -331,19 +330,19 @@ def test_violation_later() -> None:
 def test_connecting_takes_only_so_long() -> None:
     driver = connecting()
     driver.advance(CONFIG.connect_timeout - 0.001)
-    assert state_of(driver) is Link.CONNECTING
+    assert state_of(driver) is LinkState.CONNECTING
     driver.advance(0.001)
     assert driver.events[-1] == Detached("no connection within 30 s", 1.0)
     assert driver.requests[-1].effect == CloseConnection(1, b"")
     driver.handle(Connected(1))
-    assert state_of(driver) is Link.WAITING
+    assert state_of(driver) is LinkState.WAITING
 
 
 def test_what_came_in_time_counts_however_late_it_is_told() -> None:
     driver = connecting()
     driver.now = 1000.0
     driver.handle(Connected(1))
-    assert state_of(driver) is Link.NEGOTIATING
+    assert state_of(driver) is LinkState.NEGOTIATING
 
 
 def test_silence_before_the_negotiation() -> None:
@@ -358,7 +357,7 @@ def test_silence_before_the_login_is_counted_from_the_last_word() -> None:
         driver.advance(CONFIG.silence - 1)
         driver.master.call_bot("print", message="checking")
     driver.advance(CONFIG.silence - 0.001)
-    assert state_of(driver) is Link.LOGGING_IN
+    assert state_of(driver) is LinkState.LOGGING_IN
     driver.advance(0.001)
     assert driver.events[-1] == Detached("the master said nothing for 120 s", 1.0)
 
@@ -367,7 +366,7 @@ def test_silence_of_an_attached_master_is_fine_without_keepalives() -> None:
     driver, _ = attached(config=configured(keepalive=0))
     assert driver.session.deadline is None
     driver.advance(1e6)
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
 
 
 @pytest.mark.parametrize("interval", [600.0, 60.0, 7.0])
@@ -379,7 +378,7 @@ def test_keepalives(interval: float) -> None:
     assert master.wishes == ["keepalive"]
     driver.advance(9 * interval)
     assert master.wishes == ["keepalive"] * 10
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
 
 
 @pytest.mark.parametrize("interval", [600.0, 120.0, 60.0, 7.0])
@@ -388,9 +387,9 @@ def test_silence_after_a_keepalive(interval: float) -> None:
     driver, _ = attached(config=configured(keepalive=interval))
     driver.listening = False
     driver.advance(interval + CONFIG.silence - 0.001)
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
     driver.advance(0.001)
-    assert state_of(driver) is Link.WAITING
+    assert state_of(driver) is LinkState.WAITING
     assert driver.events[-1] == Detached("the master said nothing for 120 s", 1.0)
 
 
@@ -400,7 +399,7 @@ def test_any_word_ends_the_silence() -> None:
     driver.advance(CONFIG.keepalive)
     master.ask(master.bot, "print", message="busy")  # type: ignore[arg-type]
     driver.advance(CONFIG.silence)
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
 
 
 def test_keepalives_end_with_the_connection() -> None:
@@ -415,7 +414,7 @@ def test_keepalive_that_is_refused_is_still_a_word() -> None:
     driver, master = attached()
     master.refuses_wishes = Failure("builtins.AttributeError", "keepalive")
     driver.advance(CONFIG.keepalive * 3)
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
 
 
 def test_stale_timer_cannot_fire() -> None:
@@ -425,7 +424,7 @@ def test_stale_timer_cannot_fire() -> None:
     driver.advance(CONFIG.keepalive)
     driver.now += 1e6
     driver.handle(Wakeup())
-    assert state_of(driver) is Link.WAITING
+    assert state_of(driver) is LinkState.WAITING
     assert driver.session.deadline == driver.now + 1.0
 
 

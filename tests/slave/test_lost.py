@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pytest
 
 from slaveproto.inputs import Disconnected
-from slaveproto.slave.events import Input, StepFinished
+from slaveproto.slave.events import CommandFinished, Input
 from slaveproto.testing import CallRefused, ConnectionLost, SessionDriver
 from slaveproto.wire import Value
 from tests.slave.support import (
@@ -125,7 +125,7 @@ def check_aftermath(driver: Cut, generation: str) -> None:
     assert tasks(driver) == 0, driver.session._pool.tasks
     check_steps(driver)
     lost = driver.masters[0]
-    told = {event.id for event in events_of(driver, StepFinished) if not event.dropped}
+    told = {event.id for event in events_of(driver, CommandFinished) if not event.dropped}
     # What was sent may not have arrived.
     assert {number for number, command in enumerate(lost.commands.values()) if command.ends} <= set(map(int, told))
     if lost.open:

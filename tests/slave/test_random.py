@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from slaveproto.effects import ProcessClosed, ProcessExited, ReadFile, Request
-from slaveproto.slave.events import StepFinished, StepStarted, Stop
+from slaveproto.inputs import Stop
+from slaveproto.slave.events import CommandFinished, CommandStarted
 from slaveproto.slave.session import HIGH_WATER
-from slaveproto.slave.states import Link
-from slaveproto.testing import Child, MasterCommand, SessionDriver
+from slaveproto.slave.states import LinkState
+from slaveproto.testing import MasterCommand, MemoryChild, SessionDriver
 from slaveproto.wire import Value
 from tests.slave.support import CONFIG, GENERATIONS, INFO, attach, name, tasks
 
@@ -53,9 +54,9 @@ class Slave(RuleBasedStateMachine):
         self.running = {}
 
     def _connected(self) -> bool:
-        return self.driver.session.state is Link.ATTACHED and self.driver.listening
+        return self.driver.session.state is LinkState.ATTACHED and self.driver.listening
 
-    def _children(self) -> list[Child]:
+    def _children(self) -> list[MemoryChild]:
         return [child for child in self.host.children.values() if child.running]
 
     # -- the master
@@ -144,12 +145,12 @@ class Slave(RuleBasedStateMachine):
     def reconnect(self, generation: str, lose: bool) -> None:
         self.driver.listening = True
         self.driver.handle()
-        if self.driver.session.state is Link.ATTACHED:
+        if self.driver.session.state is LinkState.ATTACHED:
             if not lose:
                 return
             self.driver.lose_connection("reset")
         self.generation = generation
-        if self.driver.session.state is not Link.LOGGING_IN:
+        if self.driver.session.state is not LinkState.LOGGING_IN:
             self.driver.reconnect()
         self._attach(NAMES[:2])
 
@@ -182,15 +183,15 @@ class Slave(RuleBasedStateMachine):
 
     @invariant()
     def steps_are_counted(self) -> None:
-        started = sum(isinstance(event, StepStarted) for event in self.driver.events)
-        finished = sum(isinstance(event, StepFinished) for event in self.driver.events)
+        started = sum(isinstance(event, CommandStarted) for event in self.driver.events)
+        finished = sum(isinstance(event, CommandFinished) for event in self.driver.events)
         assert 0 <= started - finished <= tasks(self.driver)
 
     def teardown(self) -> None:
         driver = self.driver
         driver.listening = True
         driver.perform_held()
-        if driver.session.state is Link.ATTACHED:
+        if driver.session.state is LinkState.ATTACHED:
             heard = [command for command in self.running.values() if command.ends]
             assert all(command.local not in driver.master.connection.exported for command in heard)
         driver.handle(Stop("over"))
@@ -200,8 +201,8 @@ class Slave(RuleBasedStateMachine):
         assert driver.session.finished
         assert tasks(driver) == 0
         assert driver.session.deadline is None
-        assert sum(isinstance(event, StepStarted) for event in driver.events) == sum(
-            isinstance(event, StepFinished) for event in driver.events
+        assert sum(isinstance(event, CommandStarted) for event in driver.events) == sum(
+            isinstance(event, CommandFinished) for event in driver.events
         )
         assert all(child.abandoned or not child.running for child in self.host.children.values())
 

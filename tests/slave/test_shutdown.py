@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from slaveproto.effects import CloseConnection, MakeDirs, ReadDir
-from slaveproto.slave.events import AskShutdown, Notice, Start, StepFinished, Stop, Stopped
-from slaveproto.slave.states import Link
+from slaveproto.inputs import Stop
+from slaveproto.slave.events import AskShutdown, CommandFinished, SlaveNotice, Start, Stopped
+from slaveproto.slave.states import LinkState
 from slaveproto.testing import SessionDriver
 from slaveproto.wire import Failure
 from tests.slave.support import (
@@ -34,7 +35,7 @@ def test_slave_asks_and_the_master_lets_it_go(generation: str) -> None:
     driver, master = attached(generation)
     driver.handle(AskShutdown())
     assert master.wishes == ["shutdown"]
-    assert state_of(driver) is Link.ATTACHED
+    assert state_of(driver) is LinkState.ATTACHED
     build(driver, master, name(generation, "linux"))
     assert master.call_bot("shutdown") is None
     assert not master.open
@@ -46,8 +47,10 @@ def test_master_that_does_not_know_how_to_let_go() -> None:
     driver, master = attached()
     master.refuses_wishes = Failure("twisted.spread.flavors.NoSuchMethod", "shutdown")
     driver.handle(AskShutdown())
-    assert driver.events[-1] == Notice("the master refused to let us go: twisted.spread.flavors.NoSuchMethod: shutdown")
-    assert state_of(driver) is Link.ATTACHED
+    assert driver.events[-1] == SlaveNotice(
+        "the master refused to let us go: twisted.spread.flavors.NoSuchMethod: shutdown"
+    )
+    assert state_of(driver) is LinkState.ATTACHED
     build(driver, master, "linux")
 
 
@@ -67,7 +70,7 @@ def test_master_is_asked_as_soon_as_it_let_us_in(generation: str) -> None:
     driver = SessionDriver(CONFIG, INFO)
     master = driver.start()
     driver.handle(AskShutdown())
-    assert state_of(driver) is Link.LOGGING_IN
+    assert state_of(driver) is LinkState.LOGGING_IN
     attach(master, generation)
     assert master.wishes == ["shutdown"]
 
@@ -109,13 +112,13 @@ def test_stop_waits_for_the_children(patience: float | None) -> None:
         master.start_command(builder, "shell", {**SHELL, "sigtermTime": patience})
     driver.handle(Stop("enough"))
     assert [child.signals for child in driver.host.children.values()] == [["TERM" if patience else "KILL"]] * 2
-    assert state_of(driver) is Link.STOPPED
+    assert state_of(driver) is LinkState.STOPPED
     for child in driver.host.children.values():
         assert not finished(driver)
         driver.end(child)
     assert finished(driver)
     assert driver.session.deadline is None
-    assert [event.dropped for event in events_of(driver, StepFinished)] == [True, True]
+    assert [event.dropped for event in events_of(driver, CommandFinished)] == [True, True]
 
 
 def test_stop_gives_up_children_that_survive() -> None:

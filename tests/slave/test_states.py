@@ -10,10 +10,24 @@ import pytest
 from slaveproto.errors import LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine, Table
 from slaveproto.slave import states
-from slaveproto.slave.states import BUILDER, LINK, STEP, Builder, Building, Link, Linking, Step, Stepping
+from slaveproto.slave.states import (
+    COMMAND,
+    LINK,
+    SLAVE_BUILDER,
+    CommandEvent,
+    CommandState,
+    LinkEvent,
+    LinkState,
+    SlaveBuilderEvent,
+    SlaveBuilderState,
+)
 
-TABLES: list[Table[Any, Any]] = [LINK, BUILDER, STEP]
-EVENTS: dict[str, type[Enum]] = {LINK.name: Linking, BUILDER.name: Building, STEP.name: Stepping}
+TABLES: list[Table[Any, Any]] = [LINK, SLAVE_BUILDER, COMMAND]
+EVENTS: dict[str, type[Enum]] = {
+    LINK.name: LinkEvent,
+    SLAVE_BUILDER.name: SlaveBuilderEvent,
+    COMMAND.name: CommandEvent,
+}
 
 
 def test_these_are_all() -> None:
@@ -43,22 +57,22 @@ def test_each_event_in_each_state_moves_or_blames(table: Table[Any, Any]) -> Non
 
 
 def test_link_can_be_stopped_and_lost_at_any_time() -> None:
-    for state in Link:
+    for state in LinkState:
         machine = Machine(LINK)
         machine.state = state
-        assert machine.can(Linking.STOP) == (state is not Link.STOPPED)
-        assert machine.can(Linking.LOST) == (state not in (Link.IDLE, Link.WAITING, Link.STOPPED))
+        assert machine.can(LinkEvent.STOP) == (state is not LinkState.STOPPED)
+        assert machine.can(LinkEvent.LOST) == (state not in (LinkState.IDLE, LinkState.WAITING, LinkState.STOPPED))
 
 
 def test_builder_survives_the_end_of_a_connection_in_any_state() -> None:
-    for state in (Builder.LISTED, Builder.READY, Builder.BUSY):
-        machine = Machine(BUILDER)
+    for state in (SlaveBuilderState.LISTED, SlaveBuilderState.READY, SlaveBuilderState.BUSY):
+        machine = Machine(SLAVE_BUILDER)
         machine.state = state
-        assert machine.fire(Building.DETACH) is Builder.LISTED
+        assert machine.fire(SlaveBuilderEvent.DETACH) is SlaveBuilderState.LISTED
 
 
-@pytest.mark.parametrize("end", [Step.DONE, Step.DROPPED])
-def test_step_ends_once(end: Step) -> None:
-    machine = Machine(STEP)
+@pytest.mark.parametrize("end", [CommandState.DONE, CommandState.DROPPED])
+def test_step_ends_once(end: CommandState) -> None:
+    machine = Machine(COMMAND)
     machine.state = end
-    assert not any(machine.can(event) for event in Stepping)
+    assert not any(machine.can(event) for event in CommandEvent)

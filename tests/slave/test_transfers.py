@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.commands.registry import COMMANDS, Command
 from slaveproto.effects import (
     Begin,
@@ -21,7 +21,8 @@ from slaveproto.effects import (
     SendItem,
     Spawn,
 )
-from slaveproto.slave.events import Notice, Stop
+from slaveproto.inputs import Stop
+from slaveproto.slave.events import SlaveNotice
 from slaveproto.slave.session import HIGH_WATER
 from slaveproto.testing import MasterCommand, ScriptedMaster, SessionDriver
 from slaveproto.wire import Call, Failure, Local, Remote, Value
@@ -101,7 +102,7 @@ def test_failing_call_reaches_its_command_and_nobody_else(generation: str) -> No
     assert isinstance(end, Failure)
     assert (end.kind, end.message) == ("builtins.OSError", "disk full")
     assert code_of(command) == 1
-    assert not events_of(driver, Notice)
+    assert not events_of(driver, SlaveNotice)
 
 
 def begin_upload(generation: str) -> tuple[SessionDriver, ScriptedMaster, File, MasterCommand]:
@@ -197,7 +198,7 @@ def test_a_transfer_at_every_step_of_which_the_connection_is_lost() -> None:
 # -- scripts of other people
 
 
-def probe(arguments: object, context: Context) -> Script[None]:
+def probe(arguments: object, context: CommandContext) -> Script[None]:
     target = arguments["target"]  # type: ignore[index]
 
     def script() -> Script[None]:
@@ -213,7 +214,7 @@ def probe(arguments: object, context: Context) -> Script[None]:
     return script()
 
 
-def bad(arguments: object, context: Context) -> Script[None]:
+def bad(arguments: object, context: CommandContext) -> Script[None]:
     def script() -> Script[None]:
         for effect in (BeginCall(Remote(99), "a"), Begin(Spawn((), {}, "", b"", False))):  # type: ignore[arg-type]
             try:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from slaveproto.testing.conformance import Listener, StartSlave
+from slaveproto.testing.conformance import MasterSocket, StartSlave
 from tests.transports.support import RUNNERS
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    with Listener() as listener:
+def listener() -> Iterator[MasterSocket]:
+    with MasterSocket() as listener:
         yield listener
 
 
@@ -32,5 +32,10 @@ def start(runner: str) -> StartSlave:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Last bytes that nobody reads would take five seconds."""
-    for module in ("transports.links", "transports.threads", "transports.trio.port", "transports.trio.streams"):
+    for module in (
+        "transports.threads.tcp",
+        "transports.threads.runner",
+        "transports.trio.listener",
+        "transports.trio.streams",
+    ):
         monkeypatch.setattr(f"{module}.LINGER", 0.5)

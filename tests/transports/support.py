@@ -10,10 +10,11 @@ from queue import SimpleQueue
 import trio
 
 from slaveproto import SlaveSession
-from slaveproto.slave.events import Input, SlaveEvent, Stop
+from slaveproto.inputs import Stop
+from slaveproto.slave.events import Input, SlaveEvent
 from slaveproto.testing.conformance import StartSlave
 from slaveproto.testing.conformance.master import DEADLINE
-from transports.threads import Runner
+from transports.threads.runner import Runner
 from transports.trio import Slave, open_slave
 from transports.trio.nurseries import open_nursery
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from slaveproto.effects import FileEffect, MakeDirs
-from slaveproto.testing.conformance import Listener, StartSlave, wait_until
+from slaveproto.testing.conformance import MasterSocket, StartSlave, wait_until
 from slaveproto.testing.conformance.harness import Lab, need_proc, wait_until_stuck
-from transports import files
+from transports.host import files
 
 pytestmark = pytest.mark.programs
 
@@ -22,7 +22,7 @@ MEGABYTE = 1_000_000
 
 
 @pytest.fixture
-def lab(listener: Listener, start: StartSlave, tmp_path: Path) -> Lab:
+def lab(listener: MasterSocket, start: StartSlave, tmp_path: Path) -> Lab:
     need_proc()
     return Lab(tmp_path, listener, start)
 
@@ -74,7 +74,7 @@ def memory_of(pid: int, what: str) -> int:
 
 
 @pytest.fixture
-def program(listener: Listener, runner: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def program(listener: MasterSocket, runner: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     call = [sys.executable, "-m", "slaveproto"]
     place = [str(tmp_path), f"127.0.0.1:{listener.port}", "bot", "secret"]
     subprocess.run([*call, "create-slave", "-q", *place], check=True)
@@ -85,7 +85,7 @@ def program(listener: Listener, runner: str, tmp_path: Path) -> Iterator[subproc
 
 
 def test_a_master_that_reads_slowly_costs_no_memory(
-    listener: Listener, program: subprocess.Popen[bytes], tmp_path: Path
+    listener: MasterSocket, program: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     with listener.attach("b", text=False) as master:
         master.run("b", "head -c 200000 /dev/zero", keep=False)

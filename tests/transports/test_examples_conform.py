@@ -27,9 +27,9 @@ import selectors_slave
 from slaveproto import SlaveSession
 from slaveproto.effects import Spawn
 from slaveproto.slave import Input, SlaveEvent, Stop
-from slaveproto.testing.conformance import CHECKS, Check, CheckSkipped, Listener, StartSlave, run_check
+from slaveproto.testing.conformance import CHECKS, Check, CheckSkipped, MasterSocket, StartSlave, run_check
 from slaveproto.testing.conformance.harness import descriptors, is_alive
-from transports.system import processes
+from transports.host.system import processes
 
 pytestmark = pytest.mark.programs
 
@@ -190,7 +190,7 @@ def test_asyncio_with_tls(tmp_path: Path) -> None:
     listening = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     listening.load_cert_chain(CERTIFICATE)
     command = [sys.executable, "-W", "error", asyncio_slave.__file__, "127.0.0.1"]
-    with Listener(listening) as listener:
+    with MasterSocket(listening) as listener:
         where = [str(listener.port), "bot", "secret", str(tmp_path), str(CERTIFICATE)]
         with subprocess.Popen([*command, *where], stderr=PIPE) as process:
             with listener.attach("b") as master:

@@ -21,20 +21,20 @@ import pytest
 from slaveproto.effects import (
     CopyTree,
     CreateTemp,
-    Glob,
+    ExpandGlob,
     ListNames,
     PlaceFile,
     ReadFile,
-    RemoveFile,
     RemoveTree,
     ScanDir,
     SetTimes,
     StatPath,
     TreeEntry,
+    Unlink,
     UnpackTree,
     WriteFile,
 )
-from transports.files import perform
+from transports.host.files import perform
 
 NOBODY = 65534
 
@@ -87,8 +87,8 @@ def test_a_file_is_made_beside_its_place_and_then_put_there(tmp_path: Path) -> N
     assert target.read_bytes() == b"abcdef"
     assert mode_of(target) == 0o751
     assert names(target.parent) == ["file"]
-    assert perform(RemoveFile(str(target))) is True
-    assert perform(RemoveFile(str(target))) is False
+    assert perform(Unlink(str(target))) is True
+    assert perform(Unlink(str(target))) is False
 
 
 def test_a_placed_file_gets_ordinary_permissions_and_replaces_links(tmp_path: Path) -> None:
@@ -156,10 +156,12 @@ def test_globbing(tmp_path: Path) -> None:
     for name in ("a/b/c.x", "a/d.x", "e.x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert perform(Glob(f"{tmp_path}/*.x", False)) == (f"{tmp_path}/e.x",)
-    assert perform(Glob(f"{tmp_path}/**/*.x", False)) == (f"{tmp_path}/a/d.x",)
-    assert perform(Glob(f"{tmp_path}/**/*.x", True)) == tuple(f"{tmp_path}/{n}" for n in ("a/b/c.x", "a/d.x", "e.x"))
-    assert perform(Glob(f"{tmp_path}/none*", True)) == ()
+    assert perform(ExpandGlob(f"{tmp_path}/*.x", False)) == (f"{tmp_path}/e.x",)
+    assert perform(ExpandGlob(f"{tmp_path}/**/*.x", False)) == (f"{tmp_path}/a/d.x",)
+    assert perform(ExpandGlob(f"{tmp_path}/**/*.x", True)) == tuple(
+        f"{tmp_path}/{n}" for n in ("a/b/c.x", "a/d.x", "e.x")
+    )
+    assert perform(ExpandGlob(f"{tmp_path}/none*", True)) == ()
 
 
 # -- removing
@@ -297,7 +299,7 @@ def test_what_takes_long_can_be_cancelled(tmp_path: Path) -> None:
         RemoveTree(str(tmp_path / "tree")),
         CopyTree(str(tmp_path / "tree"), str(tmp_path / "copy")),
         ScanDir(str(tmp_path / "tree")),
-        Glob(f"{tmp_path}/*", False),
+        ExpandGlob(f"{tmp_path}/*", False),
         UnpackTree(str(archive), "", str(tmp_path / "out"), 100, 100),
     ):
         with pytest.raises(OSError) as caught:  # noqa: PT011  the number tells

@@ -14,7 +14,7 @@ import pytest
 
 from slaveproto.effects import ProcessExited, Spawn
 from slaveproto.testing.conformance.harness import descriptors, need_proc
-from transports.posix import processes
+from transports.host.posix import processes
 
 ENVIRON = {b"PATH": b"/usr/bin:/bin"}
 

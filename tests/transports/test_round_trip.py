@@ -9,14 +9,14 @@ from pathlib import Path
 import attrs
 import pytest
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.commands.registry import COMMANDS, make_script
 from slaveproto.effects import Begin, BeginCall, CallDone, EffectDone, FileEffect, SendItem, UnpackTree
 from slaveproto.errors import HostError
 from slaveproto.testing import Ended, ScriptRun
 from slaveproto.updates import Dialect
 from slaveproto.wire import Remote, Value
-from transports.files import perform
+from transports.host.files import perform
 
 PEER = Remote(1)
 
@@ -51,7 +51,7 @@ def outcome(effect: FileEffect) -> tuple[object, HostError | None]:
 
 def run(name: str, arguments: Mapping[str, Value], directory: Path, dialect: Dialect, peer: Peer) -> Value:
     """Run a transfer on the real file system; return its code."""
-    context = Context(str(directory), {}, dialect, "utf-8", use_pty=False, posix=True)
+    context = CommandContext(str(directory), {}, dialect, "utf-8", use_pty=False, posix=True)
     script = ScriptRun(make_script(name, {"workdir": ".", "blocksize": 5000, **arguments}, context, COMMANDS))
     number = 1
     while not script.done:

@@ -14,9 +14,9 @@ from slaveproto.effects import ProcessClosed, ProcessOutput, Spawn
 from slaveproto.testing.conformance import wait_until
 from slaveproto.testing.conformance.harness import descriptors, wait_until_stuck
 from slaveproto.testing.conformance.master import DEADLINE
-from transports.posix import streams as posix
-from transports.system import processes
-from transports.windows import streams as windows
+from transports.host.posix import streams as posix
+from transports.host.system import processes
+from transports.host.windows import streams as windows
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="looks into /proc")
 

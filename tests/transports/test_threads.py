@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from slaveproto.slave.events import Detached, MasterSaid
-from slaveproto.testing.conformance import Listener, wait_until
+from slaveproto.testing.conformance import MasterSocket, wait_until
 from slaveproto.testing.conformance.harness import Lab, descriptors, need_proc
 from slaveproto.testing.conformance.master import say_without_pause
 from tests.transports.support import Threaded
 
 
 @pytest.fixture
-def lab(listener: Listener, tmp_path: Path) -> Lab:
+def lab(listener: MasterSocket, tmp_path: Path) -> Lab:
     need_proc()
     return Lab(tmp_path, listener, Threaded)
 

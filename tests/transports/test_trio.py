@@ -18,24 +18,25 @@ from slaveproto import HostInfo, SlaveConfig, SlaveSession
 from slaveproto.effects import ProcessOutput
 from slaveproto.slave.events import (
     Attached,
+    CommandFinished,
+    CommandStarted,
     Connecting,
     Detached,
     Input,
     MasterSaid,
-    Notice,
     SlaveEvent,
-    StepFinished,
-    StepStarted,
+    SlaveNotice,
     Stopped,
 )
-from slaveproto.testing.conformance import Listener, SocketMaster, Step, wait_until
+from slaveproto.testing.conformance import MasterSocket, SocketMaster, SocketStep, wait_until
 from slaveproto.testing.conformance.connections import full_port
 from slaveproto.testing.conformance.harness import descriptors, is_alive, need_proc
-from transports.system import streams as system_streams
-from transports.trio import Slave, open_slave, run_slave, streams, unread
+from transports.host.system import streams as system_streams
+from transports.trio import Slave, open_slave, run_slave, streams
+from transports.trio import event_queue as unread
+from transports.trio.event_queue import EventQueue
 from transports.trio.nurseries import open_nursery
 from transports.trio.streams import open_wire
-from transports.trio.unread import Unread
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ class Build:
 
     def __init__(self, master: SocketMaster) -> None:
         self.master = master
-        self.step: Step = master.start("b", TREE)
+        self.step: SocketStep = master.start("b", TREE)
         master.wait_for(lambda: len(self.step.numbers) == 2)
 
     async def is_over(self) -> None:
@@ -77,7 +78,7 @@ class Build:
 
 
 @contextlib.asynccontextmanager
-async def building(listener: Listener) -> AsyncIterator[Build]:
+async def building(listener: MasterSocket) -> AsyncIterator[Build]:
     """Let a slave log in and start a build."""
     need_proc()
     attaching = listener.attach("b")
@@ -95,7 +96,7 @@ class Oops(Exception):
 # -- cancellation and exceptions
 
 
-async def test_cancellation_kills_what_runs_and_closes_the_connection(listener: Listener, tmp_path: Path) -> None:
+async def test_cancellation_kills_what_runs_and_closes_the_connection(listener: MasterSocket, tmp_path: Path) -> None:
     before = descriptors()
     scope = trio.CancelScope()
 
@@ -112,7 +113,7 @@ async def test_cancellation_kills_what_runs_and_closes_the_connection(listener: 
     assert descriptors() <= before
 
 
-async def test_what_the_block_raises_comes_out_as_it_is(listener: Listener, tmp_path: Path) -> None:
+async def test_what_the_block_raises_comes_out_as_it_is(listener: MasterSocket, tmp_path: Path) -> None:
     numbers: list[int] = []
 
     async def program() -> None:
@@ -126,7 +127,7 @@ async def test_what_the_block_raises_comes_out_as_it_is(listener: Listener, tmp_
     wait_until(lambda: not any(map(is_alive, numbers)))
 
 
-async def test_what_the_listener_to_events_raises_comes_out_as_it_is(listener: Listener, tmp_path: Path) -> None:
+async def test_what_the_listener_to_events_raises_comes_out_as_it_is(listener: MasterSocket, tmp_path: Path) -> None:
     told = trio.Event()
 
     def on_event(event: SlaveEvent) -> None:
@@ -149,7 +150,7 @@ async def test_what_the_listener_to_events_raises_comes_out_as_it_is(listener: L
 
 
 async def test_a_mistake_in_the_session_comes_out_of_the_block(
-    listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    listener: MasterSocket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slave_session = session(listener.port, tmp_path)
     handle = slave_session.handle
@@ -177,7 +178,7 @@ async def test_a_mistake_in_the_session_comes_out_of_the_block(
             await build.is_over()
 
 
-async def test_leaving_the_block_stops_the_slave_at_once(listener: Listener, tmp_path: Path) -> None:
+async def test_leaving_the_block_stops_the_slave_at_once(listener: MasterSocket, tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         leave = trio.Event()
         events: list[SlaveEvent] = []
@@ -235,7 +236,7 @@ async def test_one_exception_comes_alone_and_two_in_a_group() -> None:
 
 
 async def test_a_slow_reader_of_events_holds_up_nobody_and_learns_how_many_it_missed(
-    listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    listener: MasterSocket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unread, "MOST", 10)
     async with open_slave(session(listener.port, tmp_path)) as slave:
@@ -247,13 +248,13 @@ async def test_a_slow_reader_of_events_holds_up_nobody_and_learns_how_many_it_mi
         events = [event async for event in slave]
     assert len(events) == 11
     # Connecting, the connection, the builders, the login; two of each step; the end.
-    assert events[0] == Notice("35 announcements were not read in time and are lost")
+    assert events[0] == SlaveNotice("35 announcements were not read in time and are lost")
     assert isinstance(events[-1], Stopped)
 
 
 async def test_what_waits_to_be_read_is_bounded_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unread, "MOST_TEXT", 1000)
-    waiting = Unread[str]()
+    waiting = EventQueue[str]()
     for n in range(10):
         waiting.put(str(n) * 300)
     assert [await waiting.take() for _ in range(4)] == [7, "7" * 300, "8" * 300, "9" * 300]
@@ -263,7 +264,7 @@ async def test_what_waits_to_be_read_is_bounded_by_its_size(monkeypatch: pytest.
 
 
 async def test_every_reader_is_told_of_the_end() -> None:
-    waiting = Unread[int]()
+    waiting = EventQueue[int]()
     async with trio.open_nursery() as nursery:
         for _ in range(2):
             nursery.start_soon(waiting.take)
@@ -275,10 +276,10 @@ async def test_every_reader_is_told_of_the_end() -> None:
 
 
 @pytest.fixture
-def secure() -> Iterator[Listener]:
+def secure() -> Iterator[MasterSocket]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATE)
-    with Listener(context) as listener:
+    with MasterSocket(context) as listener:
         yield listener
 
 
@@ -295,7 +296,7 @@ async def first_end(slave: Slave) -> str:
     raise AssertionError("it did not")
 
 
-async def test_tls(secure: Listener, trusting: ssl.SSLContext, tmp_path: Path) -> None:
+async def test_tls(secure: MasterSocket, trusting: ssl.SSLContext, tmp_path: Path) -> None:
     def live(master: SocketMaster) -> None:
         master.attach("b")
         step = master.run("b", "tee /dev/stderr", initial_stdin="x" * 600_000)
@@ -308,14 +309,14 @@ async def test_tls(secure: Listener, trusting: ssl.SSLContext, tmp_path: Path) -
         with contextlib.closing(await in_thread(secure.accept_raw)) as sock:
             await in_thread(lambda: live(SocketMaster(sock)))
         events = [event async for event in slave]
-    assert [type(event) for event in events if not isinstance(event, (Notice, MasterSaid))][-3:] == [
-        StepStarted,
-        StepFinished,
+    assert [type(event) for event in events if not isinstance(event, (SlaveNotice, MasterSaid))][-3:] == [
+        CommandStarted,
+        CommandFinished,
         Stopped,
     ]
 
 
-async def test_tls_by_another_name(secure: Listener, trusting: ssl.SSLContext, tmp_path: Path) -> None:
+async def test_tls_by_another_name(secure: MasterSocket, trusting: ssl.SSLContext, tmp_path: Path) -> None:
     async with open_slave(session(secure.port, tmp_path), ssl_context=trusting, server_hostname="localhost") as slave:
         with contextlib.closing(await in_thread(secure.accept_raw)) as sock:
             await in_thread(lambda: SocketMaster(sock).attach("b"))
@@ -326,7 +327,7 @@ async def test_tls_by_another_name(secure: Listener, trusting: ssl.SSLContext, t
 
 @pytest.mark.parametrize("how", ["untrusted", "wrong name"])
 async def test_tls_with_a_master_that_may_be_somebody_else(
-    how: str, secure: Listener, trusting: ssl.SSLContext, tmp_path: Path
+    how: str, secure: MasterSocket, trusting: ssl.SSLContext, tmp_path: Path
 ) -> None:
     context = ssl.create_default_context() if how == "untrusted" else trusting
     name = "master.example.org" if how == "wrong name" else None
@@ -343,7 +344,7 @@ async def test_tls_with_a_master_that_may_be_somebody_else(
         assert "certificate verify failed" in await first_end(slave)
 
 
-async def test_tls_to_a_master_without(listener: Listener, trusting: ssl.SSLContext, tmp_path: Path) -> None:
+async def test_tls_to_a_master_without(listener: MasterSocket, trusting: ssl.SSLContext, tmp_path: Path) -> None:
     async with open_slave(session(listener.port, tmp_path, silence=0.5), ssl_context=trusting) as slave:
         with contextlib.closing(await in_thread(listener.accept_raw)) as sock:
             sock.sendall(b"\x02\x80\x02\x82pb\x04\x82none")
@@ -352,7 +353,9 @@ async def test_tls_to_a_master_without(listener: Listener, trusting: ssl.SSLCont
     assert why.isprintable()
 
 
-async def test_tls_that_a_master_does_not_finish(listener: Listener, trusting: ssl.SSLContext, tmp_path: Path) -> None:
+async def test_tls_that_a_master_does_not_finish(
+    listener: MasterSocket, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
     settings = session(listener.port, tmp_path, connect_timeout=0.2)
     async with open_slave(settings, ssl_context=trusting) as slave:
         with contextlib.closing(await in_thread(listener.accept_raw)):
@@ -360,7 +363,7 @@ async def test_tls_that_a_master_does_not_finish(listener: Listener, trusting: s
 
 
 async def test_tls_without_a_farewell_ends_as_orderly_as_tcp(
-    secure: Listener, trusting: ssl.SSLContext, tmp_path: Path
+    secure: MasterSocket, trusting: ssl.SSLContext, tmp_path: Path
 ) -> None:
     async with open_slave(session(secure.port, tmp_path), ssl_context=trusting) as slave:
         with contextlib.closing(await in_thread(secure.accept_raw)) as sock:

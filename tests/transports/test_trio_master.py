@@ -36,14 +36,14 @@ from slaveproto.master import (
     UploadDirectory,
     UploadFile,
 )
-from slaveproto.master.visit import HIGH_WATER
+from slaveproto.master.peer import HIGH_WATER
 from slaveproto.testing import ScriptedSlave
 from slaveproto.testing.conformance.harness import descriptors, need_proc
 from slaveproto.wire import Value
 from tests.transports.test_trio import CERTIFICATE, session
-from transports import files
+from transports.host import files
 from transports.trio import Build, BuildNotStarted, Master, RunningStep, SlaveLost, master, open_master, open_slave
-from transports.trio.master import Slave
+from transports.trio.master import AttachedSlave
 from transports.trio.nurseries import open_nursery
 
 pytestmark = pytest.mark.trio
@@ -65,7 +65,7 @@ class Pair:
     """A master and a slave of ours that is attached to it."""
 
     master: Master
-    slave: Slave
+    slave: AttachedSlave
     cut: Callable[[], None]
     """Let the slave go without a word."""
 
@@ -135,7 +135,7 @@ class Scripted:
 
 
 @contextlib.asynccontextmanager
-async def scripted(config: MasterConfig = CONFIG, **how: Any) -> AsyncIterator[tuple[Master, Slave, Scripted]]:
+async def scripted(config: MasterConfig = CONFIG, **how: Any) -> AsyncIterator[tuple[Master, AttachedSlave, Scripted]]:
     with trio.fail_after(10):
         async with open_master(config, **how) as master, open_nursery() as nursery:
             peer = Scripted(await trio.open_tcp_stream("127.0.0.1", master.port))

@@ -18,21 +18,21 @@ from slaveproto.effects import (
     CopyTree,
     CreateTemp,
     PlaceFile,
-    RemoveFile,
     RemoveTree,
     ScanDir,
     SetTimes,
     StatPath,
     TreeEntry,
+    Unlink,
     UnpackTree,
     WriteFile,
 )
 from tests.transports.test_files import link, member, names, tar
 from tests.transports.windows_parts import put_disk
-from transports.cancelling import Cancellation
-from transports.files import perform
-from transports.trees import remove_tree
-from transports.windows import disk, removal
+from transports.host.cancelling import Cancellation
+from transports.host.files import perform
+from transports.host.trees import remove_tree
+from transports.host.windows import disk, removal
 
 MOUNT_POINT = 0xA0000003
 
@@ -92,8 +92,8 @@ def test_what_is_read_only_is_replaced_and_removed(tmp_path: Path) -> None:
     perform(WriteFile(temp, 0, b"new"))
     perform(PlaceFile(temp, str(target), 0o444))
     assert target.read_bytes() == b"new"
-    assert perform(RemoveFile(str(target))) is True
-    assert perform(RemoveFile(str(target))) is False
+    assert perform(Unlink(str(target))) is True
+    assert perform(Unlink(str(target))) is False
 
 
 @pytest.mark.usefixtures("read_only_means_it")
@@ -122,14 +122,14 @@ def test_what_is_refused_for_another_reason_is_left_as_it_was(tmp_path: Path, mo
         tried.clear()
         file.chmod(mode)
         with pytest.raises(PermissionError):
-            perform(RemoveFile(str(file)))
+            perform(Unlink(str(file)))
         assert len(tried) == attempts
         assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
 def test_a_directory_is_not_removed_as_a_file(tmp_path: Path) -> None:
     with pytest.raises(OSError):  # noqa: PT011  the system's own
-        perform(RemoveFile(str(tmp_path)))
+        perform(Unlink(str(tmp_path)))
     assert tmp_path.exists()
 
 

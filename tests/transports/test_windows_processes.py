@@ -16,8 +16,8 @@ import pytest
 
 from slaveproto.effects import ProcessExited, Spawn
 from slaveproto.testing.conformance.harness import descriptors, need_proc
-from transports.windows import jobs, processes
-from transports.windows.jobs import Accounting, ExtendedLimits, Jobs, bind
+from transports.host.windows import jobs, processes
+from transports.host.windows.jobs import Accounting, ExtendedLimits, Jobs, bind
 
 PID = 4711
 JOB = 0x1_0000_0014

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-import transports.archives
-import transports.files
-import transports.trees
-from transports.system import streams, waiting
-from transports.windows import disk, removal
-from transports.windows.streams import Streams
+import transports.host.archives
+import transports.host.files
+import transports.host.trees
+from transports.host.system import streams, waiting
+from transports.host.windows import disk, removal
+from transports.host.windows.streams import Streams
 
 
 def put_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the effects on files performed as on Windows."""
-    for module in (transports.archives, transports.files, transports.trees):
+    for module in (transports.host.archives, transports.host.files, transports.host.trees):
         monkeypatch.setattr(module, "disk", disk)
-    monkeypatch.setattr(transports.trees, "removal", removal)
+    monkeypatch.setattr(transports.host.trees, "removal", removal)
 
 
 def put_threads(monkeypatch: pytest.MonkeyPatch) -> None:

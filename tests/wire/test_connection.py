@@ -30,7 +30,7 @@ from slaveproto.wire import (
     remotes_in,
 )
 from slaveproto.wire.banana import Decoder, Expression
-from slaveproto.wire.states import Negotiation
+from slaveproto.wire.states import NegotiationState
 from tests.wire.replay import TAGS, alike, challenges_in, split
 from tests.wire.service import Service
 from tests.wire.support import (
@@ -190,7 +190,7 @@ class Reaction:
                     break
                 service.handle(event)
             out = split(connection.data_to_send(), decoder)
-            self.closes = connection.state is Negotiation.CLOSED
+            self.closes = connection.state is NegotiationState.CLOSED
             if violated:
                 # Twisted drops what it has not written when it closes.
                 self.rescued = out
@@ -397,7 +397,7 @@ def test_client_reactions(generator: str) -> None:
 def test_a_client_takes_the_first_profile_that_it_knows(offer: Expression, choice: bytes) -> None:
     client = Connection(Role.CLIENT)
     assert client.data_to_send() == b""
-    assert (client.state, client.is_open) == (Negotiation.START, False)
+    assert (client.state, client.is_open) == (NegotiationState.START, False)
     assert events(client, pb(offer)) == [Opened(choice.decode())]
     assert client.is_open
     assert sent(client) == [choice, [b"version", 6]]
@@ -405,7 +405,7 @@ def test_a_client_takes_the_first_profile_that_it_knows(offer: Expression, choic
 
 def test_a_server_speaks_first_and_answers_the_choice_with_its_version() -> None:
     server = Connection(Role.SERVER, root=Local("root"))
-    assert server.state is Negotiation.OFFERED
+    assert server.state is NegotiationState.OFFERED
     assert sent(server) == [[b"pb", b"none"]]
     assert events(server, b"\x02\x82pb") == [Opened("pb")]
     assert sent(server) == [[b"version", 6]]
@@ -927,7 +927,7 @@ def test_violations_end_the_connection(role: Role, expression: Expression) -> No
     happened, violated = events_until_violation(connection, pb(expression) + VERSION + b"\xff")
     assert violated
     assert happened == [CallLost(1), CallLost(3), Closed(clean=False)]
-    assert connection.state is Negotiation.CLOSED
+    assert connection.state is NegotiationState.CLOSED
     assert events(connection, pb(_MESSAGE)) == []
     connection.receive_eof()
     assert events(connection) == []
@@ -987,7 +987,7 @@ def test_the_end_of_the_stream() -> None:
     pair.server.receive_eof()
     assert pair.server.is_open
     assert events(pair.server) == [CallLost(1), CallLost(2), Closed(clean=True)]
-    assert pair.server.state is Negotiation.CLOSED
+    assert pair.server.state is NegotiationState.CLOSED
     assert pair.server.exported == {}
     assert not pair.server._waiting
     assert not pair.server._incoming

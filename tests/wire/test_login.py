@@ -23,7 +23,7 @@ from slaveproto.wire import (
     Value,
     digest,
 )
-from slaveproto.wire.states import Login
+from slaveproto.wire.states import LoginState
 from tests.wire.support import events, rows
 
 
@@ -45,7 +45,7 @@ class Attempt:
         self.login = ClientLogin(self.client, b"alice", b"sesame", mind)
         assert events(self.server, self.client.data_to_send())[0] == Opened("pb")
 
-    def state(self) -> Login:
+    def state(self) -> LoginState:
         return self.login.state
 
     def calls(self) -> list[Call]:
@@ -78,9 +78,9 @@ REFUSAL = Failure("twisted.cred.error.UnauthorizedLogin", "")
 def test_accepted() -> None:
     mind = Local("mind")
     attempt = Attempt(mind)
-    assert attempt.state() is Login.ASKED
+    assert attempt.state() is LoginState.ASKED
     call = attempt.challenge()
-    assert attempt.state() is Login.ANSWERED
+    assert attempt.state() is LoginState.ANSWERED
     assert (call.target, call.method, call.kwargs) == (attempt.challenger, "respond", {})
     response, theirs = call.args
     assert response == digest(b"sesame", b"0123456789abcdef")
@@ -91,7 +91,7 @@ def test_accepted() -> None:
     avatar = Local("avatar")
     outcome = attempt.login.handle(attempt.end(call.id, avatar))
     assert isinstance(outcome, LoggedIn)
-    assert attempt.state() is Login.IN
+    assert attempt.state() is LoginState.IN
     attempt.client.call(outcome.avatar, "hello")
     assert attempt.calls()[0].target is avatar
 
@@ -127,7 +127,7 @@ def test_refused(late: bool, failure: Failure) -> None:
     assert isinstance(outcome, LoginRefused)
     assert outcome.failure.kind == failure.kind
     assert outcome.unauthorized == (failure is REFUSAL)
-    assert attempt.state() is Login.REFUSED
+    assert attempt.state() is LoginState.REFUSED
     # The connection is as good as before.
     assert attempt.client.is_open
     ClientLogin(attempt.client, b"alice", b"other", None)
@@ -141,7 +141,7 @@ def test_what_is_no_challenge(value: Value) -> None:
     event = attempt.end(1, value)
     with pytest.raises(RemoteProtocolError, match="no challenge"):
         attempt.login.handle(event)
-    assert attempt.state() is Login.ASKED
+    assert attempt.state() is LoginState.ASKED
     assert attempt.calls() == []
 
 
@@ -151,7 +151,7 @@ def test_what_is_no_perspective(value: Value) -> None:
     event = attempt.end(attempt.challenge().id, value)
     with pytest.raises(RemoteProtocolError, match="no perspective"):
         attempt.login.handle(event)
-    assert attempt.state() is Login.ANSWERED
+    assert attempt.state() is LoginState.ANSWERED
 
 
 def test_an_avatar_that_is_ours() -> None:
@@ -201,4 +201,4 @@ def test_the_end_of_another_call_is_our_mistake_and_changes_nothing() -> None:
     for event in (Failed(other, REFUSAL), Answered(other, None)):
         with pytest.raises(LocalProtocolError, match="does not wait for call"):
             attempt.login.handle(event)
-    assert attempt.login.state is Login.ASKED
+    assert attempt.login.state is LoginState.ASKED

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 from slaveproto import __version__
-from slaveproto.cli.console import STDERR, say
-from slaveproto.cli.errors import UsageError
+from slaveproto.ci.errors import UsageError
+from slaveproto.ci.show.console import STDERR, say
 
 INTERRUPTED = 130
 

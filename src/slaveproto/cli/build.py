@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from slaveproto.cli.build_file import BuilderEntry, BuildFile, load
-from slaveproto.cli.errors import UsageError
-from slaveproto.cli.extra import need_posix, need_trio
+from slaveproto.ci.errors import UsageError
+from slaveproto.ci.file.build_file import BuilderEntry, BuildFile, load
+from slaveproto.cli.requirements import need_posix, need_trio
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     file = load(options.file)
     chosen = choose(file, options.builder, options.slave)
     need_trio()
-    from slaveproto.cli.run_build import run_build
+    from slaveproto.ci.build_once import run_build
 
     return run_build(file, chosen, options.slave, json=options.json)
 

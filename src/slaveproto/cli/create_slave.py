@@ -8,11 +8,11 @@ import re
 import sys
 from typing import Final
 
-from slaveproto.cli.console import STDOUT, say
-from slaveproto.cli.errors import UsageError
+from slaveproto.ci.errors import UsageError
+from slaveproto.ci.file.address import DEFAULT_PORT, parse_address
+from slaveproto.ci.show.console import STDOUT, say
 from slaveproto.cli.settings import FILE_NAME, SHUTDOWNS, Settings, dump
 
-DEFAULT_PORT: Final = 9989
 INFO: Final = {
     "admin": "Your Name Here <admin@youraddress.invalid>\n",
     "host": "Please put a description of this build host here\n",
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: it cannot be made as asked.
     """
-    host, port = parse_master(options.master)
+    host, port = parse_address(options.master)
     for what, text in (("BASEDIR", options.basedir), ("NAME", options.name)):
         if not text:
             raise UsageError(f"{what} is empty")
@@ -97,23 +97,6 @@ def run(options: argparse.Namespace) -> int:
         where = options.basedir
         say(STDOUT, f"{where}: {done}; now edit info/admin and info/host, then: slaveproto slave {where}")
     return 0
-
-
-def parse_master(text: str) -> tuple[str, int]:
-    """Return host and port of `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    if text.startswith(("http:", "https:")):
-        raise UsageError(f"{text}: give the master's host and slave port, not the address of its web page")
-    match = re.fullmatch(r"(?:\[([^][]+)]|([^][:]+))(?::(.*))?", text)
-    if match is None:
-        raise UsageError(f"{text}: should be HOST, HOST:PORT or [IPV6]:PORT")
-    host, port = match[1] or match[2], str(DEFAULT_PORT) if match[3] is None else match[3]
-    if not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536):
-        raise UsageError(f"{text}: {port!r} is no port number")
-    return host, int(port)
 
 
 def _read_password() -> str:

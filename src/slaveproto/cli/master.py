@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from slaveproto.cli.build_file import load
-from slaveproto.cli.extra import need_posix, need_trio
+from slaveproto.ci.file.build_file import load
+from slaveproto.cli.requirements import need_posix, need_trio
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,6 @@ def run(options: argparse.Namespace) -> int:
     need_posix()
     file = load(options.file)
     need_trio()
-    from slaveproto.cli.run_master import run_master
+    from slaveproto.ci.service import run_master
 
     return run_master(file)

@@ -16,15 +16,16 @@ from typing import Final, Protocol, TypeAlias
 import attrs
 
 from slaveproto import __version__
-from slaveproto.cli.console import STDERR, say
-from slaveproto.cli.errors import UsageError
-from slaveproto.cli.report import text_of
+from slaveproto.ci.errors import UsageError
+from slaveproto.ci.show.console import STDERR, say
+from slaveproto.ci.show.slave_report import text_of
 from slaveproto.cli.settings import Settings, load
+from slaveproto.inputs import Stop
 from slaveproto.slave.config import SlaveConfig
-from slaveproto.slave.events import AskShutdown, Input, SlaveEvent, Stop, Stopped
+from slaveproto.slave.events import AskShutdown, Input, SlaveEvent, Stopped
 from slaveproto.slave.session import SlaveSession
-from transports.host import describe_host, jitter
-from transports.threads import Runner
+from transports.host.describe import describe_host, jitter
+from transports.threads.runner import Runner
 
 GAVE_UP: Final = 3
 UNREAD_LINES: Final = 1000
@@ -123,7 +124,7 @@ def _threads() -> _Drive:
 
 
 def _trio() -> _Drive:
-    from slaveproto.cli.extra import need_posix, need_trio
+    from slaveproto.cli.requirements import need_posix, need_trio
 
     need_posix()
     need_trio()

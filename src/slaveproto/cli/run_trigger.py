@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from slaveproto.cli import control
-from slaveproto.cli.build_file import load
-from slaveproto.cli.console import STDERR, STDOUT, say
-from slaveproto.cli.errors import UsageError
-from slaveproto.cli.store import FILE_NAME, Store
+from slaveproto.ci import control
+from slaveproto.ci.errors import UsageError
+from slaveproto.ci.file.build_file import load
+from slaveproto.ci.show.console import STDERR, STDOUT, say
+from slaveproto.ci.store import FILE_NAME, Store
 
 
 def run_trigger(options: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ from typing import Final
 
 import attrs
 
-from slaveproto.cli.errors import UsageError
-from slaveproto.cli.toml_file import At, of_type, read
+from slaveproto.ci.errors import UsageError
+from slaveproto.ci.file.toml_document import At, of_type, read
 from slaveproto.records import record
 from slaveproto.slave.config import can_encode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from slaveproto.cli.extra import need_posix
+from slaveproto.cli.requirements import need_posix
 
 
 def describe_trigger(parser: argparse.ArgumentParser) -> None:

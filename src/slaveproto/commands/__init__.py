@@ -5,7 +5,7 @@ A program that embeds a slave adds commands of its own: `SlaveSession(..., {**CO
 
 from typing import TYPE_CHECKING
 
-from slaveproto.commands.context import Context as Context
+from slaveproto.commands.context import CommandContext as CommandContext
 from slaveproto.commands.registry import COMMANDS as COMMANDS
 from slaveproto.commands.registry import Command as Command
 

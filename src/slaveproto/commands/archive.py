@@ -10,10 +10,11 @@ from typing import Final, Protocol
 
 import attrs
 
-from slaveproto.commands.context import Context, join_paths
-from slaveproto.commands.exchange import Exchange
+from slaveproto.commands.context import CommandContext
+from slaveproto.commands.pipelining import Pipeline
 from slaveproto.effects import PathInfo, ReadFile, ScanDir, Script, TreeEntry
 from slaveproto.errors import HostError
+from slaveproto.paths import join_paths
 from slaveproto.updates import Dialect
 
 CHUNK: Final = 64 * 1024
@@ -91,8 +92,8 @@ class TreeArchive:
         compressor: makes them out of those of the archive.
     """
 
-    exchange: Exchange
-    context: Context
+    exchange: Pipeline
+    context: CommandContext
     feed: Callable[[bytes], Script[None]]
     compressor: _Compressor
     _size: int = attrs.field(default=0, init=False)

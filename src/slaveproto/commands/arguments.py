@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.errors import CommandError
 from slaveproto.wire.values import Remote, Value
 
@@ -43,7 +43,7 @@ def either(arguments: Mapping[str, Value], *names: str) -> Value:
     return next(arguments[name] for name in names if name in arguments)
 
 
-def at_home(path: str, context: Context) -> str:
+def at_home(path: str, context: CommandContext) -> str:
     """Return a path with a leading `~` replaced by the home directory that the slave's environment names."""
     home = context.environ.get("HOME" if context.posix else "USERPROFILE")
     slashes = "/" if context.posix else "/\\"

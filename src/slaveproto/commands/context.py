@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import ntpath
-import posixpath
 from collections.abc import Mapping
 
 from slaveproto.errors import CommandError
+from slaveproto.paths import join_paths, joined
 from slaveproto.records import record
 from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
 
 
-def joined(posix: bool, *parts: str) -> str:
-    """Join paths as `join_paths`, but keep every word of them, as Buildbot's own slaves show them."""
-    return posixpath.join(*parts) if posix else ntpath.join(*parts)
-
-
-def join_paths(posix: bool, *parts: str) -> str:
-    """Join paths by the rules of POSIX or Windows; an absolute part wins."""
-    whole = joined(posix, *parts)
-    return posixpath.normpath(whole) if posix else ntpath.normpath(whole)
-
-
-def folded(posix: bool, path: str) -> str:
-    """Return what two paths have in common that differ only as the host does not heed: case and slashes on Windows."""
-    return path if posix else ntpath.normcase(path)
-
-
 @record
-class Context:
+class CommandContext:
     """Where a command runs, and for whom.
 
     Args:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.errors import CommandError
 from slaveproto.wire.values import Value
 
 _VARIABLE = re.compile(r"\$\{([0-9a-zA-Z_]*)\}")
 
 
-def merged_environ(changes: Value, context: Context) -> dict[str, str]:
+def merged_environ(changes: Value, context: CommandContext) -> dict[str, str]:
     """Return the slave's environment with `changes` applied.
 
     A value None removes a variable, a list is joined by the path separator, `${NAME}` is the slave's own variable
@@ -47,7 +47,7 @@ def merged_environ(changes: Value, context: Context) -> dict[str, str]:
     return merged
 
 
-def raw_environ(environ: Mapping[str, str], context: Context) -> dict[bytes, bytes]:
+def raw_environ(environ: Mapping[str, str], context: CommandContext) -> dict[bytes, bytes]:
     """Return `environ` as a process gets it.
 
     Raises:

@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar, cast
 
 from slaveproto.commands.arguments import at_home, seconds
-from slaveproto.commands.context import Context
-from slaveproto.commands.lasting import Stopped, copy_tree, perform_lasting, remove_tree
+from slaveproto.commands.cancellable import EffectStopped, copy_tree, perform_cancellable, remove_tree
+from slaveproto.commands.context import CommandContext
 from slaveproto.effects import (
     Effect,
-    Glob,
+    ExpandGlob,
     ListNames,
     MakeDirs,
     PathInfo,
-    RemoveFile,
     Script,
     SendItem,
     SendText,
     StatPath,
+    Unlink,
 )
 from slaveproto.errors import CommandError, HostError
 from slaveproto.updates import Dialect
@@ -35,28 +35,28 @@ _NO_SUCH_FILE: Final = HostError(2, "No such file or directory")
 T = TypeVar("T")
 
 
-def make_directory(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+def make_directory(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
     """`mkdir`: create a directory and its parents; one that is there already is fine."""
     path = context.path(arguments["dir"])
     return _short("mkdir", path, MakeDirs(path), _nothing)
 
 
-def stat_file(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+def stat_file(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
     """`stat`: tell what the system knows of a path, as ten whole numbers; links are followed."""
     path = context.path(arguments.get("workdir") or "", arguments["file"])
     return _short("stat", path, StatPath(path), _stat)
 
 
-def list_directory(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+def list_directory(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
     """`listdir`: name the entries of a directory, sorted."""
     path = context.path(arguments["dir"])
     return _short("listdir", path, ListNames(path), _files)
 
 
-def remove_file(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+def remove_file(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
     """`rmfile`: remove a file or link."""
     path = context.path(at_home(context.text("a path", arguments["path"]), context))
-    return _short("rmfile", path, RemoveFile(path), _removed)
+    return _short("rmfile", path, Unlink(path), _removed)
 
 
 def _nothing(reply: object) -> Script[None]:
@@ -97,18 +97,20 @@ def _failed(name: str, path: str, error: HostError) -> Script[None]:
 # -- what may take long
 
 
-def find_files(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+def find_files(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
     """`glob`: find the paths that match a pattern, sorted; `**` goes down any number of directories for 4.x only."""
     # As it is: a slash at its end means directories only, and `..` behind a link leads to where that leads.
     pattern = context.joined(context.text("a path", arguments["path"]))
 
     def script() -> Script[None]:
         try:
-            found = yield from perform_lasting(Glob(pattern, context.dialect is Dialect.TEXT), None, None, context)
+            found = yield from perform_cancellable(
+                ExpandGlob(pattern, context.dialect is Dialect.TEXT), None, None, context
+            )
             yield from _files(cast("tuple[str, ...]", found))
         except HostError as error:
             yield from _failed("glob", pattern, error)
-        except Stopped:
+        except EffectStopped:
             yield from SendItem("rc", -1)
         else:
             yield from SendItem("rc", 0)
@@ -116,7 +118,7 @@ def find_files(arguments: Mapping[str, Value], context: Context) -> Script[None]
     return script()
 
 
-def remove_directories(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+def remove_directories(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
     """`rmdir`: remove a directory with all that is in it, or several of them one after the other.
 
     What is not there is fine. What cannot be removed does not keep the rest.
@@ -134,7 +136,7 @@ def remove_directories(arguments: Mapping[str, Value], context: Context) -> Scri
         for path in paths:
             try:
                 code = (yield from remove_tree(path, silence, lifetime, context)) or code
-            except Stopped:
+            except EffectStopped:
                 code = -1
                 break
         yield from SendItem("rc", code)
@@ -142,7 +144,7 @@ def remove_directories(arguments: Mapping[str, Value], context: Context) -> Scri
     return script()
 
 
-def copy_directory(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+def copy_directory(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
     """`cpdir`: copy a directory as `cp -R -P -p` does; what cannot be copied does not keep the rest."""
     source = context.path(arguments["fromdir"])
     target = context.path(arguments["todir"])
@@ -152,7 +154,7 @@ def copy_directory(arguments: Mapping[str, Value], context: Context) -> Script[N
     def script() -> Script[None]:
         try:
             code = yield from copy_tree(source, target, lifetime, context)
-        except Stopped:
+        except EffectStopped:
             code = -1
         yield from SendItem("rc", code)
 

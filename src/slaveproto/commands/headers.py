@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from slaveproto.commands.batch import batch_line
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
 
@@ -31,7 +31,7 @@ def shown(value: Value, dialect: Dialect) -> str:
     return repr(value)
 
 
-def shown_command(command: bytes | str | Sequence[bytes | str], context: Context) -> str:
+def shown_command(command: bytes | str | Sequence[bytes | str], context: CommandContext) -> str:
     """Return a command as it stands behind `argv:`."""
     if isinstance(command, (bytes, str)):
         if context.dialect is Dialect.BYTES:
@@ -42,7 +42,7 @@ def shown_command(command: bytes | str | Sequence[bytes | str], context: Context
     return repr([context.raw("command", word) for word in command])
 
 
-def command_line(command: bytes | str | Sequence[bytes | str], context: Context) -> str:
+def command_line(command: bytes | str | Sequence[bytes | str], context: CommandContext) -> str:
     """Return a command as one would type it."""
     if isinstance(command, (bytes, str)):
         return context.text("command", command)

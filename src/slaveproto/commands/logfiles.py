@@ -6,8 +6,8 @@ from typing import Final
 
 import attrs
 
-from slaveproto.commands.context import Context
-from slaveproto.effects import FileStamp, Heard, ReadFile, Script, SendText, StatFile
+from slaveproto.commands.context import CommandContext
+from slaveproto.effects import FileStamp, Heard, ReadFile, Script, SendText, Stat
 from slaveproto.errors import CommandError, HostError
 from slaveproto.wire.values import Value
 
@@ -68,12 +68,12 @@ class LogWatcher:
 
     def _stat(self) -> Script[FileStamp | None]:
         try:
-            return (yield from StatFile(self.path))
+            return (yield from Stat(self.path))
         except HostError:
             return None
 
 
-def watchers(logfiles: Value, workdir: str, context: Context) -> list[LogWatcher]:
+def watchers(logfiles: Value, workdir: str, context: CommandContext) -> list[LogWatcher]:
     """Return a watcher for each entry of the argument `logfiles`: name -> path, or name -> {filename, follow}.
 
     Raises:

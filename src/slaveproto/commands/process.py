@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import Final, TypeAlias, assert_never
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.commands.headers import command_line, environment_text, limit_text, shown, shown_command, shown_seconds
 from slaveproto.commands.logfiles import POLL_INTERVAL, LogWatcher, watchers
 from slaveproto.commands.programs import spawn
@@ -108,7 +108,7 @@ class ProcessEnd:
     kept: Mapping[str, bytes]
 
 
-def run_process(spec: ProcessSpec, context: Context, *, send_rc: bool) -> Script[ProcessEnd]:
+def run_process(spec: ProcessSpec, context: CommandContext, *, send_rc: bool) -> Script[ProcessEnd]:
     """Run a process and tell the master about it.
 
     Args:
@@ -156,7 +156,7 @@ class _Supervision:
     """From the start of the process to its return code: a mailbox script, for five things can happen at any time."""
 
     def __init__(
-        self, spec: ProcessSpec, context: Context, process: int, logs: list[LogWatcher], send_rc: bool
+        self, spec: ProcessSpec, context: CommandContext, process: int, logs: list[LogWatcher], send_rc: bool
     ) -> None:
         self.spec = spec
         self.context = context
@@ -307,7 +307,7 @@ class _Supervision:
         raise CommandError("builtins.RuntimeError", text)
 
 
-def _header(spec: ProcessSpec, context: Context) -> str:
+def _header(spec: ProcessSpec, context: CommandContext) -> str:
     dialect = context.dialect
     return "".join(
         (

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from slaveproto.commands.batch import batch_line
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.commands.environ import raw_environ
 from slaveproto.effects import Spawn
 from slaveproto.errors import CommandError
@@ -22,7 +22,7 @@ def spawn(
     command: bytes | str | Sequence[bytes | str],
     environ: Mapping[str, str],
     directory: str,
-    context: Context,
+    context: CommandContext,
     *,
     stdin: bytes = b"",
     use_pty: bool = False,
@@ -41,7 +41,7 @@ def spawn(
     return Spawn(argv, raw_environ(environ, context), directory, stdin, use_pty, script, context.encoding)
 
 
-def _argv(command: bytes | str | Sequence[bytes | str], context: Context) -> tuple[tuple[bytes, ...], bool]:
+def _argv(command: bytes | str | Sequence[bytes | str], context: CommandContext) -> tuple[tuple[bytes, ...], bool]:
     if isinstance(command, (bytes, str)):
         text = context.raw("command", command)
         return ((*SHELL, text), False) if context.posix else ((text,), True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
 from slaveproto.records import record
@@ -35,11 +35,11 @@ class Command:
     """
 
     required: tuple[str | tuple[str, ...], ...]
-    script: Callable[[Arguments, Context], Script[None]]
+    script: Callable[[Arguments, CommandContext], Script[None]]
     version: str | None = None
 
 
-Scripts: TypeAlias = Mapping[str, Callable[[Arguments, Context], Script[None]]]
+Scripts: TypeAlias = Mapping[str, Callable[[Arguments, CommandContext], Script[None]]]
 """What performs the commands of one family, by their names."""
 
 
@@ -68,7 +68,7 @@ def _source() -> Scripts:
 
 
 def _own(family: Callable[[], Scripts], name: str, *required: str | tuple[str, ...]) -> Command:
-    def script(arguments: Arguments, context: Context) -> Script[None]:
+    def script(arguments: Arguments, context: CommandContext) -> Script[None]:
         try:
             make = family()[name]
         except (ImportError, OSError) as error:
@@ -114,7 +114,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
 }
 
 
-def make_script(name: str, arguments: Arguments, context: Context, commands: Mapping[str, Command]) -> Script[None]:
+def make_script(
+    name: str, arguments: Arguments, context: CommandContext, commands: Mapping[str, Command]
+) -> Script[None]:
     """Return the script of one run of the command `name`.
 
     Raises:

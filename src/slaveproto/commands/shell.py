@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from slaveproto.commands.arguments import count, seconds
-from slaveproto.commands.context import Context
+from slaveproto.commands.context import CommandContext
 from slaveproto.commands.environ import merged_environ
 from slaveproto.commands.process import ProcessSpec, Words, run_process
 from slaveproto.effects import Script
@@ -19,7 +19,7 @@ from slaveproto.errors import CommandError
 from slaveproto.wire.values import Value
 
 
-def shell(arguments: Mapping[str, Value], context: Context) -> Script[None]:
+def shell(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
     """Return the script of one run.
 
     Raises:
@@ -53,13 +53,13 @@ def shell(arguments: Mapping[str, Value], context: Context) -> Script[None]:
     return _run(spec, get("env"), context)
 
 
-def _run(spec: ProcessSpec, env: Value, context: Context) -> Script[None]:
+def _run(spec: ProcessSpec, env: Value, context: CommandContext) -> Script[None]:
     # From here on the command has been started as far as the master is concerned: what goes wrong ends it.
     environ = {**merged_environ(env or None, context), "PWD": spec.workdir}
     yield from run_process(attrs.evolve(spec, environ=environ), context, send_rc=True)
 
 
-def _command(value: Value, context: Context) -> tuple[Words, Words]:
+def _command(value: Value, context: CommandContext) -> tuple[Words, Words]:
     """Return the command, and the same as it may be shown."""
     if isinstance(value, (bytes, str)):
         return value, value
@@ -83,7 +83,7 @@ def _command(value: Value, context: Context) -> tuple[Words, Words]:
     return real, public
 
 
-def _signal_name(value: Value, context: Context) -> str:
+def _signal_name(value: Value, context: CommandContext) -> str:
     if value is None:
         return "KILL"
     name = context.text("interruptSignal", value).upper().removeprefix("SIG")

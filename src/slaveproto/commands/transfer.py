@@ -16,19 +16,27 @@ import attrs
 
 from slaveproto.commands.archive import Changed, TreeArchive, compressor, is_directory, is_regular
 from slaveproto.commands.arguments import at_home, count, either, remote
-from slaveproto.commands.context import Context
-from slaveproto.commands.exchange import MOST_CALLS, UPLOAD_WINDOW, BlockWriter, Exchange, Lost, Refused, Stopped
+from slaveproto.commands.context import CommandContext
+from slaveproto.commands.pipelining import (
+    MOST_CALLS,
+    UPLOAD_WINDOW,
+    BlockRefused,
+    BlockWriter,
+    MasterLost,
+    Pipeline,
+    PipelineStopped,
+)
 from slaveproto.effects import (
     CreateTemp,
     PathInfo,
     PlaceFile,
     ReadFile,
-    RemoveFile,
     ScanDir,
     Script,
     SendItem,
     SendText,
     StatPath,
+    Unlink,
     WriteFile,
 )
 from slaveproto.errors import CommandError, HostError
@@ -61,7 +69,7 @@ class _Transfer:
         maxsize: most bytes; None for any number.
     """
 
-    context: Context
+    context: CommandContext
     path: str
     shown: str
     peer: Remote
@@ -77,7 +85,7 @@ class _Transfer:
         return f"Maximum filesize reached, truncating file '{self.shown}'"
 
 
-def _transfer(arguments: Arguments, context: Context, peer: str, *names: str) -> _Transfer:
+def _transfer(arguments: Arguments, context: CommandContext, peer: str, *names: str) -> _Transfer:
     workdir = context.text("workdir", arguments["workdir"])
     name = at_home(context.text("a path", either(arguments, *names)), context)
     blocksize = count("blocksize", arguments["blocksize"])
@@ -94,7 +102,7 @@ def _transfer(arguments: Arguments, context: Context, peer: str, *names: str) ->
 
 
 def _guarded(
-    transfer: _Transfer, exchange: Exchange, script: Script[tuple[int, str]], last: str | None
+    transfer: _Transfer, exchange: Pipeline, script: Script[tuple[int, str]], last: str | None
 ) -> Script[None]:
     """Run a transfer to its end, whatever that is, and report it; `last` is called if the script did not get there."""
     code, text, failure = 1, "", None
@@ -103,11 +111,11 @@ def _guarded(
     except _Problem as problem:
         text = str(problem)
         yield from exchange.give_up(last)
-    except Lost:
+    except MasterLost:
         pass
-    except Stopped:
+    except PipelineStopped:
         yield from exchange.give_up(last)
-    except Refused as refused:
+    except BlockRefused as refused:
         failure = refused.failure
         yield from exchange.give_up(last)
     if text:
@@ -120,15 +128,15 @@ def _guarded(
 # -- to the master
 
 
-def upload_file(arguments: Arguments, context: Context) -> Script[None]:
+def upload_file(arguments: Arguments, context: CommandContext) -> Script[None]:
     """`uploadFile`: send a file to a writer of the master."""
     transfer = _transfer(arguments, context, "writer", "workersrc", "slavesrc")
-    exchange = Exchange(transfer.peer, UPLOAD_WINDOW)
+    exchange = Pipeline(transfer.peer, UPLOAD_WINDOW)
     keepstamp = bool(arguments.get("keepstamp", False))
     return _guarded(transfer, exchange, _upload_file(transfer, exchange, keepstamp), "close")
 
 
-def _upload_file(transfer: _Transfer, exchange: Exchange, keepstamp: bool) -> Script[tuple[int, str]]:
+def _upload_file(transfer: _Transfer, exchange: Pipeline, keepstamp: bool) -> Script[tuple[int, str]]:
     yield from SendText("header", transfer.line(f"sending {transfer.shown}"))
     cannot_open = f"Cannot open file '{transfer.shown}' for upload"
     try:
@@ -155,7 +163,7 @@ def _no_file() -> Script[bytes]:
     raise HostError(0, "not a regular file")
 
 
-def _send_file(transfer: _Transfer, exchange: Exchange, writer: BlockWriter, data: bytes) -> Script[None]:
+def _send_file(transfer: _Transfer, exchange: Pipeline, writer: BlockWriter, data: bytes) -> Script[None]:
     offset = 0
     while data and not writer.full:
         yield from writer.feed(data)
@@ -164,16 +172,16 @@ def _send_file(transfer: _Transfer, exchange: Exchange, writer: BlockWriter, dat
     yield from writer.feed(b"", last=True)
 
 
-def upload_directory(arguments: Arguments, context: Context) -> Script[None]:
+def upload_directory(arguments: Arguments, context: CommandContext) -> Script[None]:
     """`uploadDirectory`: send a directory as an archive, and have the master unpack it."""
     transfer = _transfer(arguments, context, "writer", "workersrc", "slavesrc")
-    exchange = Exchange(transfer.peer)
+    exchange = Pipeline(transfer.peer)
     compress = arguments.get("compress")
     compression = "" if compress is None else context.text("compress", compress)
     return _guarded(transfer, exchange, _upload_directory(transfer, exchange, compression), None)
 
 
-def _upload_directory(transfer: _Transfer, exchange: Exchange, compression: str) -> Script[tuple[int, str]]:
+def _upload_directory(transfer: _Transfer, exchange: Pipeline, compression: str) -> Script[tuple[int, str]]:
     try:
         info = yield from exchange.perform(StatPath(transfer.path))
         if not is_directory(info):
@@ -211,15 +219,15 @@ def _upload_directory(transfer: _Transfer, exchange: Exchange, compression: str)
 # -- from the master
 
 
-def download_file(arguments: Arguments, context: Context) -> Script[None]:
+def download_file(arguments: Arguments, context: CommandContext) -> Script[None]:
     """`downloadFile`: write a file from what a reader of the master gives."""
     transfer = _transfer(arguments, context, "reader", "workerdest", "slavedest")
     mode = count("mode", arguments.get("mode"))
-    exchange = Exchange(transfer.peer)
+    exchange = Pipeline(transfer.peer)
     return _guarded(transfer, exchange, _download_file(transfer, exchange, mode), "close")
 
 
-def _download_file(transfer: _Transfer, exchange: Exchange, mode: int | None) -> Script[tuple[int, str]]:
+def _download_file(transfer: _Transfer, exchange: Pipeline, mode: int | None) -> Script[tuple[int, str]]:
     try:
         temp = yield from CreateTemp(transfer.path)
     except HostError:
@@ -251,7 +259,7 @@ def _present_mode(path: str) -> Script[int | None]:
 
 def _remove(temp: str) -> Script[None]:
     try:
-        yield from RemoveFile(temp)
+        yield from Unlink(temp)
     except HostError:
         return
 
@@ -265,7 +273,7 @@ class _Reader:
     """
 
     transfer: _Transfer
-    exchange: Exchange
+    exchange: Pipeline
     temp: str
     _window: int = attrs.field(default=FIRST_CALLS, init=False)
     _received: int = attrs.field(default=0, init=False)

@@ -4,6 +4,7 @@ from slaveproto.inputs import Completed as Completed
 from slaveproto.inputs import Disconnected as Disconnected
 from slaveproto.inputs import Received as Received
 from slaveproto.inputs import Rejected as Rejected
+from slaveproto.inputs import Stop as Stop
 from slaveproto.inputs import Wakeup as Wakeup
 from slaveproto.master.changes import Change as Change
 from slaveproto.master.config import Account as Account
@@ -28,7 +29,7 @@ from slaveproto.master.events import InterruptStep as InterruptStep
 from slaveproto.master.events import LoginFailed as LoginFailed
 from slaveproto.master.events import MasterEvent as MasterEvent
 from slaveproto.master.events import MasterInput as MasterInput
-from slaveproto.master.events import Notice as Notice
+from slaveproto.master.events import MasterNotice as MasterNotice
 from slaveproto.master.events import Outcome as Outcome
 from slaveproto.master.events import Ping as Ping
 from slaveproto.master.events import Ponged as Ponged
@@ -41,7 +42,6 @@ from slaveproto.master.events import StartBuild as StartBuild
 from slaveproto.master.events import StartStep as StartStep
 from slaveproto.master.events import StepFinished as StepFinished
 from slaveproto.master.events import StepSpoke as StepSpoke
-from slaveproto.master.events import Stop as Stop
 from slaveproto.master.output import Output as Output
 from slaveproto.master.results import Progress as Progress
 from slaveproto.master.results import Result as Result

@@ -10,12 +10,12 @@ from typing import Protocol
 
 from slaveproto.machine import Machine
 from slaveproto.master.command import RemoteCommand, StepRun
+from slaveproto.master.context import MasterContext
 from slaveproto.master.events import BuildLost, BuildRefused, BuildStarted, StartStep
-from slaveproto.master.orders import Env, Order
-from slaveproto.master.realm import Realm
-from slaveproto.master.states import BUILDER, Builder, Building
+from slaveproto.master.peer import Peer
+from slaveproto.master.states import REMOTE_BUILDER, RemoteBuilderEvent, RemoteBuilderState
 from slaveproto.master.steps import AnyStep
-from slaveproto.master.visit import Visit
+from slaveproto.master.translate import CommandRequest, Env
 from slaveproto.updates import plain
 from slaveproto.wire.serving import Servant
 from slaveproto.wire.values import Failure, Local, Remote, Value
@@ -24,14 +24,14 @@ from slaveproto.wire.values import Failure, Local, Remote, Value
 class Owner(Protocol):
     """What a builder needs of its slave."""
 
-    def orders(self, what: AnyStep, env: Env) -> tuple[Order, ...]:
+    def orders(self, what: AnyStep, env: Env) -> tuple[CommandRequest, ...]:
         """Return what a step means to the slave."""
 
     def build_over(self, now: float) -> None:
         """A build is over."""
 
 
-class SlaveBuilder:
+class RemoteBuilder:
     """A builder of one attached slave. It ends with the connection.
 
     Args:
@@ -47,7 +47,7 @@ class SlaveBuilder:
         "_machine", "_owner", "_realm", "_visit", "build", "directory", "name", "remote", "step", "wanted",
     )  # fmt: skip
 
-    def __init__(self, name: str, directory: str, visit: Visit, realm: Realm, owner: Owner) -> None:
+    def __init__(self, name: str, directory: str, visit: Peer, realm: MasterContext, owner: Owner) -> None:
         self.name = name
         self.directory = directory
         self.wanted = True
@@ -57,17 +57,21 @@ class SlaveBuilder:
         self._visit = visit
         self._realm = realm
         self._owner = owner
-        self._machine = Machine(BUILDER)
+        self._machine = Machine(REMOTE_BUILDER)
 
     @property
-    def state(self) -> Builder:
+    def state(self) -> RemoteBuilderState:
         """Where it is."""
         return self._machine.state
 
     @property
     def ready(self) -> bool:
         """Whether it was introduced, and is wanted."""
-        return self.wanted and self.state not in (Builder.LISTED, Builder.INTRODUCED, Builder.GONE)
+        return self.wanted and self.state not in (
+            RemoteBuilderState.LISTED,
+            RemoteBuilderState.INTRODUCED,
+            RemoteBuilderState.GONE,
+        )
 
     @property
     def busy(self) -> bool:
@@ -81,8 +85,8 @@ class SlaveBuilder:
         if self.remote is not None:
             self._visit.release(self.remote)
         self.remote = remote
-        if self._machine.can(Building.FOUND):
-            self._machine.fire(Building.FOUND)
+        if self._machine.can(RemoteBuilderEvent.FOUND):
+            self._machine.fire(RemoteBuilderEvent.FOUND)
 
     def introduce(self, timeout: float, then: Callable[[float], None]) -> None:
         """Say who we are, to a slave of 0.8; `then` follows when it knows, or not."""
@@ -109,18 +113,18 @@ class SlaveBuilder:
 
     def be_ready(self) -> None:
         """It can be used from now on."""
-        self._machine.fire(Building.READY)
+        self._machine.fire(RemoteBuilderEvent.READY)
 
     def unlist(self) -> None:
         """The slave does not have it any more."""
-        self._machine.fire(Building.UNLIST)
+        self._machine.fire(RemoteBuilderEvent.UNLIST)
         if self.remote is not None:
             self._visit.release(self.remote)
             self.remote = None
 
     def lose(self, why: str, now: float) -> None:
         """The slave is gone; what runs here ends."""
-        self._machine.fire(Building.LOSE)
+        self._machine.fire(RemoteBuilderEvent.LOSE)
         step, self.step = self.step, None
         if step is not None:
             step.lose(why, now)
@@ -142,7 +146,7 @@ class SlaveBuilder:
         Raises:
             LocalProtocolError: it is not idle.
         """
-        self._machine.fire(Building.PING)
+        self._machine.fire(RemoteBuilderEvent.PING)
         self._take(build)
 
         def answered(outcome: Value | Failure, now: float) -> None:
@@ -152,19 +156,19 @@ class SlaveBuilder:
             if isinstance(outcome, Failure):
                 self._visit.end(f"the ping failed: {outcome.kind}: {outcome.message}", now)
             else:
-                self._machine.fire(Building.PONG)
+                self._machine.fire(RemoteBuilderEvent.PONG)
                 self._visit.call(self._remote(), "startBuild", (), then=started, timeout=timeout)
 
         def started(outcome: Value | Failure, now: float) -> None:
             if self.build != build:
                 return
             if isinstance(outcome, Failure):
-                self._machine.fire(Building.NOT_STARTED)
+                self._machine.fire(RemoteBuilderEvent.NOT_STARTED)
                 self._give_back()
                 self._realm.announce(BuildRefused(build, f"startBuild failed: {outcome.kind}: {outcome.message}"))
                 self._owner.build_over(now)
             else:
-                self._machine.fire(Building.STARTED)
+                self._machine.fire(RemoteBuilderEvent.STARTED)
                 self._realm.announce(BuildStarted(build))
 
         self._visit.call(bot, "print", ("ping",), then=answered, timeout=timeout)
@@ -175,7 +179,7 @@ class SlaveBuilder:
         Raises:
             LocalProtocolError: its step is not.
         """
-        self._machine.fire(Building.END_BUILD)
+        self._machine.fire(RemoteBuilderEvent.END_BUILD)
         self._give_back()
         self._owner.build_over(now)
 
@@ -194,7 +198,7 @@ class SlaveBuilder:
         Raises:
             LocalProtocolError: the build has not started, or runs another one.
         """
-        self._machine.fire(Building.START_STEP)
+        self._machine.fire(RemoteBuilderEvent.START_STEP)
         self.step = StepRun(start, self, self._realm, self._visit.unread, now)
         self.step.begin(lambda: self._owner.orders(start.what, start.env), now)
 
@@ -224,4 +228,4 @@ class SlaveBuilder:
         """The step is at its end. Where the slave is lost, so is the builder already."""
         if self.step is step:
             self.step = None
-            self._machine.fire(Building.STEP_OVER)
+            self._machine.fire(RemoteBuilderEvent.STEP_OVER)

@@ -11,8 +11,9 @@ from typing import Final, Protocol
 
 from slaveproto.errors import LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine
-from slaveproto.master.builder import SlaveBuilder
+from slaveproto.master.builder import RemoteBuilder
 from slaveproto.master.config import MasterConfig, SlaveAccount
+from slaveproto.master.context import MasterContext
 from slaveproto.master.events import (
     BuildersChanged,
     BuildRefused,
@@ -24,11 +25,18 @@ from slaveproto.master.events import (
     StartBuild,
 )
 from slaveproto.master.info import NOTHING_SAID, text_of
-from slaveproto.master.orders import Env, Order, orders_of
-from slaveproto.master.realm import Realm
-from slaveproto.master.states import ATTACH, DEPARTURE, Attach, Attaching, Builder, Departing, Departure
+from slaveproto.master.peer import Peer
+from slaveproto.master.states import (
+    ATTACH,
+    DEPARTURE,
+    AttachEvent,
+    AttachState,
+    DepartureEvent,
+    DepartureState,
+    RemoteBuilderState,
+)
 from slaveproto.master.steps import AnyStep
-from slaveproto.master.visit import Visit
+from slaveproto.master.translate import CommandRequest, Env, commands_for
 from slaveproto.updates import Dialect, plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
@@ -69,10 +77,10 @@ class BuildSlave:
         "_realm", "_shown", "account", "builders", "visit",
     )  # fmt: skip
 
-    def __init__(self, account: SlaveAccount, visit: Visit, mind: Remote, realm: Realm, keeper: Keeper) -> None:
+    def __init__(self, account: SlaveAccount, visit: Peer, mind: Remote, realm: MasterContext, keeper: Keeper) -> None:
         self.account = account
         self.visit = visit
-        self.builders: dict[str, SlaveBuilder] = {}
+        self.builders: dict[str, RemoteBuilder] = {}
         self._bot = mind
         self._realm = realm
         self._keeper = keeper
@@ -99,12 +107,12 @@ class BuildSlave:
     @property
     def attached(self) -> bool:
         """Whether it can be used."""
-        return self._attach.state is Attach.ATTACHED
+        return self._attach.state is AttachState.ATTACHED
 
     @property
     def leaving(self) -> bool:
         """Whether it gets no new builds."""
-        return self._departure.state is not Departure.STAYING or bool(self._dismissed)
+        return self._departure.state is not DepartureState.STAYING or bool(self._dismissed)
 
     @property
     def _busy(self) -> bool:
@@ -132,10 +140,10 @@ class BuildSlave:
 
     def _worker_info(self, outcome: Value | Failure, now: float) -> None:
         if not isinstance(outcome, Failure):
-            self._attach.fire(Attaching.WORKER_INFO)
+            self._attach.fire(AttachEvent.WORKER_INFO)
             self._informed(outcome, None, None, now)
         elif outcome.is_a(NO_SUCH_METHOD):
-            self._attach.fire(Attaching.NO_WORKER_INFO)
+            self._attach.fire(AttachEvent.NO_WORKER_INFO)
             self.visit.dialect = Dialect.BYTES
             self._ask_old()
         else:
@@ -154,7 +162,7 @@ class BuildSlave:
                     self._give_up(method, outcome, now)
                     return
                 if len(told) == len(methods):
-                    self._attach.fire(Attaching.SLAVE_INFO)
+                    self._attach.fire(AttachEvent.SLAVE_INFO)
                     self._informed(told["getSlaveInfo"], told["getCommands"], told["getVersion"], now)
 
             return answered
@@ -168,13 +176,13 @@ class BuildSlave:
         self._list_builders(now)
 
     def _introduced(self, now: float) -> None:
-        for name in [name for name, builder in self.builders.items() if builder.state is Builder.GONE]:
+        for name in [name for name, builder in self.builders.items() if builder.state is RemoteBuilderState.GONE]:
             del self.builders[name]
         self._introducing -= 1
         if self._introducing:
             return
-        if self._attach.state is Attach.INTRODUCING:
-            self._attach.fire(Attaching.INTRODUCED)
+        if self._attach.state is AttachState.INTRODUCING:
+            self._attach.fire(AttachEvent.INTRODUCED)
             self.visit.admit(f"perspective of {self.name}", self)
             self._shown = self.ready_builders()
             self._realm.announce(SlaveAttached(self.name, self.visit.peer, self._info, self._shown))
@@ -217,7 +225,7 @@ class BuildSlave:
             self.builders.pop(name).unlist()
         for name, directory in wanted.items():
             if name not in self.builders:
-                self.builders[name] = SlaveBuilder(name, directory, self.visit, self._realm, self)
+                self.builders[name] = RemoteBuilder(name, directory, self.visit, self._realm, self)
             self.builders[name].directory = directory
         self._listed = wanted
         self._listing = True
@@ -236,8 +244,8 @@ class BuildSlave:
             return
         if not isinstance(outcome, dict):
             raise RemoteProtocolError("the answer to setBuilderList is no dictionary")
-        if self._attach.state is Attach.LISTING:
-            self._attach.fire(Attaching.LISTED)
+        if self._attach.state is AttachState.LISTING:
+            self._attach.fire(AttachEvent.LISTED)
         missing = set(self.builders)
         kept: set[Remote] = set()
         for key, remote in outcome.items():
@@ -261,7 +269,7 @@ class BuildSlave:
                 builder.wanted = False
                 if not builder.busy:
                     self.builders.pop(builder.name).unlist()
-            elif builder.state is Builder.INTRODUCED:
+            elif builder.state is RemoteBuilderState.INTRODUCED:
                 if self.visit.dialect is Dialect.BYTES:
                     self._introducing += 1
                     builder.introduce(self._keeper.config.attach_timeout, self._introduced)
@@ -279,7 +287,7 @@ class BuildSlave:
             return
         if self._dismissed and not self._busy:
             self.visit.end(self._dismissed, now)
-        elif self._departure.state is Departure.LEAVING and not self._busy:
+        elif self._departure.state is DepartureState.LEAVING and not self._busy:
             self._ask_to_go(now)
         elif self._wanted() != self._listed:
             self._list_builders(now)
@@ -344,9 +352,9 @@ class BuildSlave:
         else:
             builder.start_build(item.build, self._bot, self._keeper.config.ping_timeout)
 
-    def orders(self, what: AnyStep, env: Env) -> tuple[Order, ...]:
+    def orders(self, what: AnyStep, env: Env) -> tuple[CommandRequest, ...]:
         """Return what a step means to this slave."""
-        return orders_of(what, env, self._info, self.visit.dialect)
+        return commands_for(what, env, self._info, self.visit.dialect)
 
     # -- the perspective
 
@@ -367,22 +375,22 @@ class BuildSlave:
 
     def let_go(self, now: float) -> None:
         """It gets no new build, and is shut down when it has none."""
-        first = self._departure.state is Departure.STAYING
-        self._departure.fire(Departing.WANT)
+        first = self._departure.state is DepartureState.STAYING
+        self._departure.fire(DepartureEvent.WANT)
         if first:
             self._realm.announce(ShutdownWanted(self.name))
         self._look(now)
 
     def shut_down(self, now: float) -> None:
         """Shut it down at once."""
-        self._departure.fire(Departing.WANT)
-        if self._departure.state is Departure.LEAVING:
+        self._departure.fire(DepartureEvent.WANT)
+        if self._departure.state is DepartureState.LEAVING:
             self._ask_to_go(now)
 
     def _ask_to_go(self, now: float) -> None:
         def answered(outcome: Value | Failure, now: float) -> None:
             if isinstance(outcome, Failure) and outcome.is_a(NO_SUCH_METHOD):
-                self._departure.fire(Departing.NO_METHOD)
+                self._departure.fire(DepartureEvent.NO_METHOD)
                 remotes = [builder.remote for builder in self.builders.values() if builder.remote is not None]
                 if remotes:
                     # It ends at once, and so never answers.
@@ -392,7 +400,7 @@ class BuildSlave:
             elif isinstance(outcome, Failure):
                 self._give_up("shutdown", outcome, now)
 
-        self._departure.fire(Departing.ASK)
+        self._departure.fire(DepartureEvent.ASK)
         self._call("shutdown", (), answered)
         self._realm.timers.set((self.visit.number, DEPARTING), now + self._keeper.config.ping_timeout)
 
@@ -409,7 +417,7 @@ class BuildSlave:
     def lost(self, why: str, now: float) -> None:
         """The connection is over: so is everything here."""
         was_attached = self.attached
-        self._attach.fire(Attaching.END)
+        self._attach.fire(AttachEvent.END)
         self._realm.timers.cancel((self.visit.number, KEEPALIVE))
         self._realm.timers.cancel((self.visit.number, DEPARTING))
         for builder in self.builders.values():

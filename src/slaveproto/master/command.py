@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from slaveproto.effects import FileStamp, StatFile
+from slaveproto.effects import FileStamp, Stat
 from slaveproto.errors import CommandError, HostError, LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine
+from slaveproto.master.context import MasterContext
 from slaveproto.master.events import Outcome, StartStep, StepFinished, StepSpoke
 from slaveproto.master.info import text_of
-from slaveproto.master.orders import Order
-from slaveproto.master.output import STDIO, Output, Spool, Unread
-from slaveproto.master.realm import Realm
+from slaveproto.master.output import STDIO, Output, Spool, UnreadBytes
 from slaveproto.master.results import Result
-from slaveproto.master.states import COMMAND, Commanding
+from slaveproto.master.sizes import MOST_OF_A_MESSAGE, size_of
+from slaveproto.master.states import REMOTE_COMMAND, RemoteCommandEvent
 from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Shell, UploadDirectory, UploadFile
 from slaveproto.master.transfer import Reader, TransferObject, Writer
-from slaveproto.master.weights import MOST_OF_A_MESSAGE, weight_of
+from slaveproto.master.translate import CommandRequest
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import Servant, no_such_method, parameters
@@ -62,11 +62,11 @@ class RemoteCommand:
         number: of the command, for people.
     """
 
-    def __init__(self, step: StepRun, order: Order, number: str) -> None:
+    def __init__(self, step: StepRun, order: CommandRequest, number: str) -> None:
         self.local = Local(f"command {number}")
         self.order = order
         self.number = number
-        self.machine = Machine(COMMAND)
+        self.machine = Machine(REMOTE_COMMAND)
         self.rc: int | None = None
         self._step: StepRun | None = step
 
@@ -75,13 +75,13 @@ class RemoteCommand:
         match call.method:
             case "update":
                 (updates,) = parameters(call, "updates")
-                self.machine.fire(Commanding.UPDATE)
+                self.machine.fire(RemoteCommandEvent.UPDATE)
                 connection.answer(call.id, self._update(updates))
             case "complete":
                 (failure,) = parameters(call, "failure")
                 if failure is not None and not isinstance(failure, Failure):
                     raise RemoteProtocolError(f"complete takes a failure, not {type(failure).__name__}")
-                self.machine.fire(Commanding.COMPLETE)
+                self.machine.fire(RemoteCommandEvent.COMPLETE)
                 connection.answer(call.id)
                 self._over(failure, now)
             case _:
@@ -90,10 +90,10 @@ class RemoteCommand:
     def started(self, outcome: Value | Failure, now: float) -> None:
         """The answer to `startCommand`."""
         if isinstance(outcome, Failure):
-            self.machine.fire(Commanding.REFUSED)
+            self.machine.fire(RemoteCommandEvent.REFUSED)
             self._over(outcome, now)
         else:
-            self.machine.fire(Commanding.STARTED)
+            self.machine.fire(RemoteCommandEvent.STARTED)
 
     def _over(self, failure: Failure | None, now: float) -> None:
         step, self._step = self._step, None
@@ -102,7 +102,7 @@ class RemoteCommand:
 
     def lose(self) -> None:
         """Nothing more will come."""
-        self.machine.fire(Commanding.LOSE)
+        self.machine.fire(RemoteCommandEvent.LOSE)
         self._step = None
 
     def _update(self, updates: Value) -> int:
@@ -120,7 +120,7 @@ class RemoteCommand:
             acknowledged = max(acknowledged, number)
             if self._step is not None:
                 for key, value in update.items():
-                    left -= weight_of(key, value, most=LARGEST_ITEMS)
+                    left -= size_of(key, value, most=LARGEST_ITEMS)
                     if left < 0:
                         raise RemoteProtocolError("an update that says more than fits into a message")
                     self._take(self._step, text_of(key), value)
@@ -155,7 +155,9 @@ class StepRun:
         now: the time.
     """
 
-    def __init__(self, start: StartStep, line: CommandLine, realm: Realm, unread: Unread, now: float) -> None:
+    def __init__(
+        self, start: StartStep, line: CommandLine, realm: MasterContext, unread: UnreadBytes, now: float
+    ) -> None:
         self.number = start.step
         self.build = start.build
         self.what: AnyStep = start.what
@@ -165,7 +167,7 @@ class StepRun:
         self._realm = realm
         self._unread = unread
         self._started = now
-        self._orders: list[Order] = []
+        self._orders: list[CommandRequest] = []
         self._command: RemoteCommand | None = None
         self._transfer: TransferObject | None = None
         self._interrupted = ""
@@ -175,7 +177,7 @@ class StepRun:
 
     # -- from the beginning
 
-    def begin(self, orders: Callable[[], tuple[Order, ...]], now: float) -> None:
+    def begin(self, orders: Callable[[], tuple[CommandRequest, ...]], now: float) -> None:
         """Make ready what it takes on this side, and send the first command."""
         self._realm.steps[self.number] = self
         try:
@@ -192,7 +194,7 @@ class StepRun:
                 if not self.over:
                     self._source_found(source, stamp, now)
 
-            self._realm.ask(StatFile(source), found)
+            self._realm.ask(Stat(source), found)
         else:
             if isinstance(self.what, (UploadFile, UploadDirectory)):
                 self._transfer = Writer(self.what, self._realm, self._unread, self._line.touch)
@@ -242,7 +244,7 @@ class StepRun:
         """Keep the last update of a kind that has no meaning here, as long as all of them are not too much."""
         self._weights.pop(key, None)
         self._items.pop(key, None)
-        weight = weight_of(value, most=LARGEST_ITEMS) + len(key)
+        weight = size_of(value, most=LARGEST_ITEMS) + len(key)
         if len(self._items) < MOST_ITEMS and sum(self._weights.values()) + weight <= LARGEST_ITEMS:
             self._items[key] = value
             self._weights[key] = weight
@@ -251,13 +253,13 @@ class StepRun:
         """Ask the slave to end it. Only the first time counts, and only while a command runs."""
         first, self._interrupted = not self._interrupted, self._interrupted or why or "interrupted"
         command = self._command
-        if command is not None and command.machine.can(Commanding.INTERRUPT) and first:
-            command.machine.fire(Commanding.INTERRUPT)
+        if command is not None and command.machine.can(RemoteCommandEvent.INTERRUPT) and first:
+            command.machine.fire(RemoteCommandEvent.INTERRUPT)
             self._line.interrupt_command(command, why, now)
 
     def lose(self, why: str, now: float) -> None:
         """The slave is gone."""
-        if self._command is not None and self._command.machine.can(Commanding.LOSE):
+        if self._command is not None and self._command.machine.can(RemoteCommandEvent.LOSE):
             self._command.lose()
         if self._transfer is not None:
             self._transfer.settle(False, lambda *_: None, now)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import attrs
 
-from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Wakeup
+from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.master.changes import Change
 from slaveproto.master.config import Account, MasterConfig
 from slaveproto.master.results import Result
@@ -143,13 +143,6 @@ class Disconnect:
     """
 
     slave: str
-    why: str
-
-
-@attrs.frozen
-class Stop:
-    """Close every connection."""
-
     why: str
 
 
@@ -359,7 +352,7 @@ class ShutdownWanted:
 
 
 @attrs.frozen
-class Notice:
+class MasterNotice:
     """Something that only people care for.
 
     Args:
@@ -386,5 +379,5 @@ MasterEvent: TypeAlias = (
     | StepFinished
     | BuildLost
     | ShutdownWanted
-    | Notice
+    | MasterNotice
 )

@@ -10,7 +10,7 @@ from typing import Final
 
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.master.events import SlaveInfo
-from slaveproto.master.weights import MOST_OF_A_MESSAGE, weight_of
+from slaveproto.master.sizes import MOST_OF_A_MESSAGE, size_of
 from slaveproto.wire.values import Value
 
 
@@ -45,7 +45,7 @@ def read_info(told: Value, commands: Value, version: Value, last: SlaveInfo = NO
     environ = entries.pop("environ", None)
     same_commands, same_environ = commands == last.commands, environ == last.environ
     new = (version, None if same_commands else commands, None if same_environ else environ)
-    if weight_of(*entries, *entries.values(), *new, most=MOST_OF_A_MESSAGE) > MOST_OF_A_MESSAGE:
+    if size_of(*entries, *entries.values(), *new, most=MOST_OF_A_MESSAGE) > MOST_OF_A_MESSAGE:
         raise RemoteProtocolError("the slave says more of itself than fits into a message")
     said = entries.pop("version", None)
     cpus = entries.pop("numcpus", 0)

@@ -28,7 +28,7 @@ class Output:
     data: bytes
 
 
-class Unread:
+class UnreadBytes:
     """Counts what a connection has brought and nobody has taken, in bytes."""
 
     __slots__ = ("size",)
@@ -44,7 +44,7 @@ class Spool:
         unread: counts it for the whole connection.
     """
 
-    def __init__(self, unread: Unread) -> None:
+    def __init__(self, unread: UnreadBytes) -> None:
         self._unread = unread
         self._pieces: list[Output] = []
         self._size = 0

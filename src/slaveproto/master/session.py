@@ -17,12 +17,13 @@ from typing import Final, assert_never
 
 from slaveproto.effects import CloseConnection, Request
 from slaveproto.errors import LocalProtocolError
-from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Wakeup
+from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
 from slaveproto.master.buildslave import DEPARTING, KEEPALIVE, BuildSlave
 from slaveproto.master.changes import read_change
 from slaveproto.master.config import Account, ChangeAccount, GuestAccount, MasterConfig, SlaveAccount
+from slaveproto.master.context import MasterContext
 from slaveproto.master.events import (
     Accepted,
     AccountWanted,
@@ -44,14 +45,12 @@ from slaveproto.master.events import (
     StartBuild,
     StartStep,
     StepFinished,
-    Stop,
 )
 from slaveproto.master.output import Output
-from slaveproto.master.realm import Realm
+from slaveproto.master.peer import Peer
 from slaveproto.master.results import Result
-from slaveproto.master.states import SEAT, Seat, Seating
-from slaveproto.master.states import Visit as Visits
-from slaveproto.master.visit import Visit
+from slaveproto.master.states import SEAT, SeatEvent, SeatState
+from slaveproto.master.states import PeerState as Visits
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import no_such_method
@@ -71,7 +70,7 @@ class _Place:
     def __init__(self) -> None:
         self.machine = Machine(SEAT)
         self.holder: BuildSlave | None = None
-        self.contender: tuple[Visit, SlaveAccount] | None = None
+        self.contender: tuple[Peer, SlaveAccount] | None = None
 
 
 class MasterSession:
@@ -89,8 +88,8 @@ class MasterSession:
     ) -> None:
         self.config = config
         self._limits = limits
-        self._realm = Realm()
-        self._visits: dict[int, Visit] = {}
+        self._realm = MasterContext()
+        self._visits: dict[int, Peer] = {}
         # Those of them that have not logged in.
         self._strangers: set[int] = set()
         self._places: dict[str, _Place] = {}
@@ -256,7 +255,7 @@ class MasterSession:
             raise LocalProtocolError(f"slave {name!r} is not attached")
         return slave
 
-    def _expired(self, visit: Visit, what: str | int, now: float) -> None:
+    def _expired(self, visit: Peer, what: str | int, now: float) -> None:
         slave = self._slaves.get(visit.slave or "")
         if slave is not None and what == KEEPALIVE:
             slave.keep_alive(now)
@@ -276,9 +275,9 @@ class MasterSession:
             self._realm.tell(CloseConnection(item.connection, b""))
             return
         self._strangers.add(item.connection)
-        self._visits[item.connection] = Visit(item, self._realm, self, self._limits, self.config.login_timeout, now)
+        self._visits[item.connection] = Peer(item, self._realm, self, self._limits, self.config.login_timeout, now)
 
-    def log_in(self, visit: Visit, name: str, now: float) -> None:
+    def log_in(self, visit: Peer, name: str, now: float) -> None:
         """Find out who somebody is that responded to the challenge."""
         account = self.config.accounts.get(name)
         if account is None and self.config.ask:
@@ -295,7 +294,7 @@ class MasterSession:
             raise LocalProtocolError(f"connection {item.connection} does not wait for an account")
         self._decide(visit, item.account, now)
 
-    def _decide(self, visit: Visit, account: Account | None, now: float) -> None:
+    def _decide(self, visit: Peer, account: Account | None, now: float) -> None:
         if not visit.check(account) or account is None:
             visit.refuse("wrong name or password")
             return
@@ -314,7 +313,7 @@ class MasterSession:
 
     # -- one of a name
 
-    def _seat(self, visit: Visit, account: SlaveAccount) -> None:
+    def _seat(self, visit: Peer, account: SlaveAccount) -> None:
         if visit.mind is None:
             visit.refuse("a slave without a mind", kind="builtins.ValueError", message="a slave needs a mind")
             return
@@ -323,8 +322,8 @@ class MasterSession:
         if holder is None:
             self._attach(place, visit, account)
             return
-        contested = place.machine.state is Seat.CONTESTED
-        place.machine.fire(Seating.CONTEND)
+        contested = place.machine.state is SeatState.CONTESTED
+        place.machine.fire(SeatEvent.CONTEND)
         visit.contend()
         rival, place.contender = place.contender, (visit, account)
         if rival is not None:
@@ -335,15 +334,15 @@ class MasterSession:
     def _is_alive(self, place: _Place, holder: BuildSlave) -> None:
         # The contender may have given up by now. A holder who is gone answers nothing.
         if place.contender is not None:
-            place.machine.fire(Seating.ALIVE)
+            place.machine.fire(SeatEvent.ALIVE)
             (visit, _), place.contender = place.contender, None
             why = f"{holder.name} is connected from {holder.visit.peer}, and alive"
             visit.refuse(why, kind=DUPLICATE, message="rejecting duplicate slave")
 
-    def _attach(self, place: _Place, visit: Visit, account: SlaveAccount) -> None:
+    def _attach(self, place: _Place, visit: Peer, account: SlaveAccount) -> None:
         assert visit.mind is not None
-        if place.machine.can(Seating.CLAIM):
-            place.machine.fire(Seating.CLAIM)
+        if place.machine.can(SeatEvent.CLAIM):
+            place.machine.fire(SeatEvent.CLAIM)
         self._strangers.discard(visit.number)
         visit.attach()
         place.holder = BuildSlave(account, visit, visit.mind, self._realm, self)
@@ -353,7 +352,7 @@ class MasterSession:
         """A slave can be used from now on."""
         self._slaves[slave.name] = slave
 
-    def left(self, visit: Visit, why: str, now: float) -> None:
+    def left(self, visit: Peer, why: str, now: float) -> None:
         """A connection is over. If somebody waits for the name, it is his."""
         del self._visits[visit.number]
         self._strangers.discard(visit.number)
@@ -361,13 +360,13 @@ class MasterSession:
         if place is None:
             return
         if place.contender is not None and place.contender[0] is visit:
-            place.machine.fire(Seating.WITHDRAW)
+            place.machine.fire(SeatEvent.WITHDRAW)
             place.contender = None
         elif place.holder is not None and place.holder.visit is visit:
             holder, place.holder = place.holder, None
             self._slaves.pop(holder.name, None)
             holder.lost(why, now)
-            place.machine.fire(Seating.LEAVE)
+            place.machine.fire(SeatEvent.LEAVE)
             contender, place.contender = place.contender, None
             if contender is None:
                 del self._places[holder.name]
@@ -393,7 +392,7 @@ class MasterSession:
                 if isinstance(account, SlaveAccount):
                     place.contender = (visit, account)
                 else:
-                    place.machine.fire(Seating.WITHDRAW)
+                    place.machine.fire(SeatEvent.WITHDRAW)
                     place.contender = None
                     visit.refuse(why)
             if place.holder is not None:
@@ -423,7 +422,7 @@ class MasterSession:
 class _ChangePerspective:
     """What somebody sees who tells of changes."""
 
-    def __init__(self, account: ChangeAccount, realm: Realm) -> None:
+    def __init__(self, account: ChangeAccount, realm: MasterContext) -> None:
         self._account = account
         self._realm = realm
 
@@ -438,7 +437,7 @@ class _ChangePerspective:
 class _GuestPerspective:
     """What a guest sees: what the program lets him see."""
 
-    def __init__(self, account: GuestAccount, visit: Visit, realm: Realm) -> None:
+    def __init__(self, account: GuestAccount, visit: Peer, realm: MasterContext) -> None:
         self._account = account
         self._visit = visit
         self._realm = realm

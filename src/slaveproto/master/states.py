@@ -7,7 +7,7 @@ from enum import auto
 from slaveproto.machine import Symbol, Table
 
 
-class Visit(Symbol):
+class PeerState(Symbol):
     """Where one connection is."""
 
     NEGOTIATING = auto()
@@ -21,7 +21,7 @@ class Visit(Symbol):
     GONE = auto()
 
 
-class Visiting(Symbol):
+class PeerEvent(Symbol):
     """What moves a connection."""
 
     OPENED = auto()
@@ -35,42 +35,46 @@ class Visiting(Symbol):
     END = auto()
 
 
-VISIT: Table[Visit, Visiting] = Table(
+PEER: Table[PeerState, PeerEvent] = Table(
     name="visit",
-    start=Visit.NEGOTIATING,
+    start=PeerState.NEGOTIATING,
     moves={
-        Visit.NEGOTIATING: {Visiting.OPENED: Visit.OPEN, Visiting.END: Visit.GONE},
-        Visit.OPEN: {Visiting.LOGIN: Visit.CHALLENGED, Visiting.ANONYMOUS: Visit.REFUSED, Visiting.END: Visit.GONE},
-        Visit.CHALLENGED: {Visiting.RESPOND: Visit.CHECKING, Visiting.END: Visit.GONE},
+        PeerState.NEGOTIATING: {PeerEvent.OPENED: PeerState.OPEN, PeerEvent.END: PeerState.GONE},
+        PeerState.OPEN: {
+            PeerEvent.LOGIN: PeerState.CHALLENGED,
+            PeerEvent.ANONYMOUS: PeerState.REFUSED,
+            PeerEvent.END: PeerState.GONE,
+        },
+        PeerState.CHALLENGED: {PeerEvent.RESPOND: PeerState.CHECKING, PeerEvent.END: PeerState.GONE},
         # CHECKING may take its time: the program may have to be asked who that is.
-        Visit.CHECKING: {
-            Visiting.REFUSE: Visit.REFUSED,
-            Visiting.CONTEND: Visit.CONTENDING,
-            Visiting.ATTACH: Visit.ATTACHING,
-            Visiting.ADMIT: Visit.ADMITTED,
-            Visiting.END: Visit.GONE,
+        PeerState.CHECKING: {
+            PeerEvent.REFUSE: PeerState.REFUSED,
+            PeerEvent.CONTEND: PeerState.CONTENDING,
+            PeerEvent.ATTACH: PeerState.ATTACHING,
+            PeerEvent.ADMIT: PeerState.ADMITTED,
+            PeerEvent.END: PeerState.GONE,
         },
-        Visit.CONTENDING: {
-            Visiting.ATTACH: Visit.ATTACHING,
-            Visiting.REFUSE: Visit.REFUSED,
-            Visiting.END: Visit.GONE,
+        PeerState.CONTENDING: {
+            PeerEvent.ATTACH: PeerState.ATTACHING,
+            PeerEvent.REFUSE: PeerState.REFUSED,
+            PeerEvent.END: PeerState.GONE,
         },
-        Visit.ATTACHING: {Visiting.ADMIT: Visit.ADMITTED, Visiting.END: Visit.GONE},
-        Visit.ADMITTED: {Visiting.END: Visit.GONE},
-        Visit.REFUSED: {Visiting.END: Visit.GONE},
-        Visit.GONE: {},
+        PeerState.ATTACHING: {PeerEvent.ADMIT: PeerState.ADMITTED, PeerEvent.END: PeerState.GONE},
+        PeerState.ADMITTED: {PeerEvent.END: PeerState.GONE},
+        PeerState.REFUSED: {PeerEvent.END: PeerState.GONE},
+        PeerState.GONE: {},
     },
     tolerated={
         # A client of Twisted may ask twice before it responds, and try again after a refusal.
-        Visit.CHALLENGED: {Visiting.LOGIN: Visit.CHALLENGED, Visiting.ANONYMOUS: Visit.REFUSED},
-        Visit.REFUSED: {Visiting.LOGIN: Visit.CHALLENGED, Visiting.ANONYMOUS: Visit.REFUSED},
+        PeerState.CHALLENGED: {PeerEvent.LOGIN: PeerState.CHALLENGED, PeerEvent.ANONYMOUS: PeerState.REFUSED},
+        PeerState.REFUSED: {PeerEvent.LOGIN: PeerState.CHALLENGED, PeerEvent.ANONYMOUS: PeerState.REFUSED},
     },
-    theirs=frozenset({Visiting.OPENED, Visiting.LOGIN, Visiting.ANONYMOUS, Visiting.RESPOND}),
+    theirs=frozenset({PeerEvent.OPENED, PeerEvent.LOGIN, PeerEvent.ANONYMOUS, PeerEvent.RESPOND}),
 )
 """Negotiate, log in, and be somebody. A slave is attached before its login is answered."""
 
 
-class Seat(Symbol):
+class SeatState(Symbol):
     """Whether somebody goes by the name of a slave."""
 
     EMPTY = auto()
@@ -78,7 +82,7 @@ class Seat(Symbol):
     CONTESTED = auto()
 
 
-class Seating(Symbol):
+class SeatEvent(Symbol):
     """What moves a seat."""
 
     CLAIM = auto()
@@ -88,27 +92,27 @@ class Seating(Symbol):
     WITHDRAW = auto()
 
 
-SEAT: Table[Seat, Seating] = Table(
+SEAT: Table[SeatState, SeatEvent] = Table(
     name="seat",
-    start=Seat.EMPTY,
+    start=SeatState.EMPTY,
     moves={
-        Seat.EMPTY: {Seating.CLAIM: Seat.TAKEN},
-        Seat.TAKEN: {Seating.CONTEND: Seat.CONTESTED, Seating.LEAVE: Seat.EMPTY},
+        SeatState.EMPTY: {SeatEvent.CLAIM: SeatState.TAKEN},
+        SeatState.TAKEN: {SeatEvent.CONTEND: SeatState.CONTESTED, SeatEvent.LEAVE: SeatState.EMPTY},
         # ALIVE: the holder answered, the contender is refused. LEAVE: the holder is gone, or was closed because it did
         # not answer, and the seat is the contender's. CONTEND: a newer contender takes the older one's place.
-        Seat.CONTESTED: {
-            Seating.ALIVE: Seat.TAKEN,
-            Seating.LEAVE: Seat.TAKEN,
-            Seating.WITHDRAW: Seat.TAKEN,
-            Seating.CONTEND: Seat.CONTESTED,
+        SeatState.CONTESTED: {
+            SeatEvent.ALIVE: SeatState.TAKEN,
+            SeatEvent.LEAVE: SeatState.TAKEN,
+            SeatEvent.WITHDRAW: SeatState.TAKEN,
+            SeatEvent.CONTEND: SeatState.CONTESTED,
         },
     },
-    theirs=frozenset({Seating.ALIVE}),
+    theirs=frozenset({SeatEvent.ALIVE}),
 )
 """One name, one holder, at most one contender. The holder may be attached or on its way to that."""
 
 
-class Attach(Symbol):
+class AttachState(Symbol):
     """Where the attaching of one slave is."""
 
     ASKING = auto()
@@ -119,7 +123,7 @@ class Attach(Symbol):
     GONE = auto()
 
 
-class Attaching(Symbol):
+class AttachEvent(Symbol):
     """What moves it."""
 
     WORKER_INFO = auto()
@@ -130,28 +134,28 @@ class Attaching(Symbol):
     END = auto()
 
 
-ATTACH: Table[Attach, Attaching] = Table(
+ATTACH: Table[AttachState, AttachEvent] = Table(
     name="attach",
-    start=Attach.ASKING,
+    start=AttachState.ASKING,
     moves={
-        Attach.ASKING: {
-            Attaching.WORKER_INFO: Attach.LISTING,
-            Attaching.NO_WORKER_INFO: Attach.ASKING_OLD,
-            Attaching.END: Attach.GONE,
+        AttachState.ASKING: {
+            AttachEvent.WORKER_INFO: AttachState.LISTING,
+            AttachEvent.NO_WORKER_INFO: AttachState.ASKING_OLD,
+            AttachEvent.END: AttachState.GONE,
         },
-        Attach.ASKING_OLD: {Attaching.SLAVE_INFO: Attach.LISTING, Attaching.END: Attach.GONE},
-        Attach.LISTING: {Attaching.LISTED: Attach.INTRODUCING, Attaching.END: Attach.GONE},
-        Attach.INTRODUCING: {Attaching.INTRODUCED: Attach.ATTACHED, Attaching.END: Attach.GONE},
-        Attach.ATTACHED: {Attaching.END: Attach.GONE},
-        Attach.GONE: {},
+        AttachState.ASKING_OLD: {AttachEvent.SLAVE_INFO: AttachState.LISTING, AttachEvent.END: AttachState.GONE},
+        AttachState.LISTING: {AttachEvent.LISTED: AttachState.INTRODUCING, AttachEvent.END: AttachState.GONE},
+        AttachState.INTRODUCING: {AttachEvent.INTRODUCED: AttachState.ATTACHED, AttachEvent.END: AttachState.GONE},
+        AttachState.ATTACHED: {AttachEvent.END: AttachState.GONE},
+        AttachState.GONE: {},
     },
     theirs=frozenset(
         {
-            Attaching.WORKER_INFO,
-            Attaching.NO_WORKER_INFO,
-            Attaching.SLAVE_INFO,
-            Attaching.LISTED,
-            Attaching.INTRODUCED,
+            AttachEvent.WORKER_INFO,
+            AttachEvent.NO_WORKER_INFO,
+            AttachEvent.SLAVE_INFO,
+            AttachEvent.LISTED,
+            AttachEvent.INTRODUCED,
         }
     ),
 )
@@ -160,7 +164,7 @@ ATTACH: Table[Attach, Attaching] = Table(
 leave together. Any failure is END, and closes the connection."""
 
 
-class Builder(Symbol):
+class RemoteBuilderState(Symbol):
     """Where a slave builder is, for the master."""
 
     LISTED = auto()
@@ -173,7 +177,7 @@ class Builder(Symbol):
     GONE = auto()
 
 
-class Building(Symbol):
+class RemoteBuilderEvent(Symbol):
     """What moves it."""
 
     FOUND = auto()
@@ -189,47 +193,62 @@ class Building(Symbol):
     LOSE = auto()
 
 
-BUILDER: Table[Builder, Building] = Table(
+REMOTE_BUILDER: Table[RemoteBuilderState, RemoteBuilderEvent] = Table(
     name="slave builder (master)",
-    start=Builder.LISTED,
+    start=RemoteBuilderState.LISTED,
     moves={
-        Builder.LISTED: {
-            Building.FOUND: Builder.INTRODUCED,
-            Building.UNLIST: Builder.GONE,
-            Building.LOSE: Builder.GONE,
+        RemoteBuilderState.LISTED: {
+            RemoteBuilderEvent.FOUND: RemoteBuilderState.INTRODUCED,
+            RemoteBuilderEvent.UNLIST: RemoteBuilderState.GONE,
+            RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
-        Builder.INTRODUCED: {
-            Building.READY: Builder.IDLE,
-            Building.UNLIST: Builder.GONE,
-            Building.LOSE: Builder.GONE,
+        RemoteBuilderState.INTRODUCED: {
+            RemoteBuilderEvent.READY: RemoteBuilderState.IDLE,
+            RemoteBuilderEvent.UNLIST: RemoteBuilderState.GONE,
+            RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
-        Builder.IDLE: {Building.PING: Builder.PINGING, Building.UNLIST: Builder.GONE, Building.LOSE: Builder.GONE},
-        Builder.PINGING: {
-            Building.PONG: Builder.STARTING,
-            Building.END_BUILD: Builder.IDLE,
-            Building.LOSE: Builder.GONE,
+        RemoteBuilderState.IDLE: {
+            RemoteBuilderEvent.PING: RemoteBuilderState.PINGING,
+            RemoteBuilderEvent.UNLIST: RemoteBuilderState.GONE,
+            RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
-        Builder.STARTING: {
-            Building.STARTED: Builder.BUILDING,
-            Building.NOT_STARTED: Builder.IDLE,
-            Building.END_BUILD: Builder.IDLE,
-            Building.LOSE: Builder.GONE,
+        RemoteBuilderState.PINGING: {
+            RemoteBuilderEvent.PONG: RemoteBuilderState.STARTING,
+            RemoteBuilderEvent.END_BUILD: RemoteBuilderState.IDLE,
+            RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
-        Builder.BUILDING: {
-            Building.START_STEP: Builder.COMMANDING,
-            Building.END_BUILD: Builder.IDLE,
-            Building.LOSE: Builder.GONE,
+        RemoteBuilderState.STARTING: {
+            RemoteBuilderEvent.STARTED: RemoteBuilderState.BUILDING,
+            RemoteBuilderEvent.NOT_STARTED: RemoteBuilderState.IDLE,
+            RemoteBuilderEvent.END_BUILD: RemoteBuilderState.IDLE,
+            RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
+        },
+        RemoteBuilderState.BUILDING: {
+            RemoteBuilderEvent.START_STEP: RemoteBuilderState.COMMANDING,
+            RemoteBuilderEvent.END_BUILD: RemoteBuilderState.IDLE,
+            RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         # A build cannot end under a command: a slave runs one at a time, and would drop it for the next.
-        Builder.COMMANDING: {Building.STEP_OVER: Builder.BUILDING, Building.LOSE: Builder.GONE},
-        Builder.GONE: {},
+        RemoteBuilderState.COMMANDING: {
+            RemoteBuilderEvent.STEP_OVER: RemoteBuilderState.BUILDING,
+            RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
+        },
+        RemoteBuilderState.GONE: {},
     },
-    theirs=frozenset({Building.FOUND, Building.READY, Building.PONG, Building.STARTED, Building.NOT_STARTED}),
+    theirs=frozenset(
+        {
+            RemoteBuilderEvent.FOUND,
+            RemoteBuilderEvent.READY,
+            RemoteBuilderEvent.PONG,
+            RemoteBuilderEvent.STARTED,
+            RemoteBuilderEvent.NOT_STARTED,
+        }
+    ),
 )
 """A builder that is busy is never unlisted: a slave sends no `complete` for a builder that is gone."""
 
 
-class Command(Symbol):
+class RemoteCommandState(Symbol):
     """Where one command is, for the master."""
 
     SENT = auto()
@@ -239,7 +258,7 @@ class Command(Symbol):
     LOST = auto()
 
 
-class Commanding(Symbol):
+class RemoteCommandEvent(Symbol):
     """What moves it."""
 
     STARTED = auto()
@@ -250,52 +269,54 @@ class Commanding(Symbol):
     LOSE = auto()
 
 
-COMMAND: Table[Command, Commanding] = Table(
+REMOTE_COMMAND: Table[RemoteCommandState, RemoteCommandEvent] = Table(
     name="remote command",
-    start=Command.SENT,
+    start=RemoteCommandState.SENT,
     moves={
         # A slave may say all it has to say before it answers `startCommand`.
-        Command.SENT: {
-            Commanding.STARTED: Command.RUNNING,
-            Commanding.REFUSED: Command.DONE,
-            Commanding.UPDATE: Command.SENT,
-            Commanding.COMPLETE: Command.DONE,
-            Commanding.INTERRUPT: Command.INTERRUPTING,
-            Commanding.LOSE: Command.LOST,
+        RemoteCommandState.SENT: {
+            RemoteCommandEvent.STARTED: RemoteCommandState.RUNNING,
+            RemoteCommandEvent.REFUSED: RemoteCommandState.DONE,
+            RemoteCommandEvent.UPDATE: RemoteCommandState.SENT,
+            RemoteCommandEvent.COMPLETE: RemoteCommandState.DONE,
+            RemoteCommandEvent.INTERRUPT: RemoteCommandState.INTERRUPTING,
+            RemoteCommandEvent.LOSE: RemoteCommandState.LOST,
         },
-        Command.RUNNING: {
-            Commanding.UPDATE: Command.RUNNING,
-            Commanding.COMPLETE: Command.DONE,
-            Commanding.INTERRUPT: Command.INTERRUPTING,
-            Commanding.LOSE: Command.LOST,
+        RemoteCommandState.RUNNING: {
+            RemoteCommandEvent.UPDATE: RemoteCommandState.RUNNING,
+            RemoteCommandEvent.COMPLETE: RemoteCommandState.DONE,
+            RemoteCommandEvent.INTERRUPT: RemoteCommandState.INTERRUPTING,
+            RemoteCommandEvent.LOSE: RemoteCommandState.LOST,
         },
-        Command.INTERRUPTING: {
-            Commanding.STARTED: Command.INTERRUPTING,
-            Commanding.REFUSED: Command.DONE,
-            Commanding.UPDATE: Command.INTERRUPTING,
-            Commanding.COMPLETE: Command.DONE,
-            Commanding.INTERRUPT: Command.INTERRUPTING,
-            Commanding.LOSE: Command.LOST,
+        RemoteCommandState.INTERRUPTING: {
+            RemoteCommandEvent.STARTED: RemoteCommandState.INTERRUPTING,
+            RemoteCommandEvent.REFUSED: RemoteCommandState.DONE,
+            RemoteCommandEvent.UPDATE: RemoteCommandState.INTERRUPTING,
+            RemoteCommandEvent.COMPLETE: RemoteCommandState.DONE,
+            RemoteCommandEvent.INTERRUPT: RemoteCommandState.INTERRUPTING,
+            RemoteCommandEvent.LOSE: RemoteCommandState.LOST,
         },
-        Command.DONE: {},
-        Command.LOST: {},
+        RemoteCommandState.DONE: {},
+        RemoteCommandState.LOST: {},
     },
     tolerated={
         # The answer to `startCommand` may come after `complete`. Slaves of 0.8 send what is left of a dropped command
         # to whoever listens then, so that there may be more after the end, and a second end.
-        Command.DONE: {
-            Commanding.STARTED: Command.DONE,
-            Commanding.REFUSED: Command.DONE,
-            Commanding.UPDATE: Command.DONE,
-            Commanding.COMPLETE: Command.DONE,
+        RemoteCommandState.DONE: {
+            RemoteCommandEvent.STARTED: RemoteCommandState.DONE,
+            RemoteCommandEvent.REFUSED: RemoteCommandState.DONE,
+            RemoteCommandEvent.UPDATE: RemoteCommandState.DONE,
+            RemoteCommandEvent.COMPLETE: RemoteCommandState.DONE,
         },
     },
-    theirs=frozenset({Commanding.STARTED, Commanding.REFUSED, Commanding.UPDATE, Commanding.COMPLETE}),
+    theirs=frozenset(
+        {RemoteCommandEvent.STARTED, RemoteCommandEvent.REFUSED, RemoteCommandEvent.UPDATE, RemoteCommandEvent.COMPLETE}
+    ),
 )
 """Only `complete` ends a command: updates follow after `rc`, too."""
 
 
-class Departure(Symbol):
+class DepartureState(Symbol):
     """Whether a slave is on its way out."""
 
     STAYING = auto()
@@ -304,7 +325,7 @@ class Departure(Symbol):
     ASKED_BUILDER = auto()
 
 
-class Departing(Symbol):
+class DepartureEvent(Symbol):
     """What moves it."""
 
     WANT = auto()
@@ -312,22 +333,25 @@ class Departing(Symbol):
     NO_METHOD = auto()
 
 
-DEPARTURE: Table[Departure, Departing] = Table(
+DEPARTURE: Table[DepartureState, DepartureEvent] = Table(
     name="departure",
-    start=Departure.STAYING,
+    start=DepartureState.STAYING,
     moves={
-        Departure.STAYING: {Departing.WANT: Departure.LEAVING},
-        Departure.LEAVING: {Departing.WANT: Departure.LEAVING, Departing.ASK: Departure.ASKED},
-        Departure.ASKED: {Departing.WANT: Departure.ASKED, Departing.NO_METHOD: Departure.ASKED_BUILDER},
-        Departure.ASKED_BUILDER: {Departing.WANT: Departure.ASKED_BUILDER},
+        DepartureState.STAYING: {DepartureEvent.WANT: DepartureState.LEAVING},
+        DepartureState.LEAVING: {DepartureEvent.WANT: DepartureState.LEAVING, DepartureEvent.ASK: DepartureState.ASKED},
+        DepartureState.ASKED: {
+            DepartureEvent.WANT: DepartureState.ASKED,
+            DepartureEvent.NO_METHOD: DepartureState.ASKED_BUILDER,
+        },
+        DepartureState.ASKED_BUILDER: {DepartureEvent.WANT: DepartureState.ASKED_BUILDER},
     },
-    theirs=frozenset({Departing.NO_METHOD}),
+    theirs=frozenset({DepartureEvent.NO_METHOD}),
 )
 """LEAVING: no new builds; ASKED: `shutdown` was called on the bot, as soon as no builder was busy; ASKED_BUILDER: on a
 builder, for slaves before 0.8.3. It ends with the connection."""
 
 
-class Transfer(Symbol):
+class TransferState(Symbol):
     """Where a file on its way is."""
 
     OPEN = auto()
@@ -335,7 +359,7 @@ class Transfer(Symbol):
     BROKEN = auto()
 
 
-class Transferring(Symbol):
+class TransferEvent(Symbol):
     """What moves it."""
 
     BLOCK = auto()
@@ -344,29 +368,29 @@ class Transferring(Symbol):
     BREAK = auto()
 
 
-TRANSFER: Table[Transfer, Transferring] = Table(
+TRANSFER: Table[TransferState, TransferEvent] = Table(
     name="transfer",
-    start=Transfer.OPEN,
+    start=TransferState.OPEN,
     moves={
-        Transfer.OPEN: {
-            Transferring.BLOCK: Transfer.OPEN,
-            Transferring.CLOSE: Transfer.CLOSED,
-            Transferring.BREAK: Transfer.BROKEN,
+        TransferState.OPEN: {
+            TransferEvent.BLOCK: TransferState.OPEN,
+            TransferEvent.CLOSE: TransferState.CLOSED,
+            TransferEvent.BREAK: TransferState.BROKEN,
         },
         # The times come after the end.
-        Transfer.CLOSED: {Transferring.STAMP: Transfer.CLOSED, Transferring.BREAK: Transfer.BROKEN},
-        Transfer.BROKEN: {Transferring.BREAK: Transfer.BROKEN},
+        TransferState.CLOSED: {TransferEvent.STAMP: TransferState.CLOSED, TransferEvent.BREAK: TransferState.BROKEN},
+        TransferState.BROKEN: {TransferEvent.BREAK: TransferState.BROKEN},
     },
     tolerated={
         # A slave with several calls under way learns late of a failure, and closes all the same.
-        Transfer.BROKEN: {
-            Transferring.BLOCK: Transfer.BROKEN,
-            Transferring.CLOSE: Transfer.BROKEN,
-            Transferring.STAMP: Transfer.BROKEN,
+        TransferState.BROKEN: {
+            TransferEvent.BLOCK: TransferState.BROKEN,
+            TransferEvent.CLOSE: TransferState.BROKEN,
+            TransferEvent.STAMP: TransferState.BROKEN,
         },
         # And one that is interrupted may close twice.
-        Transfer.CLOSED: {Transferring.CLOSE: Transfer.CLOSED},
+        TransferState.CLOSED: {TransferEvent.CLOSE: TransferState.CLOSED},
     },
-    theirs=frozenset({Transferring.BLOCK, Transferring.CLOSE, Transferring.STAMP}),
+    theirs=frozenset({TransferEvent.BLOCK, TransferEvent.CLOSE, TransferEvent.STAMP}),
 )
 """A file is put in its place only when it was closed, nothing broke, and its command was a success."""

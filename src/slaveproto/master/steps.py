@@ -1,4 +1,4 @@
-"""Steps of a build, as values. What they mean to a slave of which generation is in `slaveproto.master.orders`.
+"""Steps of a build, as values. What they mean to a slave of which generation is in `slaveproto.master.translate`.
 
 Paths on the slave are relative to the step's `workdir`, that to the builder's directory; an absolute one wins. Paths on
 the master are for the host's own functions: give absolute ones. Times are in seconds, sizes in bytes.

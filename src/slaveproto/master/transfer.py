@@ -20,16 +20,16 @@ from slaveproto.effects import (
     FileEffect,
     PlaceFile,
     ReadFile,
-    RemoveFile,
     SetTimes,
+    Unlink,
     UnpackTree,
     WriteFile,
 )
 from slaveproto.errors import CommandError, HostError
 from slaveproto.machine import Machine
-from slaveproto.master.output import Unread
-from slaveproto.master.realm import Realm
-from slaveproto.master.states import TRANSFER, Transfer, Transferring
+from slaveproto.master.context import MasterContext
+from slaveproto.master.output import UnreadBytes
+from slaveproto.master.states import TRANSFER, TransferEvent, TransferState
 from slaveproto.master.steps import LARGEST_BLOCK, UploadDirectory, UploadFile
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
@@ -88,7 +88,7 @@ class Writer:
     """
 
     def __init__(
-        self, step: UploadFile | UploadDirectory, realm: Realm, unread: Unread, touch: Callable[[], None]
+        self, step: UploadFile | UploadDirectory, realm: MasterContext, unread: UnreadBytes, touch: Callable[[], None]
     ) -> None:
         self.local = Local("writer")
         self._step = step
@@ -111,7 +111,7 @@ class Writer:
         match call.method:
             case "write":
                 (block,) = parameters(call, "data")
-                self._machine.fire(Transferring.BLOCK)
+                self._machine.fire(TransferEvent.BLOCK)
                 if not isinstance(block, bytes):
                     # Without this block the file is not whole, whatever the slave thinks of that.
                     self._break("a block of it was no byte string")
@@ -121,10 +121,10 @@ class Writer:
                     self._break(f"larger than {self._step.max_size} bytes")
             case "close" | "unpack":
                 parameters(call)
-                self._machine.fire(Transferring.CLOSE)
+                self._machine.fire(TransferEvent.CLOSE)
             case "utime":
                 (times,) = parameters(call, "accessed_modified")
-                self._machine.fire(Transferring.STAMP)
+                self._machine.fire(TransferEvent.STAMP)
                 match times:
                     # A tuple or a list.
                     case [int() | float() as accessed, int() | float() as modified]:
@@ -142,12 +142,12 @@ class Writer:
         """Put the file in its place if it is whole and `wanted`, else remove what there is of it."""
         self._wanted = wanted
         self._then = then
-        if self._machine.state is Transfer.OPEN:
+        if self._machine.state is TransferState.OPEN:
             self._break("the slave did not bring it to its end")
         self._advance(now)
 
     def _break(self, why: str) -> None:
-        self._machine.fire(Transferring.BREAK)
+        self._machine.fire(TransferEvent.BREAK)
         self._problem = self._problem or why
 
     def _ask(self, effect: FileEffect, then: Callable[[object, float], None]) -> None:
@@ -165,7 +165,7 @@ class Writer:
     def _advance(self, now: float) -> None:
         while not self._busy and self._queue:
             waiting = self._queue[0]
-            if self._machine.state is Transfer.BROKEN:
+            if self._machine.state is TransferState.BROKEN:
                 self._next().fail(self._problem)
             elif not waiting.size:
                 self._next().answer(None)
@@ -190,9 +190,9 @@ class Writer:
         self._temp = str(path)
 
     def _finish(self, then: Settled, now: float) -> None:
-        if not self._wanted or self._machine.state is Transfer.BROKEN:
+        if not self._wanted or self._machine.state is TransferState.BROKEN:
             if self._temp is not None:
-                self._realm.ask(RemoveFile(self._temp), None)
+                self._realm.ask(Unlink(self._temp), None)
             self._then = None
             then(self._problem, now)
         elif self._temp is None:
@@ -229,7 +229,7 @@ class Reader:
         touch: says that the slave has been answered.
     """
 
-    def __init__(self, source: str | bytes, size: int, realm: Realm, touch: Callable[[], None]) -> None:
+    def __init__(self, source: str | bytes, size: int, realm: MasterContext, touch: Callable[[], None]) -> None:
         self.local = Local("reader")
         self._source = source
         self._size = size

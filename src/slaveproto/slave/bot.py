@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from slaveproto.commands.context import folded
 from slaveproto.commands.registry import SLAVE_VERSION, WORKER_VERSION
 from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, Script
 from slaveproto.errors import CommandError, HostError, RemoteProtocolError
+from slaveproto.paths import folded
+from slaveproto.scripts import failure_of
 from slaveproto.slave.builder import SlaveBuilder
-from slaveproto.slave.events import BuildersChanged, MasterSaid, Notice
-from slaveproto.slave.site import Site, serve
-from slaveproto.slave.step import RunningStep
-from slaveproto.slave.tasks import failure_of
+from slaveproto.slave.command import RunningCommand
+from slaveproto.slave.context import SlaveContext, serve
+from slaveproto.slave.events import BuildersListed, MasterSaid, SlaveNotice
 from slaveproto.updates import Dialect
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Answered, Call, Failed
@@ -32,7 +32,7 @@ LARGEST_INFO: Final = 100_000
 class Bot:
     """The slave as the master sees it. It outlives connections, as its builders do."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: SlaveContext) -> None:
         self.local = Local("bot")
         self._site = site
         self._builders: dict[str, SlaveBuilder] = {}
@@ -57,7 +57,7 @@ class Bot:
             builder.detach()
         # Not only the builders' present steps: one whose builder was removed may still be on its way to `complete`.
         for task in list(self._site.pool.tasks):
-            if isinstance(task, RunningStep) and task.audible:
+            if isinstance(task, RunningCommand) and task.audible:
                 task.drop()
                 self._site.pool.tell(task, Interrupted("the connection to the master is lost"), now)
 
@@ -83,7 +83,7 @@ class Bot:
     def hear_answer(self, event: Answered | Failed, now: float) -> bool:
         """Hand the answer to a call of a script to it; return whether there was such a script."""
         for task in self._site.pool.tasks:
-            if isinstance(task, RunningStep):
+            if isinstance(task, RunningCommand):
                 outcome = task.outcome_of(event)
                 if outcome is not None:
                     self._site.pool.tell(task, outcome, now)
@@ -141,7 +141,7 @@ class Bot:
         info: dict[Value, Value] = {}
         for name, contents in files.items():
             if len(contents) > LARGEST_INFO:
-                site.announce(Notice(f"{INFO_DIRECTORY}/{name} is too large for the master, left out"))
+                site.announce(SlaveNotice(f"{INFO_DIRECTORY}/{name} is too large for the master, left out"))
             else:
                 info[site.plain(name)] = site.plain(contents)
         key = method, site.dialect
@@ -196,7 +196,7 @@ class Bot:
         leftover = tuple(sorted(name for name in entries if folded(posix, self._path(name)) not in known))
         if added or removed or leftover != self._leftover:
             self._leftover = leftover
-            self._site.announce(BuildersChanged(tuple(added), tuple(removed), leftover))
+            self._site.announce(BuildersListed(tuple(added), tuple(removed), leftover))
         return answer
 
     def _shutdown(self, call: Call, now: float) -> _Outcome:

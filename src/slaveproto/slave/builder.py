@@ -12,10 +12,10 @@ from slaveproto.commands.registry import make_script
 from slaveproto.effects import Interrupted
 from slaveproto.errors import CommandError
 from slaveproto.machine import Machine
-from slaveproto.slave.events import MasterSaid, StepStarted
-from slaveproto.slave.site import Site
-from slaveproto.slave.states import BUILDER, Building
-from slaveproto.slave.step import RunningStep
+from slaveproto.slave.command import RunningCommand
+from slaveproto.slave.context import SlaveContext
+from slaveproto.slave.events import CommandStarted, MasterSaid
+from slaveproto.slave.states import SLAVE_BUILDER, SlaveBuilderEvent
 from slaveproto.updates import Dialect, UpdateBuffer
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
@@ -37,15 +37,15 @@ class SlaveBuilder:
         site: the slave.
     """
 
-    def __init__(self, name: str, directory: str, site: Site) -> None:
+    def __init__(self, name: str, directory: str, site: SlaveContext) -> None:
         self.name = name
         self.directory = directory
         self.local = Local(f"builder {name}")
         self._site = site
-        self._machine = Machine(BUILDER)
+        self._machine = Machine(SLAVE_BUILDER)
         # The master's twin of this builder, held only so that its count stays above zero, as the master expects.
         self._master: tuple[Connection, Remote] | None = None
-        self._step: RunningStep | None = None
+        self._step: RunningCommand | None = None
 
     def handle(self, connection: Connection, call: Call, now: float) -> None:
         """Carry out a call of the master and answer it.
@@ -58,13 +58,13 @@ class SlaveBuilder:
 
     def detach(self) -> None:
         """The connection is over: the builder is free again."""
-        self._machine.fire(Building.DETACH)
+        self._machine.fire(SlaveBuilderEvent.DETACH)
         self._release_master()
         self._step = None
 
     def unlist(self, now: float) -> None:
         """The master does not want the builder any more. What runs is told to end, and does complete."""
-        self._machine.fire(Building.UNLIST)
+        self._machine.fire(SlaveBuilderEvent.UNLIST)
         self._release_master()
         if self._step is not None:
             self._interrupt(self._step, "the builder was removed", now)
@@ -72,7 +72,7 @@ class SlaveBuilder:
 
     def _set_master(self, connection: Connection, call: Call, now: float) -> None:
         (master,) = parameters(call, "master")
-        self._machine.fire(Building.SET_MASTER)
+        self._machine.fire(SlaveBuilderEvent.SET_MASTER)
         self._release_master()
         if isinstance(master, Remote):
             self._master = connection, master
@@ -86,13 +86,13 @@ class SlaveBuilder:
 
     def _print(self, connection: Connection, call: Call, now: float) -> None:
         (message,) = parameters(call, "message")
-        self._machine.fire(Building.PRINT)
+        self._machine.fire(SlaveBuilderEvent.PRINT)
         self._site.announce(MasterSaid(self._site.text(message), self.name))
         connection.answer(call.id)
 
     def _start_build(self, connection: Connection, call: Call, now: float) -> None:
         parameters(call)
-        self._machine.fire(Building.START_BUILD)
+        self._machine.fire(SlaveBuilderEvent.START_BUILD)
         connection.answer(call.id)
 
     def _start_command(self, connection: Connection, call: Call, now: float) -> None:
@@ -108,9 +108,9 @@ class SlaveBuilder:
         script = make_script(name, named, site.context(self.directory), site.commands)
         # A master of ours takes the bytes of processes as they are.
         spoken = Dialect.BYTES if named.get("raw_output") is True else site.dialect
-        self._machine.fire(Building.START_COMMAND)
+        self._machine.fire(SlaveBuilderEvent.START_COMMAND)
         self._drop("left over when the next command came", now)
-        step = RunningStep(
+        step = RunningCommand(
             owner=self,
             command=name,
             command_id=number,
@@ -124,12 +124,12 @@ class SlaveBuilder:
         )
         self._step = step
         connection.answer(call.id)
-        site.announce(StepStarted(self.name, name, number))
+        site.announce(CommandStarted(self.name, name, number))
         site.pool.start(step, now)
 
     def _interrupt_command(self, connection: Connection, call: Call, now: float) -> None:
         _, why = parameters(call, "stepId", "why")
-        self._machine.fire(Building.INTERRUPT_COMMAND)
+        self._machine.fire(SlaveBuilderEvent.INTERRUPT_COMMAND)
         connection.answer(call.id)
         if self._step is not None:
             self._interrupt(self._step, self._site.text(why), now)
@@ -139,7 +139,7 @@ class SlaveBuilder:
         connection.answer(call.id)
         self._site.told_to_stop = True
 
-    def _interrupt(self, step: RunningStep, why: str, now: float) -> None:
+    def _interrupt(self, step: RunningCommand, why: str, now: float) -> None:
         step.interrupt()
         self._site.pool.tell(step, Interrupted(why), now)
 
@@ -154,11 +154,11 @@ class SlaveBuilder:
         master = [self._master[1]] if self._master is not None else []
         return master + (self._step.references if self._step is not None else [])
 
-    def step_finished(self, step: RunningStep) -> None:
+    def step_finished(self, step: RunningCommand) -> None:
         """A step is at its end; it may be one that we dropped before."""
         if self._step is step:
             self._step = None
-            self._machine.fire(Building.COMPLETE)
+            self._machine.fire(SlaveBuilderEvent.COMPLETE)
 
 
 _METHODS: Final[dict[str, Callable[[SlaveBuilder, Connection, Call, float], None]]] = {

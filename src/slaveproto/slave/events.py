@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from slaveproto.effects import ProcessEvent
-from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Wakeup
+from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.records import record
 
 # -- inputs
@@ -14,13 +14,6 @@ from slaveproto.records import record
 @record
 class Start:
     """Begin to connect."""
-
-
-@record
-class Stop:
-    """End: drop the connection, kill what runs, then be finished. `why` is for people."""
-
-    why: str
 
 
 @record
@@ -64,7 +57,7 @@ class Attached:
 
 
 @record
-class LoginRefused:
+class AttachRefused:
     """The master refused the login. The next attempt is in `retry_in` seconds, None for never."""
 
     why: str
@@ -88,7 +81,7 @@ class MasterSaid:
 
 
 @record
-class BuildersChanged:
+class BuildersListed:
     """The master named its builders. `leftover` are directories that belong to none of them."""
 
     added: tuple[str, ...]
@@ -97,7 +90,7 @@ class BuildersChanged:
 
 
 @record
-class StepStarted:
+class CommandStarted:
     """A command began."""
 
     builder: str
@@ -106,7 +99,7 @@ class StepStarted:
 
 
 @record
-class StepFinished:
+class CommandFinished:
     """A command ended: with a return code, a failure, or without the master hearing of it (`dropped`)."""
 
     builder: str
@@ -118,7 +111,7 @@ class StepFinished:
 
 
 @record
-class Notice:
+class SlaveNotice:
     """Something else that people may want to know."""
 
     text: str
@@ -136,12 +129,12 @@ SlaveEvent: TypeAlias = (
     Connecting
     | WaitingForMaster
     | Attached
-    | LoginRefused
+    | AttachRefused
     | Detached
     | MasterSaid
-    | BuildersChanged
-    | StepStarted
-    | StepFinished
-    | Notice
+    | BuildersListed
+    | CommandStarted
+    | CommandFinished
+    | SlaveNotice
     | Stopped
 )

@@ -18,30 +18,29 @@ from typing import Final, assert_never
 from slaveproto.commands.registry import COMMANDS, Command
 from slaveproto.effects import CloseConnection, OpenConnection, ProcessClosed, ProcessExited, ProcessOutput, Request
 from slaveproto.errors import RemoteProtocolError
-from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Wakeup
+from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
+from slaveproto.scripts import TaskPool
+from slaveproto.slave.backoff import Backoff
 from slaveproto.slave.bot import Bot
 from slaveproto.slave.config import HostInfo, SlaveConfig
+from slaveproto.slave.context import SlaveContext
 from slaveproto.slave.events import (
     AskShutdown,
     Attached,
+    AttachRefused,
     Connected,
     Connecting,
     Detached,
     Input,
-    LoginRefused,
-    Notice,
     SlaveEvent,
+    SlaveNotice,
     Start,
-    Stop,
     Stopped,
     WaitingForMaster,
 )
-from slaveproto.slave.link import Backoff
-from slaveproto.slave.site import Site
-from slaveproto.slave.states import LINK, Link, Linking
-from slaveproto.slave.tasks import TaskPool
+from slaveproto.slave.states import LINK, LinkEvent, LinkState
 from slaveproto.timers import Timers
 from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection, Role
@@ -95,7 +94,7 @@ class SlaveSession:
         self._limits = limits
         self._events: deque[SlaveEvent] = deque()
         self._pool = TaskPool()
-        self._site = Site(config, host, commands, self._pool, self._events)
+        self._site = SlaveContext(config, host, commands, self._pool, self._events)
         self._bot = Bot(self._site)
         self._link = Machine(LINK)
         self._backoff = Backoff(config.max_delay, jitter)
@@ -111,7 +110,7 @@ class SlaveSession:
     # -- the doors out
 
     @property
-    def state(self) -> Link:
+    def state(self) -> LinkState:
         """Where the link is."""
         return self._link.state
 
@@ -138,7 +137,7 @@ class SlaveSession:
     @property
     def finished(self) -> bool:
         """Whether the session is over and nothing of it runs any more."""
-        return self._link.state is Link.STOPPED and not self._pool.tasks
+        return self._link.state is LinkState.STOPPED and not self._pool.tasks
 
     def data_to_send(self) -> bytes:
         """Return bytes for the present connection and forget them."""
@@ -163,7 +162,7 @@ class SlaveSession:
         """
         match item:
             case Start():
-                self._link.fire(Linking.START)
+                self._link.fire(LinkEvent.START)
                 self._connect(now)
             case Connected():
                 if item.connection == self._connection_id:
@@ -197,12 +196,12 @@ class SlaveSession:
             case _Timer.CONNECT:
                 self._hang_up(f"no connection within {self._config.connect_timeout:g} s", now)
             case _Timer.SILENCE:
-                what = "spoke no Perspective Broker" if self._link.state is Link.NEGOTIATING else "said nothing"
+                what = "spoke no Perspective Broker" if self._link.state is LinkState.NEGOTIATING else "said nothing"
                 self._hang_up(f"the master {what} for {self._config.silence:g} s", now)
             case _Timer.KEEPALIVE:
                 self._keep_alive(now)
             case _Timer.RETRY:
-                self._link.fire(Linking.RETRY)
+                self._link.fire(LinkEvent.RETRY)
                 self._connect(now)
             case _:
                 assert_never(timer)
@@ -215,7 +214,7 @@ class SlaveSession:
         self._events.append(Connecting(self._config.host, self._config.port))
 
     def _connected(self, now: float) -> None:
-        self._link.fire(Linking.CONNECTED)
+        self._link.fire(LinkEvent.CONNECTED)
         self._timers.cancel(_Timer.CONNECT)
         self._timers.set(_Timer.SILENCE, now + self._config.silence)
         self._connection = Connection(Role.CLIENT, limits=self._limits)
@@ -223,7 +222,7 @@ class SlaveSession:
         self._events.append(WaitingForMaster())
 
     def _received(self, connection: Connection, data: bytes, now: float) -> None:
-        if self._link.state is Link.ATTACHED:
+        if self._link.state is LinkState.ATTACHED:
             self._timers.cancel(_Timer.SILENCE)
         else:
             self._timers.set(_Timer.SILENCE, now + self._config.silence)
@@ -241,7 +240,7 @@ class SlaveSession:
     def _on_event(self, connection: Connection, event: Event, now: float) -> None:
         match event:
             case Opened():
-                self._link.fire(Linking.OPENED)
+                self._link.fire(LinkEvent.OPENED)
                 name = self._config.name.encode("utf-8", "surrogateescape")
                 password = self._config.password.encode("utf-8", "surrogateescape")
                 self._login = ClientLogin(connection, name, password, self._bot.local)
@@ -257,15 +256,15 @@ class SlaveSession:
                 elif isinstance(event, Failed):
                     what = "to let us go" if event.id == self._shutdown_call else f"call {event.id}"
                     failure = event.failure
-                    self._events.append(Notice(f"the master refused {what}: {failure.kind}: {failure.message}"))
+                    self._events.append(SlaveNotice(f"the master refused {what}: {failure.kind}: {failure.message}"))
                 else:
                     for remote in event.remotes:
                         connection.release(remote)
             case Refused():
-                self._events.append(Notice(f"refused a call of {event.method!r}: {event.failure.message}"))
+                self._events.append(SlaveNotice(f"refused a call of {event.method!r}: {event.failure.message}"))
             case NotUnderstood():
                 who = "we do not understand the master's" if event.ours else "the master does not understand our"
-                self._events.append(Notice(f"{who} message {event.command!r}"))
+                self._events.append(SlaveNotice(f"{who} message {event.command!r}"))
             case Released() | CallLost() | Closed():
                 pass
             case _:
@@ -274,7 +273,7 @@ class SlaveSession:
     def _on_login(self, login: ClientLogin, event: Answered | Failed, now: float) -> None:
         match login.handle(event):
             case LoggedIn(avatar):
-                self._link.fire(Linking.ACCEPTED)
+                self._link.fire(LinkEvent.ACCEPTED)
                 self._login = None
                 self._avatar = avatar
                 self._backoff.reset()
@@ -287,7 +286,7 @@ class SlaveSession:
             case Refusal() as refusal:
                 failure = refusal.failure
                 why = "wrong name or password" if refusal.unauthorized else f"{failure.kind}: {failure.message}"
-                self._lose(now, lambda delay: LoginRefused(why, delay), refused=True)
+                self._lose(now, lambda delay: AttachRefused(why, delay), refused=True)
             case None:
                 pass
 
@@ -301,7 +300,7 @@ class SlaveSession:
 
     def _disconnected(self, why: str, now: float) -> None:
         reason = why or "the master closed the connection"
-        if not why and self._link.state is Link.NEGOTIATING:
+        if not why and self._link.state is LinkState.NEGOTIATING:
             reason = "closed by a peer that never spoke Perspective Broker"
         # The runner closed it already, there is nothing to ask for.
         self._connection_id = None
@@ -313,8 +312,8 @@ class SlaveSession:
     def _lose(self, now: float, announce: Callable[[float | None], SlaveEvent], *, refused: bool = False) -> None:
         """The connection is over for us. Let go of everything that belongs to it, and try again later."""
         # What was attached is no failed attempt.
-        failed = self._link.state is not Link.ATTACHED
-        self._link.fire(Linking.LOST)
+        failed = self._link.state is not LinkState.ATTACHED
+        self._link.fire(LinkEvent.LOST)
         self._drop_connection(now)
         delay = self._backoff.failed(refused=refused, counts=failed)
         retries = self._config.max_retries
@@ -343,16 +342,16 @@ class SlaveSession:
         self._shutdown_wanted = True
         if self._connection is not None and self._avatar is not None:
             self._shutdown_call = self._connection.call(self._avatar, "shutdown")
-        elif self._link.state is Link.LOGGING_IN:
+        elif self._link.state is LinkState.LOGGING_IN:
             # The master may have begun a build already; it is asked as soon as we know whom to ask.
             return
-        elif self._link.state is not Link.STOPPED:
+        elif self._link.state is not LinkState.STOPPED:
             self._stop("asked to stop, with no master to ask first", now, gave_up=False)
 
     def _stop(self, why: str, now: float, *, gave_up: bool) -> None:
-        if self._link.state is Link.STOPPED:
+        if self._link.state is LinkState.STOPPED:
             self._pool.abandon()
             return
-        self._link.fire(Linking.STOP)
+        self._link.fire(LinkEvent.STOP)
         self._drop_connection(now)
         self._events.append(Stopped(why, gave_up))

@@ -7,7 +7,7 @@ from enum import auto
 from slaveproto.machine import Symbol, Table
 
 
-class Link(Symbol):
+class LinkState(Symbol):
     """Where the slave's link to its master is."""
 
     IDLE = auto()
@@ -19,7 +19,7 @@ class Link(Symbol):
     STOPPED = auto()
 
 
-class Linking(Symbol):
+class LinkEvent(Symbol):
     """What moves the link."""
 
     START = auto()
@@ -31,36 +31,36 @@ class Linking(Symbol):
     STOP = auto()
 
 
-LINK: Table[Link, Linking] = Table(
+LINK: Table[LinkState, LinkEvent] = Table(
     name="link",
-    start=Link.IDLE,
+    start=LinkState.IDLE,
     moves={
-        Link.IDLE: {Linking.START: Link.CONNECTING, Linking.STOP: Link.STOPPED},
-        Link.CONNECTING: {
-            Linking.CONNECTED: Link.NEGOTIATING,
-            Linking.LOST: Link.WAITING,
-            Linking.STOP: Link.STOPPED,
+        LinkState.IDLE: {LinkEvent.START: LinkState.CONNECTING, LinkEvent.STOP: LinkState.STOPPED},
+        LinkState.CONNECTING: {
+            LinkEvent.CONNECTED: LinkState.NEGOTIATING,
+            LinkEvent.LOST: LinkState.WAITING,
+            LinkEvent.STOP: LinkState.STOPPED,
         },
-        Link.NEGOTIATING: {
-            Linking.OPENED: Link.LOGGING_IN,
-            Linking.LOST: Link.WAITING,
-            Linking.STOP: Link.STOPPED,
+        LinkState.NEGOTIATING: {
+            LinkEvent.OPENED: LinkState.LOGGING_IN,
+            LinkEvent.LOST: LinkState.WAITING,
+            LinkEvent.STOP: LinkState.STOPPED,
         },
-        Link.LOGGING_IN: {
-            Linking.ACCEPTED: Link.ATTACHED,
-            Linking.LOST: Link.WAITING,
-            Linking.STOP: Link.STOPPED,
+        LinkState.LOGGING_IN: {
+            LinkEvent.ACCEPTED: LinkState.ATTACHED,
+            LinkEvent.LOST: LinkState.WAITING,
+            LinkEvent.STOP: LinkState.STOPPED,
         },
-        Link.ATTACHED: {Linking.LOST: Link.WAITING, Linking.STOP: Link.STOPPED},
-        Link.WAITING: {Linking.RETRY: Link.CONNECTING, Linking.STOP: Link.STOPPED},
-        Link.STOPPED: {},
+        LinkState.ATTACHED: {LinkEvent.LOST: LinkState.WAITING, LinkEvent.STOP: LinkState.STOPPED},
+        LinkState.WAITING: {LinkEvent.RETRY: LinkState.CONNECTING, LinkEvent.STOP: LinkState.STOPPED},
+        LinkState.STOPPED: {},
     },
-    theirs=frozenset({Linking.OPENED, Linking.ACCEPTED}),
+    theirs=frozenset({LinkEvent.OPENED, LinkEvent.ACCEPTED}),
 )
 """Connect, negotiate, log in, stay; whatever ends it, a refused login too, is LOST, and after a while we try again."""
 
 
-class Builder(Symbol):
+class SlaveBuilderState(Symbol):
     """Where a slave builder is."""
 
     LISTED = auto()
@@ -69,7 +69,7 @@ class Builder(Symbol):
     GONE = auto()
 
 
-class Building(Symbol):
+class SlaveBuilderEvent(Symbol):
     """What moves a slave builder."""
 
     SET_MASTER = auto()
@@ -82,62 +82,65 @@ class Building(Symbol):
     UNLIST = auto()
 
 
-BUILDER: Table[Builder, Building] = Table(
+SLAVE_BUILDER: Table[SlaveBuilderState, SlaveBuilderEvent] = Table(
     name="slave builder",
-    start=Builder.LISTED,
+    start=SlaveBuilderState.LISTED,
     moves={
         # A 4.x master calls neither setMaster nor print on a slave builder: its first call is startBuild.
-        Builder.LISTED: {
-            Building.SET_MASTER: Builder.READY,
-            Building.START_BUILD: Builder.READY,
-            Building.DETACH: Builder.LISTED,
-            Building.UNLIST: Builder.GONE,
+        SlaveBuilderState.LISTED: {
+            SlaveBuilderEvent.SET_MASTER: SlaveBuilderState.READY,
+            SlaveBuilderEvent.START_BUILD: SlaveBuilderState.READY,
+            SlaveBuilderEvent.DETACH: SlaveBuilderState.LISTED,
+            SlaveBuilderEvent.UNLIST: SlaveBuilderState.GONE,
         },
-        Builder.READY: {
-            Building.SET_MASTER: Builder.READY,
-            Building.PRINT: Builder.READY,
-            Building.START_BUILD: Builder.READY,
-            Building.START_COMMAND: Builder.BUSY,
-            Building.DETACH: Builder.LISTED,
-            Building.UNLIST: Builder.GONE,
+        SlaveBuilderState.READY: {
+            SlaveBuilderEvent.SET_MASTER: SlaveBuilderState.READY,
+            SlaveBuilderEvent.PRINT: SlaveBuilderState.READY,
+            SlaveBuilderEvent.START_BUILD: SlaveBuilderState.READY,
+            SlaveBuilderEvent.START_COMMAND: SlaveBuilderState.BUSY,
+            SlaveBuilderEvent.DETACH: SlaveBuilderState.LISTED,
+            SlaveBuilderEvent.UNLIST: SlaveBuilderState.GONE,
         },
-        Builder.BUSY: {
-            Building.SET_MASTER: Builder.BUSY,
-            Building.PRINT: Builder.BUSY,
-            Building.INTERRUPT_COMMAND: Builder.BUSY,
-            Building.COMPLETE: Builder.READY,
-            Building.DETACH: Builder.LISTED,
-            Building.UNLIST: Builder.GONE,
+        SlaveBuilderState.BUSY: {
+            SlaveBuilderEvent.SET_MASTER: SlaveBuilderState.BUSY,
+            SlaveBuilderEvent.PRINT: SlaveBuilderState.BUSY,
+            SlaveBuilderEvent.INTERRUPT_COMMAND: SlaveBuilderState.BUSY,
+            SlaveBuilderEvent.COMPLETE: SlaveBuilderState.READY,
+            SlaveBuilderEvent.DETACH: SlaveBuilderState.LISTED,
+            SlaveBuilderEvent.UNLIST: SlaveBuilderState.GONE,
         },
-        Builder.GONE: {},
+        SlaveBuilderState.GONE: {},
     },
     tolerated={
         # A master may ask whether anybody is there before it says who it is, and may skip startBuild.
-        Builder.LISTED: {
-            Building.PRINT: Builder.LISTED,
-            Building.START_COMMAND: Builder.BUSY,
-            Building.INTERRUPT_COMMAND: Builder.LISTED,
+        SlaveBuilderState.LISTED: {
+            SlaveBuilderEvent.PRINT: SlaveBuilderState.LISTED,
+            SlaveBuilderEvent.START_COMMAND: SlaveBuilderState.BUSY,
+            SlaveBuilderEvent.INTERRUPT_COMMAND: SlaveBuilderState.LISTED,
         },
         # The command may have completed while the interrupt was under way.
-        Builder.READY: {Building.INTERRUPT_COMMAND: Builder.READY},
+        SlaveBuilderState.READY: {SlaveBuilderEvent.INTERRUPT_COMMAND: SlaveBuilderState.READY},
         # A master that lost count of its commands: the one left over is dropped without a word.
-        Builder.BUSY: {Building.START_COMMAND: Builder.BUSY, Building.START_BUILD: Builder.BUSY},
+        SlaveBuilderState.BUSY: {
+            SlaveBuilderEvent.START_COMMAND: SlaveBuilderState.BUSY,
+            SlaveBuilderEvent.START_BUILD: SlaveBuilderState.BUSY,
+        },
     },
     theirs=frozenset(
         {
-            Building.SET_MASTER,
-            Building.PRINT,
-            Building.START_BUILD,
-            Building.START_COMMAND,
-            Building.INTERRUPT_COMMAND,
-            Building.UNLIST,
+            SlaveBuilderEvent.SET_MASTER,
+            SlaveBuilderEvent.PRINT,
+            SlaveBuilderEvent.START_BUILD,
+            SlaveBuilderEvent.START_COMMAND,
+            SlaveBuilderEvent.INTERRUPT_COMMAND,
+            SlaveBuilderEvent.UNLIST,
         }
     ),
 )
 """A builder outlives connections: DETACH puts it back to LISTED, the next builder list finds it there."""
 
 
-class Step(Symbol):
+class CommandState(Symbol):
     """Where one command is."""
 
     RUNNING = auto()
@@ -146,7 +149,7 @@ class Step(Symbol):
     DROPPED = auto()
 
 
-class Stepping(Symbol):
+class CommandEvent(Symbol):
     """What moves one command."""
 
     UPDATE = auto()
@@ -155,25 +158,25 @@ class Stepping(Symbol):
     DROP = auto()
 
 
-STEP: Table[Step, Stepping] = Table(
+COMMAND: Table[CommandState, CommandEvent] = Table(
     name="step",
-    start=Step.RUNNING,
+    start=CommandState.RUNNING,
     moves={
-        Step.RUNNING: {
-            Stepping.UPDATE: Step.RUNNING,
-            Stepping.INTERRUPT: Step.INTERRUPTED,
-            Stepping.COMPLETE: Step.DONE,
-            Stepping.DROP: Step.DROPPED,
+        CommandState.RUNNING: {
+            CommandEvent.UPDATE: CommandState.RUNNING,
+            CommandEvent.INTERRUPT: CommandState.INTERRUPTED,
+            CommandEvent.COMPLETE: CommandState.DONE,
+            CommandEvent.DROP: CommandState.DROPPED,
         },
-        Step.INTERRUPTED: {
-            Stepping.UPDATE: Step.INTERRUPTED,
-            Stepping.INTERRUPT: Step.INTERRUPTED,
-            Stepping.COMPLETE: Step.DONE,
-            Stepping.DROP: Step.DROPPED,
+        CommandState.INTERRUPTED: {
+            CommandEvent.UPDATE: CommandState.INTERRUPTED,
+            CommandEvent.INTERRUPT: CommandState.INTERRUPTED,
+            CommandEvent.COMPLETE: CommandState.DONE,
+            CommandEvent.DROP: CommandState.DROPPED,
         },
-        Step.DONE: {},
-        Step.DROPPED: {},
+        CommandState.DONE: {},
+        CommandState.DROPPED: {},
     },
-    theirs=frozenset({Stepping.INTERRUPT}),
+    theirs=frozenset({CommandEvent.INTERRUPT}),
 )
 """Exactly one end: DONE has sent `complete`, DROPPED never will (connection lost, builder removed, left over)."""

@@ -19,13 +19,13 @@ generation do, an `OwnSlave` is a slave session with a host of its own, and a `R
 """
 
 from slaveproto.testing.driver import SessionDriver as SessionDriver
+from slaveproto.testing.master_driver import DriverPeer as DriverPeer
 from slaveproto.testing.master_driver import MasterDriver as MasterDriver
 from slaveproto.testing.master_driver import MasterLink as MasterLink
 from slaveproto.testing.master_driver import OwnSlave as OwnSlave
-from slaveproto.testing.master_driver import Peer as Peer
 from slaveproto.testing.master_driver import RawPeer as RawPeer
 from slaveproto.testing.memory_host import SIGNAL_NUMBERS as SIGNAL_NUMBERS
-from slaveproto.testing.memory_host import Child as Child
+from slaveproto.testing.memory_host import MemoryChild as MemoryChild
 from slaveproto.testing.memory_host import MemoryHost as MemoryHost
 from slaveproto.testing.playbook import Ended as Ended
 from slaveproto.testing.playbook import PlayStep as PlayStep

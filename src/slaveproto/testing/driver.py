@@ -16,7 +16,7 @@ from slaveproto.inputs import Disconnected, Received, Wakeup
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import Connected, Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
-from slaveproto.testing.memory_host import Child, MemoryHost
+from slaveproto.testing.memory_host import MemoryChild, MemoryHost
 from slaveproto.testing.scripted_master import ScriptedMaster
 from slaveproto.testing.settling import Settling
 
@@ -96,11 +96,11 @@ class SessionDriver(Settling):
         self.master.end()
         self.handle(Disconnected(number, why))
 
-    def output(self, child: Child, data: bytes, stream: str = "stdout") -> None:
+    def output(self, child: MemoryChild, data: bytes, stream: str = "stdout") -> None:
         """Let a child write."""
         self.handle(ProcessOutput(child.number, stream, data))
 
-    def end(self, child: Child, code: int = 0, signal: int | None = None) -> None:
+    def end(self, child: MemoryChild, code: int = 0, signal: int | None = None) -> None:
         """Let a child end by itself, with its streams."""
         self.handle(*self.host.end(child.number, code, signal))
 

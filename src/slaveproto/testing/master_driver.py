@@ -18,14 +18,14 @@ from slaveproto.master.session import MasterSession
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import Connected, Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
-from slaveproto.testing.memory_host import Child, MemoryHost
+from slaveproto.testing.memory_host import MemoryChild, MemoryHost
 from slaveproto.testing.scripted_slave import ScriptedSlave
 from slaveproto.testing.settling import Settling
 
 E = TypeVar("E", bound=MasterEvent)
 
 
-class Peer(Protocol):
+class DriverPeer(Protocol):
     """Whoever is at the other end of a connection."""
 
     def hear(self, data: bytes) -> None:
@@ -77,7 +77,7 @@ class MasterLink:
     """
 
     number: int
-    peer: Peer
+    peer: DriverPeer
     open: bool = True
     listening: bool = True
     flights: list[tuple[str, bytes]] = attrs.field(factory=list)
@@ -142,11 +142,11 @@ class OwnSlave:
         self._reports.extend(items)
         self._driver.settle()
 
-    def output(self, child: Child, data: bytes, stream: str = "stdout") -> None:
+    def output(self, child: MemoryChild, data: bytes, stream: str = "stdout") -> None:
         """Let a child write."""
         self.handle(ProcessOutput(child.number, stream, data))
 
-    def finish(self, child: Child, code: int = 0, signal: int | None = None) -> None:
+    def finish(self, child: MemoryChild, code: int = 0, signal: int | None = None) -> None:
         """Let a child end by itself, with its streams."""
         self.handle(*self.host.end(child.number, code, signal))
 
@@ -256,7 +256,7 @@ class MasterDriver(Settling):
         slave.handle(Start())
         return slave
 
-    def accept(self, peer: Peer) -> MasterLink:
+    def accept(self, peer: DriverPeer) -> MasterLink:
         """Open a connection to a peer. Nothing follows before `settle`."""
         number = len(self.links) + 1
         link = MasterLink(number, peer)
@@ -264,11 +264,11 @@ class MasterDriver(Settling):
         self._reports.append(Accepted(number, f"peer {number}", number.to_bytes(16, "big")))
         return link
 
-    def link_of(self, peer: Peer) -> MasterLink:
+    def link_of(self, peer: DriverPeer) -> MasterLink:
         """Return the newest connection of a peer."""
         return next(link for link in reversed(self.links.values()) if link.peer is peer)
 
-    def lose(self, peer: Peer, why: str = "") -> None:
+    def lose(self, peer: DriverPeer, why: str = "") -> None:
         """Let a connection end from outside; `why` is the operating system's reason, empty for an orderly end."""
         link = self.link_of(peer)
         link.open = False

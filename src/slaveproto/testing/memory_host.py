@@ -19,9 +19,9 @@ from slaveproto.effects import (
     CloseConnection,
     CopyTree,
     CreateTemp,
+    ExpandGlob,
     FileEffect,
     FileStamp,
-    Glob,
     HostEffect,
     ListDir,
     ListNames,
@@ -33,16 +33,16 @@ from slaveproto.effects import (
     ProcessExited,
     ReadDir,
     ReadFile,
-    RemoveFile,
     RemoveTree,
     Request,
     ScanDir,
     SetTimes,
     Signal,
     Spawn,
-    StatFile,
+    Stat,
     StatPath,
     TreeEntry,
+    Unlink,
     UnpackTree,
     WriteFile,
 )
@@ -54,7 +54,7 @@ SIGNAL_NUMBERS: Final[Mapping[str, int]] = {"HUP": 1, "INT": 2, "QUIT": 3, "KILL
 
 
 @attrs.define
-class Child:
+class MemoryChild:
     """A process that a `MemoryHost` started.
 
     Args:
@@ -94,7 +94,7 @@ class MemoryHost:
 
     def __init__(self, directories: Iterable[str] = ()) -> None:
         self.directories: set[str] = set(directories)
-        self.children: dict[int, Child] = {}
+        self.children: dict[int, MemoryChild] = {}
         self.survives: frozenset[str] = frozenset()
         """The names of the signals that do not end children which start from now on."""
         self.refuses: Callable[[HostEffect], HostError | None] = lambda effect: None
@@ -139,7 +139,7 @@ class MemoryHost:
             case OpenConnection() | CloseConnection():
                 raise TypeError("this host has no network")
             case Spawn() as effect:
-                self.children[request.id] = Child(request.id, effect, self.survives)
+                self.children[request.id] = MemoryChild(request.id, effect, self.survives)
                 return [Completed(request.id, request.id)]
             case Signal(process, name):
                 child = self.children.get(process)
@@ -177,7 +177,7 @@ class MemoryHost:
             case ReadDir(path):
                 names = {name: name.removeprefix(path + "/") for name in self._files}
                 return {short: self._files[name].data for name, short in names.items() if "/" not in short}
-            case StatFile(path):
+            case Stat(path):
                 file = self._files.get(path)
                 return file and FileStamp(file.inode, len(file.data), file.changed, file.changed)
             case ReadFile(path, offset, size):
@@ -192,7 +192,7 @@ class MemoryHost:
                 file = self._file(path)
                 file.mode = file.mode if mode is None else mode
                 self._files[target] = self._files.pop(path)
-            case RemoveFile(path):
+            case Unlink(path):
                 self._replaceable(path)
                 return self._files.pop(path, None) is not None
             case SetTimes(path, accessed, modified):
@@ -206,7 +206,7 @@ class MemoryHost:
                 return self._names(path)
             case ScanDir(path):
                 return tuple(TreeEntry(name, self._info(f"{path}/{name}"), "") for name in self._names(path))
-            case Glob(pattern, recursive):
+            case ExpandGlob(pattern, recursive):
                 shape = _glob_pattern(pattern, recursive)
                 return tuple(sorted(path for path in {*self._files, *self.directories} if shape.fullmatch(path)))
             case RemoveTree(path):

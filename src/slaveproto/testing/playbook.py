@@ -19,7 +19,7 @@ from slaveproto.effects import (
     SendText,
 )
 from slaveproto.errors import HostError
-from slaveproto.slave.tasks import Task
+from slaveproto.scripts import Task
 from slaveproto.updates import Dialect, UpdateBuffer
 from slaveproto.wire.values import Remote, Value
 

@@ -34,7 +34,7 @@ from slaveproto.wire.events import (
 )
 from slaveproto.wire.jelly import Unjellier, jelly, utf8
 from slaveproto.wire.plain import ANSWER, CALL, NotPlain, largest, read_answer, read_call, write_answer, write_call
-from slaveproto.wire.states import NEGOTIATION_CLIENT, NEGOTIATION_SERVER, Negotiating, Negotiation
+from slaveproto.wire.states import NEGOTIATION_CLIENT, NEGOTIATION_SERVER, NegotiationEvent, NegotiationState
 from slaveproto.wire.values import Copied, Failure, Local, Remote, Unpersistable, Value, remotes_in
 
 C = TypeVar("C")
@@ -44,9 +44,9 @@ PROFILES: Final = (b"pb", b"none")
 ROOT_NAME: Final = b"root"
 
 # What Enum looks up takes a tenth of all that a short answer does.
-_OPEN: Final = Negotiation.OPEN
-_CLOSED: Final = Negotiation.CLOSED
-_MESSAGE: Final = Negotiating.MESSAGE
+_OPEN: Final = NegotiationState.OPEN
+_CLOSED: Final = NegotiationState.CLOSED
+_MESSAGE: Final = NegotiationEvent.MESSAGE
 
 # Nearly every call has none.
 _NO_KEYWORDS: Final[Expression] = [b"dictionary"]
@@ -109,11 +109,11 @@ class Connection:
         self._held: set[Remote] = set()
         self._fresh: list[Remote] = []
         if role is Role.SERVER:
-            self._machine.fire(Negotiating.OFFER)
+            self._machine.fire(NegotiationEvent.OFFER)
             self._write(list(PROFILES))
 
     @property
-    def state(self) -> Negotiation:
+    def state(self) -> NegotiationState:
         """Where the connection is, as of the last event."""
         return self._machine.state
 
@@ -294,7 +294,7 @@ class Connection:
         self._unsent += len(data)
 
     def _end(self, *, clean: bool) -> None:
-        self._machine.fire(Negotiating.END)
+        self._machine.fire(NegotiationEvent.END)
         self._last_events = deque((*map(CallLost, sorted(self._waiting)), Closed(clean)))
         self._waiting.clear()
         self._incoming.clear()
@@ -334,9 +334,9 @@ class Connection:
         return event
 
     def _receive(self, expression: Expression) -> Event | None:
-        if self._machine.state is Negotiation.START:
+        if self._machine.state is NegotiationState.START:
             return self._choose(expression)
-        if self._machine.state is Negotiation.OFFERED:
+        if self._machine.state is NegotiationState.OFFERED:
             if not isinstance(expression, bytes) or expression not in PROFILES:
                 raise RemoteProtocolError("the client chose no profile that we offered")
             return self._open(expression)
@@ -346,7 +346,7 @@ class Connection:
     def _choose(self, expression: Expression) -> Opened:
         if not isinstance(expression, list):
             raise RemoteProtocolError("the server did not begin with a list of profiles")
-        self._machine.fire(Negotiating.OFFER)
+        self._machine.fire(NegotiationEvent.OFFER)
         for profile in expression:
             if isinstance(profile, bytes) and profile in PROFILES:
                 self._write(profile)
@@ -354,7 +354,7 @@ class Connection:
         raise RemoteProtocolError("the server offers no profile that we know")
 
     def _open(self, profile: bytes) -> Opened:
-        self._machine.fire(Negotiating.CHOOSE)
+        self._machine.fire(NegotiationEvent.CHOOSE)
         self._vocabulary = self._decoder.vocabulary = profile == b"pb"
         self.set_limits(self._limits)
         self._write([b"version", VERSION])

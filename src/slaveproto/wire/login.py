@@ -11,7 +11,7 @@ from slaveproto.errors import LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Answered, Failed
-from slaveproto.wire.states import LOGIN, LoggingIn, Login
+from slaveproto.wire.states import LOGIN, LoginEvent, LoginState
 from slaveproto.wire.values import Failure, Local, Remote
 
 UNAUTHORIZED = "twisted.cred.error.UnauthorizedLogin"
@@ -59,11 +59,11 @@ class ClientLogin:
         self._password = password
         self._mind = mind
         self._machine = Machine(LOGIN)
-        self._machine.fire(LoggingIn.ASK)
+        self._machine.fire(LoginEvent.ASK)
         self._pending = connection.call(connection.root, "login", (name,))
 
     @property
-    def state(self) -> Login:
+    def state(self) -> LoginState:
         """Where the login is."""
         return self._machine.state
 
@@ -81,12 +81,12 @@ class ClientLogin:
         if not self.concerns(event):
             raise LocalProtocolError(f"the login does not wait for call {event.id}")
         if isinstance(event, Failed):
-            self._machine.fire(LoggingIn.REFUSE)
+            self._machine.fire(LoginEvent.REFUSE)
             return LoginRefused(event.failure)
-        if self._machine.state is Login.ASKED:
+        if self._machine.state is LoginState.ASKED:
             match event.value:
                 case (bytes() as challenge, Remote() as challenger):
-                    self._machine.fire(LoggingIn.CHALLENGE)
+                    self._machine.fire(LoginEvent.CHALLENGE)
                     response = digest(self._password, challenge)
                     self._pending = self._connection.call(challenger, "respond", (response, self._mind))
                     self._connection.release(challenger)
@@ -95,5 +95,5 @@ class ClientLogin:
                     raise RemoteProtocolError("the answer to login is no challenge")
         if not isinstance(event.value, Remote):
             raise RemoteProtocolError("the answer to the login is no perspective")
-        self._machine.fire(LoggingIn.ACCEPT)
+        self._machine.fire(LoginEvent.ACCEPT)
         return LoggedIn(event.value)

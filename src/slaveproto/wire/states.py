@@ -9,7 +9,7 @@ import attrs
 from slaveproto.machine import Symbol, Table
 
 
-class Negotiation(Symbol):
+class NegotiationState(Symbol):
     """Where a connection is."""
 
     START = auto()
@@ -18,7 +18,7 @@ class Negotiation(Symbol):
     CLOSED = auto()
 
 
-class Negotiating(Symbol):
+class NegotiationEvent(Symbol):
     """What moves a connection."""
 
     OFFER = auto()
@@ -27,24 +27,35 @@ class Negotiating(Symbol):
     END = auto()
 
 
-NEGOTIATION_CLIENT: Table[Negotiation, Negotiating] = Table(
+NEGOTIATION_CLIENT: Table[NegotiationState, NegotiationEvent] = Table(
     name="connection",
-    start=Negotiation.START,
+    start=NegotiationState.START,
     moves={
-        Negotiation.START: {Negotiating.OFFER: Negotiation.OFFERED, Negotiating.END: Negotiation.CLOSED},
-        Negotiation.OFFERED: {Negotiating.CHOOSE: Negotiation.OPEN, Negotiating.END: Negotiation.CLOSED},
-        Negotiation.OPEN: {Negotiating.MESSAGE: Negotiation.OPEN, Negotiating.END: Negotiation.CLOSED},
-        Negotiation.CLOSED: {},
+        NegotiationState.START: {
+            NegotiationEvent.OFFER: NegotiationState.OFFERED,
+            NegotiationEvent.END: NegotiationState.CLOSED,
+        },
+        NegotiationState.OFFERED: {
+            NegotiationEvent.CHOOSE: NegotiationState.OPEN,
+            NegotiationEvent.END: NegotiationState.CLOSED,
+        },
+        NegotiationState.OPEN: {
+            NegotiationEvent.MESSAGE: NegotiationState.OPEN,
+            NegotiationEvent.END: NegotiationState.CLOSED,
+        },
+        NegotiationState.CLOSED: {},
     },
-    theirs=frozenset({Negotiating.OFFER, Negotiating.MESSAGE}),
+    theirs=frozenset({NegotiationEvent.OFFER, NegotiationEvent.MESSAGE}),
 )
 """The server offers profiles, the client chooses one, then either side sends messages."""
 
-NEGOTIATION_SERVER = attrs.evolve(NEGOTIATION_CLIENT, theirs=frozenset({Negotiating.CHOOSE, Negotiating.MESSAGE}))
+NEGOTIATION_SERVER = attrs.evolve(
+    NEGOTIATION_CLIENT, theirs=frozenset({NegotiationEvent.CHOOSE, NegotiationEvent.MESSAGE})
+)
 """The same agreement, with the blame as the server sees it."""
 
 
-class Login(Symbol):
+class LoginState(Symbol):
     """Where a client's login is."""
 
     NEW = auto()
@@ -54,7 +65,7 @@ class Login(Symbol):
     REFUSED = auto()
 
 
-class LoggingIn(Symbol):
+class LoginEvent(Symbol):
     """What moves a client's login."""
 
     ASK = auto()
@@ -63,16 +74,16 @@ class LoggingIn(Symbol):
     REFUSE = auto()
 
 
-LOGIN: Table[Login, LoggingIn] = Table(
+LOGIN: Table[LoginState, LoginEvent] = Table(
     name="login",
-    start=Login.NEW,
+    start=LoginState.NEW,
     moves={
-        Login.NEW: {LoggingIn.ASK: Login.ASKED},
-        Login.ASKED: {LoggingIn.CHALLENGE: Login.ANSWERED, LoggingIn.REFUSE: Login.REFUSED},
-        Login.ANSWERED: {LoggingIn.ACCEPT: Login.IN, LoggingIn.REFUSE: Login.REFUSED},
-        Login.IN: {},
-        Login.REFUSED: {},
+        LoginState.NEW: {LoginEvent.ASK: LoginState.ASKED},
+        LoginState.ASKED: {LoginEvent.CHALLENGE: LoginState.ANSWERED, LoginEvent.REFUSE: LoginState.REFUSED},
+        LoginState.ANSWERED: {LoginEvent.ACCEPT: LoginState.IN, LoginEvent.REFUSE: LoginState.REFUSED},
+        LoginState.IN: {},
+        LoginState.REFUSED: {},
     },
-    theirs=frozenset({LoggingIn.CHALLENGE, LoggingIn.ACCEPT, LoggingIn.REFUSE}),
+    theirs=frozenset({LoginEvent.CHALLENGE, LoginEvent.ACCEPT, LoginEvent.REFUSE}),
 )
 """Challenge and response. The master calls our mind long before it accepts."""

@@ -55,10 +55,10 @@ from slaveproto.master import (
     StepSpoke,
     Stop,
 )
-from transports import files
-from transports.attempts import rejected
+from transports.host import files
+from transports.host.reports import rejected
+from transports.trio.listener import Listener, ServerConnection
 from transports.trio.nurseries import open_nursery
-from transports.trio.port import Line, Port
 from transports.trio.processes import THREADS
 from transports.trio.streams import LINGER
 
@@ -125,7 +125,7 @@ class Master:
     """The port that it listens on."""
 
     @property
-    def slaves(self) -> Mapping[str, Slave]:
+    def slaves(self) -> Mapping[str, AttachedSlave]:
         """The slaves that are attached, by name."""
         return self._hub.slaves
 
@@ -137,7 +137,7 @@ class Master:
         """Wait until a slave comes or goes, its builders change, or one of them becomes idle."""
         await self._hub.wait_change()
 
-    async def wait_attached(self, name: str) -> Slave:
+    async def wait_attached(self, name: str) -> AttachedSlave:
         """Wait until a slave is attached."""
         await trio.lowlevel.checkpoint()
         while name not in self.slaves:
@@ -168,7 +168,7 @@ class _Hub:
         on_event: Callable[[MasterEvent], None],
         nursery: trio.Nursery,
     ) -> None:
-        self.slaves: dict[str, Slave] = {}
+        self.slaves: dict[str, AttachedSlave] = {}
         self.builds: dict[int, Build] = {}
         self.steps: dict[int, RunningStep] = {}
         self._session = session
@@ -177,7 +177,7 @@ class _Hub:
         self._inbox: deque[MasterInput] = deque()
         self._pumping = False
         self._numbers = 0
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, ServerConnection] = {}
         self._paused: set[int] = set()
         self._waiting = trio.lowlevel.ParkingLot()
         self._alarm = trio.CancelScope()
@@ -266,7 +266,7 @@ class _Hub:
         async with open_nursery() as self._files:
             try:
                 async with open_nursery() as connections:
-                    port = Port(listeners, ssl_context, lambda: self._session.config, self, connections)
+                    port = Listener(listeners, ssl_context, lambda: self._session.config, self, connections)
                     connections.start_soon(self._ring)
                     with self._listening:
                         task_status.started()
@@ -325,28 +325,28 @@ class _Hub:
 
     # -- connections
 
-    def accepted(self, line: Line, peer: str) -> None:
-        """See `transports.trio.port`."""
+    def accepted(self, line: ServerConnection, peer: str) -> None:
+        """See `transports.trio.listener`."""
         self._lines[line.number] = line
         self.post(Accepted(line.number, peer, secrets.token_bytes(16)))
 
     def refused(self, number: int, peer: str, why: str) -> None:
-        """See `transports.trio.port`."""
+        """See `transports.trio.listener`."""
         self._hear(LoginFailed(number, peer, None, f"TLS: {why}"))
 
-    def received(self, line: Line, data: bytes) -> None:
-        """See `transports.trio.port`."""
+    def received(self, line: ServerConnection, data: bytes) -> None:
+        """See `transports.trio.listener`."""
         self.post(Received(line.number, data))
         if self._session.paused(line.number):
             line.pause(True)
             self._paused.add(line.number)
 
-    def sent(self, line: Line) -> None:
-        """See `transports.trio.port`."""
+    def sent(self, line: ServerConnection) -> None:
+        """See `transports.trio.listener`."""
         self._send(line.number)
 
-    def ended(self, line: Line, why: str) -> None:
-        """See `transports.trio.port`."""
+    def ended(self, line: ServerConnection, why: str) -> None:
+        """See `transports.trio.listener`."""
         del self._lines[line.number]
         self._paused.discard(line.number)
         self.post(Disconnected(line.number, why))
@@ -364,7 +364,7 @@ class _Hub:
     def _hear(self, event: MasterEvent) -> None:
         match event:
             case SlaveAttached():
-                self.slaves[event.slave] = Slave(self, event)
+                self.slaves[event.slave] = AttachedSlave(self, event)
                 self.notify()
             case SlaveDetached():
                 self.slaves.pop(event.slave).lose(event.why)
@@ -400,7 +400,7 @@ class _Hub:
             self._nursery.start_soon(_raise, error)
 
 
-class Slave:
+class AttachedSlave:
     """A slave that is attached."""
 
     # A master has thousands.
@@ -501,7 +501,7 @@ class Slave:
 class Build:
     """A build that has a builder."""
 
-    def __init__(self, hub: _Hub, slave: Slave, number: int, env: Env) -> None:
+    def __init__(self, hub: _Hub, slave: AttachedSlave, number: int, env: Env) -> None:
         self.number = number
         """Its number, of which there is only one in a master."""
         self.slave = slave

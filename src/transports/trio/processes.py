@@ -12,9 +12,9 @@ import trio
 
 from slaveproto.effects import ProcessClosed, ProcessEvent, ProcessExited, ProcessOutput
 from slaveproto.inputs import Completed
-from transports.system import processes
-from transports.trio.gates import Gate
+from transports.host.system import processes
 from transports.trio.nurseries import open_nursery
+from transports.trio.reopenable_event import ReopenableEvent
 from transports.trio.streams import BLOCK, LINGER
 
 # What hangs in one thread holds up nobody who waits for another.
@@ -33,7 +33,11 @@ class Process:
     """
 
     def __init__(
-        self, number: int, child: processes.Child, report: Callable[[Completed | ProcessEvent], None], gate: Gate
+        self,
+        number: int,
+        child: processes.Child,
+        report: Callable[[Completed | ProcessEvent], None],
+        gate: ReopenableEvent,
     ) -> None:
         self._number = number
         self._child = child

@@ -19,17 +19,17 @@ from collections.abc import AsyncIterator, Callable
 import trio
 
 from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
-from slaveproto.inputs import Completed, Disconnected, Received, Wakeup
-from slaveproto.slave.events import Connected, Input, Notice, SlaveEvent, Start, Stop
+from slaveproto.inputs import Completed, Disconnected, Received, Stop, Wakeup
+from slaveproto.slave.events import Connected, Input, SlaveEvent, SlaveNotice, Start
 from slaveproto.slave.session import SlaveSession
-from transports import files
-from transports.attempts import attempt, rejected
-from transports.system import processes, streams
-from transports.trio.gates import Gate
+from transports.host import files
+from transports.host.reports import attempt, rejected
+from transports.host.system import processes, streams
+from transports.trio.event_queue import EventQueue
 from transports.trio.nurseries import open_nursery
 from transports.trio.processes import THREADS, Process
+from transports.trio.reopenable_event import ReopenableEvent
 from transports.trio.streams import Wire, connect, open_wire, words_of
-from transports.trio.unread import Unread
 
 
 @contextlib.asynccontextmanager
@@ -87,21 +87,21 @@ class Slave:
     """A slave that runs; made by `open_slave`. An asynchronous iterator of what it announces.
 
     Who reads slowly stops nobody: up to 10,000 announcements (or 16 million characters) wait, then the oldest give way
-    to one `Notice` that tells how many there were. The iteration ends with the session.
+    to one `SlaveNotice` that tells how many there were. The iteration ends with the session.
     """
 
     def __init__(self, session: SlaveSession, ssl_context: ssl.SSLContext | None, server_hostname: str | None) -> None:
         self._session = session
         self._ssl_context = ssl_context
         self._server_hostname = server_hostname
-        self._unread: Unread[SlaveEvent] = Unread()
+        self._unread: EventQueue[SlaveEvent] = EventQueue()
         self._inbox: deque[Input] = deque()
         self._busy = False
         self._over = False
         self._link: _Link | None = None
         self._processes: dict[int, Process] = {}
         self._cancelled: dict[int, threading.Event] = {}
-        self._gate = Gate()
+        self._gate = ReopenableEvent()
         self._alarm = trio.CancelScope()
 
     def __aiter__(self) -> Slave:
@@ -112,7 +112,7 @@ class Slave:
         if event is None:
             raise StopAsyncIteration
         if isinstance(event, int):
-            return Notice(f"{event} announcements were not read in time and are lost")
+            return SlaveNotice(f"{event} announcements were not read in time and are lost")
         return event
 
     def stop(self, why: str) -> None:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import trio
 
-from transports.system import waiting
+from transports.host.system import waiting
 
 BATCH: Final = 16
 """Sockets that have their turn before other tasks have theirs."""
@@ -23,7 +23,7 @@ class Watched(Protocol):
         """The socket is ready, or was a moment ago: meanwhile other events may be looked for."""
 
 
-class Watcher(Protocol):
+class SocketWatcher(Protocol):
     """Gives whoever's socket is ready a turn. Events are those of `selectors`."""
 
     def watch(self, fd: int, before: int, events: int, whose: Watched) -> None:
@@ -33,7 +33,7 @@ class Watcher(Protocol):
         """Watch nothing any more, once the nursery has ended."""
 
 
-def open_watcher(nursery: trio.Nursery) -> Watcher:
+def open_watcher(nursery: trio.Nursery) -> SocketWatcher:
     """Return what watches on this system. What somebody raises in his turn ends the nursery."""
     common = waiting.common_selector()
     return Apart(nursery) if common is None else Together(*common, nursery)
@@ -53,7 +53,7 @@ class Together:
         nursery.start_soon(self._run, descriptor)
 
     def watch(self, fd: int, before: int, events: int, whose: Watched) -> None:
-        """See `Watcher`."""
+        """See `SocketWatcher`."""
         if not before:
             self._selector.register(fd, events, whose)
         elif events:
@@ -63,7 +63,7 @@ class Together:
             self._selector.unregister(fd)
 
     def close(self) -> None:
-        """See `Watcher`."""
+        """See `SocketWatcher`."""
         self._selector.close()
 
     async def _run(self, descriptor: int) -> None:
@@ -87,7 +87,7 @@ class Apart:
         self._scopes: dict[tuple[int, int], trio.CancelScope] = {}
 
     def watch(self, fd: int, before: int, events: int, whose: Watched) -> None:
-        """See `Watcher`."""
+        """See `SocketWatcher`."""
         for event, _ in _WAYS:
             if events & event and not before & event:
                 scope = self._scopes[fd, event] = trio.CancelScope()
@@ -97,7 +97,7 @@ class Apart:
                 self._scopes.pop((fd, event)).cancel()
 
     def close(self) -> None:
-        """See `Watcher`."""
+        """See `SocketWatcher`."""
 
     async def _run(self, scope: trio.CancelScope, fd: int, event: int, whose: Watched) -> None:
         wait = dict(_WAYS)[event]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.given import Given
-from slaveproto.commands.source.workshop import Workshop
+from slaveproto.commands.source.options import Arguments
+from slaveproto.commands.source.workspace import Workspace
 from slaveproto.effects import Script
 from slaveproto.wire.values import Value
 
@@ -14,7 +14,7 @@ class BitKeeper(System):
 
     operation = "bk operation"
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         self._shop = shop
         self._url = given.text("bkurl")
         self._options = given.texts("extra_args")

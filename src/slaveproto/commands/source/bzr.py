@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.given import Given, Mode
-from slaveproto.commands.source.workshop import Workshop
+from slaveproto.commands.source.options import Arguments, Mode
+from slaveproto.commands.source.workspace import Workspace
 from slaveproto.effects import Script
 from slaveproto.wire.values import Value
 
@@ -18,7 +18,7 @@ class Bazaar(System):
 
     operation = "bzr operation"
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         self._shop = shop
         self._url = given.text("repourl")
         self._shared = given.flag("forceSharedRepo")

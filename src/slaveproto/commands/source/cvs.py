@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.given import Given, Mode
-from slaveproto.commands.source.workshop import Workshop
-from slaveproto.effects import CreateTemp, RemoveFile, Script, StatPath
+from slaveproto.commands.source.options import Arguments, Mode
+from slaveproto.commands.source.workspace import Workspace
+from slaveproto.effects import CreateTemp, Script, StatPath, Unlink
 from slaveproto.wire.values import Value
 
 
@@ -16,7 +16,7 @@ class Cvs(System):
 
     operation = "cvs operation"
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         self._shop = shop
         self._root = given.text("cvsroot")
         self._module = given.text("cvsmodule")
@@ -53,7 +53,7 @@ class Cvs(System):
         # The core has no clock: the file system says what time it is.
         temp = yield from CreateTemp(self._shop.sourcedata)
         info = yield from StatPath(temp)
-        yield from RemoveFile(temp)
+        yield from Unlink(temp)
         now = datetime.fromtimestamp(0, UTC) + timedelta(seconds=info.modified // 10**9)
         return now.strftime("%Y-%m-%d %H:%M:%S +0000")
 

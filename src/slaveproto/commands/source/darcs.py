@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.given import Given
-from slaveproto.commands.source.workshop import Workshop
+from slaveproto.commands.source.options import Arguments
+from slaveproto.commands.source.workspace import Workspace
 from slaveproto.effects import Script
 from slaveproto.limits import SIZE_LIMIT
 from slaveproto.wire.values import Value
@@ -15,7 +15,7 @@ class Darcs(System):
 
     operation = "darcs operation"
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         self._shop = shop
         self._url = given.text("repourl")
         self.sourcedata = f"{self._url}\n"

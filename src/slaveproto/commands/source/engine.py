@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from slaveproto.commands.context import Context
-from slaveproto.commands.source.given import Given, Mode, Patch, wanted_of
-from slaveproto.commands.source.workshop import Abandoned, Workshop
+from slaveproto.commands.context import CommandContext
+from slaveproto.commands.source.options import Arguments, Mode, Patch, options_of
+from slaveproto.commands.source.workspace import Abandoned, Workspace
 from slaveproto.effects import Script, SendItem
 from slaveproto.errors import HostError
 from slaveproto.wire.values import Value
@@ -34,7 +34,7 @@ class System(ABC):
     """What the tree is made of; kept in a file beside it, in the words of buildslave 0.8.4."""
 
     @abstractmethod
-    def __init__(self, given: Given, shop: Workshop) -> None: ...
+    def __init__(self, given: Arguments, shop: Workspace) -> None: ...
 
     def prepare(self) -> Script[None]:
         """Do what comes before everything else."""
@@ -66,18 +66,18 @@ class System(ABC):
         return None
 
 
-def source_command(system: type[System]) -> Callable[[Mapping[str, Value], Context], Script[None]]:
+def source_command(system: type[System]) -> Callable[[Mapping[str, Value], CommandContext], Script[None]]:
     """Return what makes the scripts of a source command."""
 
-    def command(arguments: Mapping[str, Value], context: Context) -> Script[None]:
-        given = Given(arguments, context)
-        shop = Workshop(wanted_of(given), context)
+    def command(arguments: Mapping[str, Value], context: CommandContext) -> Script[None]:
+        given = Arguments(arguments, context)
+        shop = Workspace(options_of(given), context)
         return _script(system(given, shop), shop)
 
     return command
 
 
-def _script(system: System, shop: Workshop) -> Script[None]:
+def _script(system: System, shop: Workspace) -> Script[None]:
     try:
         yield from _all_of_it(system, shop)
     except Abandoned as end:
@@ -86,7 +86,7 @@ def _script(system: System, shop: Workshop) -> Script[None]:
         yield from SendItem("rc", 0)
 
 
-def _all_of_it(system: System, shop: Workshop) -> Script[None]:
+def _all_of_it(system: System, shop: Workspace) -> Script[None]:
     wanted = shop.wanted
     yield from system.prepare()
     yield from shop.say(f"starting {system.operation}")
@@ -108,14 +108,14 @@ def _all_of_it(system: System, shop: Workshop) -> Script[None]:
         yield from _patch(wanted.patch, shop)
 
 
-def _adopt(shop: Workshop) -> Script[None]:
+def _adopt(shop: Workspace) -> Script[None]:
     """Give the file about the tree its present name. Before 0.8.4 it lay in the tree, then beside all trees."""
     for old in (shop.source(".buildbot-sourcedata"), shop.at(".buildbot-sourcedata")):
         if (yield from shop.look(old)) is not None and (yield from shop.look(shop.sourcedata)) is None:
             yield from shop.rename(old, shop.sourcedata)
 
 
-def _update(system: System, shop: Workshop) -> Script[None]:
+def _update(system: System, shop: Workspace) -> Script[None]:
     try:
         code = yield from system.update()
     except Abandoned as end:
@@ -134,7 +134,7 @@ def _update(system: System, shop: Workshop) -> Script[None]:
     yield from _bring(system, shop)
 
 
-def _bring(system: System, shop: Workshop) -> Script[None]:
+def _bring(system: System, shop: Workspace) -> Script[None]:
     retry = shop.wanted.retry
     for left in range(retry.times, -1, -1):
         try:
@@ -153,7 +153,7 @@ def _bring(system: System, shop: Workshop) -> Script[None]:
             yield from shop.remove(path)
 
 
-def _patch(patch: Patch, shop: Workshop) -> Script[None]:
+def _patch(patch: Patch, shop: Workspace) -> Script[None]:
     # Whoever updates the tree has to know that it is not as it came.
     yield from shop.write(shop.tree(".buildbot-patched"), "patched\n")
     where = shop.tree(patch.root)

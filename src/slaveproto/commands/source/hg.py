@@ -7,8 +7,8 @@ from typing import Final
 
 from slaveproto.commands.process import ProcessEnd
 from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.given import Given, Mode
-from slaveproto.commands.source.workshop import BOTH, Abandoned, Workshop
+from slaveproto.commands.source.options import Arguments, Mode
+from slaveproto.commands.source.workspace import BOTH, Abandoned, Workspace
 from slaveproto.effects import Script
 from slaveproto.wire.values import Value
 
@@ -20,7 +20,7 @@ class Mercurial(System):
 
     operation = "mercurial operation"
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         self._shop = shop
         self._url = given.text("repourl")
         self._branch = given.text("branch", "default")

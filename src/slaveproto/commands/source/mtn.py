@@ -6,8 +6,8 @@ import re
 
 from slaveproto.commands.process import ProcessEnd
 from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.given import Given
-from slaveproto.commands.source.workshop import Workshop
+from slaveproto.commands.source.options import Arguments
+from slaveproto.commands.source.workspace import Workspace
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
 from slaveproto.wire.values import Value
@@ -18,7 +18,7 @@ class Monotone(System):
 
     operation = "monotone operation"
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         self._shop = shop
         self._branch = given.text("branch")
         self._progress = given.flag("progress")

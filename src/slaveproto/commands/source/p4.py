@@ -6,8 +6,8 @@ import re
 
 from slaveproto.commands.headers import shown
 from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.given import Given
-from slaveproto.commands.source.workshop import BOTH, Hidden, Word, Workshop
+from slaveproto.commands.source.options import Arguments
+from slaveproto.commands.source.workspace import BOTH, Hidden, Word, Workspace
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
 from slaveproto.updates import Dialect
@@ -17,7 +17,7 @@ from slaveproto.wire.values import Value
 class _Perforce(System):
     """What both ways have in common: who asks, and the number of the last change that is here."""
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         self._shop = shop
         self._client = given.text("p4client")
         self._user = given.text("p4user")
@@ -48,7 +48,7 @@ class Perforce(_Perforce):
 
     operation = "p4"
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         super().__init__(given, shop)
         self._depot = given.text("p4base")
         self._branch = given.text("branch")
@@ -122,7 +122,7 @@ class PerforceSync(_Perforce):
         return self._sync(force=True, directory=self._shop.source())
 
 
-def _views(given: Given) -> list[tuple[str, str]]:
+def _views(given: Arguments) -> list[tuple[str, str]]:
     value = given.arguments.get("p4extra_views")
     if value is None:
         return []

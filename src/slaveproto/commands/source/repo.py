@@ -8,8 +8,8 @@ from typing import Final
 from slaveproto.commands.process import ProcessEnd
 from slaveproto.commands.source.engine import System
 from slaveproto.commands.source.git import names_no_ref
-from slaveproto.commands.source.given import Given
-from slaveproto.commands.source.workshop import Abandoned, Workshop
+from slaveproto.commands.source.options import Arguments
+from slaveproto.commands.source.workspace import Abandoned, Workspace
 from slaveproto.effects import Script, SendItem
 
 _CHANGE: Final = re.compile(r".* refs/changes/\d\d/(\d+)/(\d+) -> FETCH_HEAD$")
@@ -23,7 +23,7 @@ class Repo(System):
 
     operation = "repo operation"
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         self._shop = shop
         self._url = given.text("manifest_url")
         self._branch = given.text("manifest_branch") or "master"

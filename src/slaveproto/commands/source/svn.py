@@ -7,8 +7,8 @@ from typing import Final
 
 from slaveproto.commands.process import ProcessEnd
 from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.given import Given, Mode
-from slaveproto.commands.source.workshop import Abandoned, Hidden, Word, Workshop
+from slaveproto.commands.source.options import Arguments, Mode
+from slaveproto.commands.source.workspace import Abandoned, Hidden, Word, Workspace
 from slaveproto.effects import Script, SendText
 from slaveproto.wire.values import Value
 
@@ -23,7 +23,7 @@ class Subversion(System):
 
     operation = "svn operation"
 
-    def __init__(self, given: Given, shop: Workshop) -> None:
+    def __init__(self, given: Arguments, shop: Workspace) -> None:
         self._shop = shop
         self._url = given.text("svnurl")
         self._wanted = shop.wanted.revision or HEAD

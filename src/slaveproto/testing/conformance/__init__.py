@@ -20,9 +20,9 @@ from slaveproto.testing.conformance.harness import RunningSlave as RunningSlave
 from slaveproto.testing.conformance.harness import StartSlave as StartSlave
 from slaveproto.testing.conformance.harness import run_check as run_check
 from slaveproto.testing.conformance.harness import wait_until as wait_until
-from slaveproto.testing.conformance.master import Listener as Listener
+from slaveproto.testing.conformance.master import MasterSocket as MasterSocket
 from slaveproto.testing.conformance.master import SocketMaster as SocketMaster
-from slaveproto.testing.conformance.master import Step as Step
+from slaveproto.testing.conformance.master import SocketStep as SocketStep
 
 CHECKS: Sequence[Check] = (*commands.SUITE.checks, *connections.SUITE.checks, *endings.SUITE.checks)
 """All of them."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from slaveproto.errors import LocalProtocolError
 from slaveproto.inputs import Completed
-from slaveproto.slave.events import StepFinished
+from slaveproto.slave.events import CommandFinished
 from slaveproto.testing.conformance.harness import (
     Lab,
     Suite,
@@ -327,7 +327,7 @@ def nothing_is_left_of_100_commands(lab: Lab) -> None:
         wait_until(lambda: descriptors() <= before)
         wait_until(lambda: not children.read_text().split())
         # The slave says it a moment after the master knows.
-        wait_until(lambda: len(slave.of(StepFinished)) == 110)
+        wait_until(lambda: len(slave.of(CommandFinished)) == 110)
 
 
 @SUITE.add()

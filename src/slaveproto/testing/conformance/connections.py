@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 
 from slaveproto.slave.events import (
     Attached,
+    AttachRefused,
+    CommandFinished,
     Connecting,
     Detached,
-    LoginRefused,
     SlaveEvent,
-    StepFinished,
     WaitingForMaster,
 )
 from slaveproto.testing.conformance.harness import (
@@ -45,7 +45,7 @@ def never(delay: float) -> float:
 
 def words_of(event: SlaveEvent) -> str:
     """Why a connection ended: one line that people can read."""
-    assert isinstance(event, (Detached, LoginRefused))
+    assert isinstance(event, (Detached, AttachRefused))
     assert event.why.isprintable()
     assert event.why
     return event.why
@@ -54,7 +54,7 @@ def words_of(event: SlaveEvent) -> str:
 # -- what may be at the other end
 
 
-class Peer:
+class OddPeer:
     """Something that listens; `serve` gets each connection."""
 
     def __init__(self, serve: Callable[[socket.socket], object]) -> None:
@@ -109,7 +109,7 @@ def a_peer_that_is_no_master(lab: Lab, data: bytes, hangs_up: bool, expected: st
         if hangs_up:
             sock.close()
 
-    peer = Peer(serve)
+    peer = OddPeer(serve)
     try:
         with lab.slave(port=peer.port, jitter=never, silence=0.25) as slave:
             assert expected in words_of(slave.wait_for(Detached))
@@ -205,7 +205,7 @@ def a_conversation_that_goes_wrong_anywhere(lab: Lab, kind: str) -> None:
     need_proc()
 
     def ends(slave: LabSlave) -> list[SlaveEvent]:
-        return [*slave.of(Detached), *slave.of(LoginRefused)]
+        return [*slave.of(Detached), *slave.of(AttachRefused)]
 
     with lab.slave() as slave:
         with lab.listener.accept() as master:
@@ -244,7 +244,7 @@ def a_connection_that_is_cut_kills_the_build_and_comes_back(lab: Lab) -> None:
             master.wait_for(lambda: len(step.numbers) == 2)
         with lab.listener.attach("b") as master:
             assert words_of(slave.wait_for(Detached)) == "the master closed the connection"
-            assert slave.wait_for(StepFinished).dropped
+            assert slave.wait_for(CommandFinished).dropped
             wait_until(lambda: not any(map(is_alive, step.numbers)))
             assert master.run("b", "echo fine").output() == "fine\n"
 

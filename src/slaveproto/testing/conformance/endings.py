@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from slaveproto.slave.events import Attached, Connecting, Detached, MasterSaid, StepFinished, Stopped
+from slaveproto.slave.events import Attached, CommandFinished, Connecting, Detached, MasterSaid, Stopped
 from slaveproto.testing.conformance.connections import full_port, never
 from slaveproto.testing.conformance.harness import (
     Lab,
@@ -72,7 +72,7 @@ def stop_during_a_build(lab: Lab) -> None:
         slave.stop("enough")
         slave.join(5)
         wait_until(lambda: not any(map(is_alive, step.numbers)))
-        assert slave.wait_for(StepFinished).dropped
+        assert slave.wait_for(CommandFinished).dropped
 
 
 @SUITE.add()

@@ -17,7 +17,7 @@ import attrs
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import Input, SlaveEvent
 from slaveproto.slave.session import SlaveSession
-from slaveproto.testing.conformance.master import DEADLINE, Listener, SocketMaster
+from slaveproto.testing.conformance.master import DEADLINE, MasterSocket, SocketMaster
 
 E = TypeVar("E")
 
@@ -96,7 +96,7 @@ def run_check(check: Check, start: StartSlave) -> None:
         AssertionError: the runner does not do what it must.
         CheckSkipped: that cannot be found out on this host.
     """
-    with tempfile.TemporaryDirectory(prefix="conformance-") as directory, Listener() as listener:
+    with tempfile.TemporaryDirectory(prefix="conformance-") as directory, MasterSocket() as listener:
         check.body(Lab(Path(directory), listener, start))
 
 
@@ -109,7 +109,7 @@ class Lab:
         start: starts a runner.
     """
 
-    def __init__(self, directory: Path, listener: Listener, start: StartSlave) -> None:
+    def __init__(self, directory: Path, listener: MasterSocket, start: StartSlave) -> None:
         self.directory = directory
         self.listener = listener
         self._start = start

@@ -24,7 +24,7 @@ DEADLINE = 20.0
 BLOCK = 256 * 1024
 
 
-class Listener:
+class MasterSocket:
     """The port of a master on this host.
 
     Args:
@@ -37,7 +37,7 @@ class Listener:
         self._socket.settimeout(DEADLINE)
         self.port: int = self._socket.getsockname()[1]
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> MasterSocket:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +100,7 @@ class Spoil:
             raise Spoiled
 
 
-class Step(MasterCommand):
+class SocketStep(MasterCommand):
     """A command that runs on the slave, and what it sent.
 
     Args:
@@ -235,24 +235,24 @@ class SocketMaster(ScriptedMaster):
         self.set_builders([(self.word(name), self.word(name)) for name in builders])
         self.accept_login()
 
-    def start(self, builder: str, command: Any, *, keep: bool = True, **more: Any) -> Step:
+    def start(self, builder: str, command: Any, *, keep: bool = True, **more: Any) -> SocketStep:
         """Start a shell command and wait until the slave said that it does."""
         arguments = {"workdir": ".", "command": command, "logEnviron": False, **more}
         return self.begin(builder, "shell", arguments, keep=keep)
 
-    def begin(self, builder: str, name: str, arguments: dict[str, Any], *, keep: bool = True) -> Step:
+    def begin(self, builder: str, name: str, arguments: dict[str, Any], *, keep: bool = True) -> SocketStep:
         """Start any command and wait until the slave said that it does."""
-        step = Step(str(len(self.commands)), keep)
+        step = SocketStep(str(len(self.commands)), keep)
         words = {key: self._words(value) for key, value in arguments.items()}
         self.start_command(self.word(builder), self.word(name), words, command=step)
         return step
 
-    def finish(self, step: Step) -> Step:
+    def finish(self, step: SocketStep) -> SocketStep:
         """Wait for the end of a step."""
         self.wait_for(lambda: step.ends)
         return step
 
-    def run(self, builder: str, command: Any, **more: Any) -> Step:
+    def run(self, builder: str, command: Any, **more: Any) -> SocketStep:
         """Run a shell command to its end."""
         return self.finish(self.start(builder, command, **more))
 

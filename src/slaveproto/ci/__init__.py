@@ -1,0 +1,1 @@
+"""A small CI server: builds described in one TOML file, on real slaves or on one of its own."""

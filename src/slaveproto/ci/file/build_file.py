@@ -1,0 +1,328 @@
+"""The file that says what is built where: `slaveproto build`, `master` and `trigger` read it."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from slaveproto.ci.errors import UsageError
+from slaveproto.ci.file import steps as build_steps
+from slaveproto.ci.file import values
+from slaveproto.ci.file.address import parse_address
+from slaveproto.ci.file.toml_document import At, Kind, of_type, read, read_table
+from slaveproto.ci.schedule import CHANGE_KEYS, Triggers
+from slaveproto.master.config import ChangeAccount, MasterConfig, SlaveAccount
+from slaveproto.master.steps import AnyStep
+
+if TYPE_CHECKING:
+    import ssl
+
+CHANGE_USER: Final = "change"
+STATE_DIR: Final = ".slaveproto"
+DEFAULT_LISTEN: Final = ("127.0.0.1", 9989)
+LOCAL: Final = "local"
+"""The name of the embedded slave."""
+
+
+@attrs.frozen(kw_only=True)
+class MasterSettings:
+    """`[master]`. Times are in seconds, paths are absolute.
+
+    Args:
+        listen: host and port; None if the file does not say it.
+        tls_cert: the certificates that it shows.
+        tls: what the master needs for TLS, None for no TLS.
+        state_dir: what the program remembers.
+        change_password: of the user `change`; empty if there is to be none.
+    """
+
+    listen: tuple[str, int] | None = None
+    tls_cert: str | None = None
+    tls: ssl.SSLContext | None = None
+    state_dir: str
+    change_password: str = attrs.field(default="changepw", repr=False)
+    keepalive: float = 600
+    silence: float = 120
+    ping_timeout: float = 60
+    attach_timeout: float = 120
+    login_timeout: float = 30
+
+
+@attrs.frozen(kw_only=True)
+class SlaveEntry:
+    """`[[slave]]`.
+
+    Args:
+        name: as it logs in.
+        password: in clear.
+        max_builds: how many builds it may run at a time; None for any number.
+    """
+
+    name: str
+    password: str = attrs.field(repr=False)
+    max_builds: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BuilderEntry:
+    """`[[builder]]`.
+
+    Args:
+        name: for people.
+        slaves: names of those that may build it.
+        builddir: relative to the slave's base directory.
+        env: variables of all its commands.
+        triggers: what makes the master build it.
+        steps: what is done.
+    """
+
+    name: str
+    slaves: tuple[str, ...]
+    builddir: str
+    env: Mapping[str, str | tuple[str, ...] | None] = attrs.field(factory=dict)
+    triggers: Triggers = attrs.field(factory=Triggers)
+    steps: tuple[AnyStep, ...]
+
+
+@attrs.frozen
+class BuildFile:
+    """All that a file says.
+
+    Args:
+        path: the file.
+        master: how the master is reached.
+        slaves: in the file's order, by name; empty if the embedded slave is to be used.
+        builders: likewise.
+    """
+
+    path: str
+    master: MasterSettings
+    slaves: Mapping[str, SlaveEntry]
+    builders: Mapping[str, BuilderEntry]
+
+    def master_config(self, local_password: str, *, changes: bool) -> MasterConfig:
+        """Return what the master has to know.
+
+        Args:
+            local_password: of the embedded slave.
+            changes: whether it is to take changes.
+        """
+        passwords = {slave.name: slave.password for slave in self.slaves.values()} or {LOCAL: local_password}
+        accounts: dict[str, SlaveAccount | ChangeAccount] = {
+            name: SlaveAccount(
+                name, password, {entry.name: entry.builddir for entry in self.builders.values() if name in entry.slaves}
+            )
+            for name, password in passwords.items()
+        }
+        if changes and self.master.change_password:
+            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self.master.change_password)
+        return MasterConfig(
+            accounts,
+            login_timeout=self.master.login_timeout,
+            attach_timeout=self.master.attach_timeout,
+            ping_timeout=self.master.ping_timeout,
+            keepalive=self.master.keepalive,
+            silence=self.master.silence,
+        )
+
+
+def load(path: str) -> BuildFile:
+    """Read a file.
+
+    Raises:
+        UsageError: it is missing or wrong; the message has the line.
+    """
+    try:
+        document = read(path)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    at = At(document)
+    sections: dict[str, Kind] = dict.fromkeys(("master", "slave", "builder"), lambda at, value: value)
+    given = read_table(at, document.values, sections)
+    master = _master(at.section("master"), given.get("master", {}))
+    slaves = _slaves(at, given.get("slave", []), master)
+    builders = _builders(at, given.get("builder", []), slaves)
+    return BuildFile(path, master, slaves, builders)
+
+
+def _master(at: At, value: object) -> MasterSettings:
+    given = read_table(at, value, MASTER_KEYS)
+    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if one in given and other not in given:
+            raise at.key(one).wrong(f"needs {other}")
+    if "tls_cert" in given:
+        given["tls"] = _tls(at.key("tls_cert"), given["tls_cert"], given.pop("tls_key"))
+    given.setdefault("state_dir", os.path.join(at.document.folder, STATE_DIR))
+    return MasterSettings(**given)
+
+
+def _tls(at: At, certificate: str, key: str) -> ssl.SSLContext:
+    # Few files need it, and it is big.
+    import ssl
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # Without a password at hand, or Python would ask for one on the terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise at.wrong(f"and tls_key should be a certificate and its key, but: {error}") from None
+    return context
+
+
+def _slaves(top: At, value: object, master: MasterSettings) -> dict[str, SlaveEntry]:
+    found: dict[str, SlaveEntry] = {}
+    for index, item in enumerate(_tables(top, "slave", value)):
+        at = top.section("slave", index)
+        given = read_table(at, item, SLAVE_KEYS, ["name"])
+        _check_new(at.key("name"), given["name"], found)
+        if given["name"] == CHANGE_USER and master.change_password:
+            raise at.key("name").wrong('is that of the user who tells of changes; change_password = "" frees it')
+        if ("password" in given) == ("password_file" in given):
+            raise at.wrong("should have password or password_file, and not both")
+        if "password_file" in given:
+            given["password"] = given.pop("password_file")
+        found[given["name"]] = SlaveEntry(**given)
+    return found
+
+
+def _builders(top: At, value: object, slaves: Mapping[str, SlaveEntry]) -> dict[str, BuilderEntry]:
+    found: dict[str, BuilderEntry] = {}
+    for index, item in enumerate(_tables(top, "builder", value)):
+        at = top.section("builder", index)
+        given = read_table(at, item, BUILDER_KEYS, ["name", "slaves"] if slaves else ["name"])
+        _check_new(at.key("name"), given["name"], found)
+        _check_slaves(at, given.setdefault("slaves", (LOCAL,)), slaves)
+        given.setdefault("builddir", default_builddir(given["name"]))
+        for other in found.values():
+            if other.builddir == given["builddir"] and set(other.slaves) & set(given["slaves"]):
+                raise at.wrong(f"has the same builddir {other.builddir!r} as builder {other.name!r}, on the same slave")
+        steps = given.pop("step", [])
+        if not steps:
+            raise at.wrong("has no [[builder.step]]")
+        given["steps"] = tuple(
+            build_steps.read_step(at.section("step", number), step) for number, step in enumerate(steps)
+        )
+        found[given["name"]] = BuilderEntry(**given)
+    if not found:
+        raise top.wrong("has no [[builder]]")
+    return found
+
+
+def _tables(top: At, name: str, value: object) -> list[Any]:
+    if isinstance(value, dict):
+        raise top.key(name).wrong(f"should be [[{name}]], not [{name}]")
+    return list(of_type(top.key(name), value, list))
+
+
+def _check_new(at: At, name: str, taken: Mapping[str, object]) -> None:
+    if name in taken:
+        raise at.wrong(f"{name!r} comes twice")
+
+
+def _check_slaves(builder: At, names: tuple[str, ...], slaves: Mapping[str, SlaveEntry]) -> None:
+    at = builder.key("slaves")
+    for index, name in enumerate(names):
+        if name not in (slaves or (LOCAL,)):
+            there = ", ".join(slaves) if slaves else f"{LOCAL} only, for the file has no [[slave]]"
+            raise builder.document.mistake((*at.path, index), f"unknown slave {name!r}; there are {there}")
+        if name in names[:index]:
+            raise builder.document.mistake((*at.path, index), f"slaves has {name!r} twice")
+
+
+def default_builddir(name: str) -> str:
+    """Return a directory that is named like a builder, without what is awkward in a path."""
+    directory = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")
+    # `info` is where a slave keeps what it tells of itself.
+    return directory if directory not in ("", "info") else f"{directory}_"
+
+
+# -- what may be said
+
+
+def _listen(at: At, value: object) -> tuple[str, int]:
+    text = values.text(at, value)
+    # Port 0 is any that is free: right here, but not for `create-slave`.
+    any_port = text.endswith(":0")
+    try:
+        host, port = parse_address(f"{text[:-1]}1" if any_port else text)
+    except UsageError:
+        raise at.wrong(f"should be HOST:PORT or [IPV6]:PORT, not {text!r}") from None
+    return host, 0 if any_port else port
+
+
+def _password_file(at: At, value: object) -> str:
+    path = values.beside(at, value)
+    try:
+        with open(path, "rb") as file:
+            password = file.readline().decode().rstrip("\r\n")
+    except OSError as error:
+        raise at.wrong(f"should be a file that can be read: {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise at.wrong(f"should be a file in UTF-8, unlike {path}") from None
+    if not password or "\0" in password:
+        raise at.wrong(f"should be a file whose first line is the password, unlike {path}")
+    return password
+
+
+def _builddir(at: At, value: object) -> str:
+    path = values.text(at, value)
+    short = posixpath.normpath(path)
+    if short.startswith(("/", "..")) or short in (".", "info"):
+        raise at.wrong(f"should be a directory of its own in that of the slave, not {path!r}")
+    return short
+
+
+def _change(at: At, value: object) -> Mapping[str, tuple[str, ...]] | None:
+    if isinstance(value, bool):
+        return {} if value else None
+    if not isinstance(value, dict):
+        raise at.wrong("should be true, or a table of what changes count")
+    return read_table(at, value, dict.fromkeys(CHANGE_KEYS, values.any_texts))
+
+
+def _triggers(at: At, value: object) -> Triggers:
+    return Triggers(**read_table(at, value, TRIGGER_KEYS))
+
+
+def _steps(at: At, value: object) -> list[Any]:
+    if isinstance(value, dict):
+        raise at.wrong("should be [[builder.step]], not [builder.step]")
+    return list(of_type(at, value, list))
+
+
+MASTER_KEYS: Final[dict[str, Kind]] = {
+    "listen": _listen,
+    "tls_cert": values.beside,
+    "tls_key": values.beside,
+    "state_dir": values.beside,
+    "change_password": values.any_text,
+    "keepalive": values.seconds,
+    "silence": values.positive_seconds,
+    "ping_timeout": values.positive_seconds,
+    "attach_timeout": values.positive_seconds,
+    "login_timeout": values.positive_seconds,
+}
+SLAVE_KEYS: Final[dict[str, Kind]] = {
+    "name": values.text,
+    "password": values.text,
+    "password_file": _password_file,
+    "max_builds": values.count_from(1),
+}
+BUILDER_KEYS: Final[dict[str, Kind]] = {
+    "name": values.text,
+    "slaves": values.texts,
+    "builddir": _builddir,
+    "env": values.environment,
+    "triggers": _triggers,
+    "step": _steps,
+}
+TRIGGER_KEYS: Final[dict[str, Kind]] = {
+    "change": _change,
+    "every": values.positive_seconds,
+    "daily": values.times_of_day,
+}

@@ -1,0 +1,174 @@
+"""The steps of a build file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from slaveproto.ci.file import values
+from slaveproto.ci.file.toml_document import At, Kind, of_type, read_table, unknown_key
+from slaveproto.master import steps
+from slaveproto.master.steps import AnyStep
+
+MOST_OF_A_BLOCK: Final = 640 * 1024
+
+
+@attrs.frozen
+class Action:
+    """A kind of step.
+
+    Args:
+        make: makes it of what its key and the keys beside it mean.
+        value: what the value of its key means to `make`, by the names of its arguments.
+        beside: which keys may stand beside it, besides those of all steps.
+        keys: those of its own table; empty if its value is no table.
+    """
+
+    make: Callable[..., AnyStep]
+    value: Kind
+    beside: Mapping[str, Kind] = attrs.field(factory=dict)
+    keys: Mapping[str, Kind] = attrs.field(factory=dict)
+
+
+def read_step(at: At, value: object) -> AnyStep:
+    """Return the step that a table is.
+
+    Raises:
+        UsageError: it is none.
+    """
+    table = of_type(at, value, dict)
+    named = [key for key in table if key in ACTIONS]
+    if not named:
+        for key in table:
+            if key not in COMMON and not any(key in action.beside for action in ACTIONS.values()):
+                raise unknown_key(at, key, (*ACTIONS, *COMMON))
+        raise at.wrong(f"does nothing; it should have one of {', '.join(ACTIONS)}")
+    if len(named) > 1:
+        raise at.key(named[1]).wrong(f"cannot be in the same step as {named[0]}")
+    name = named[0]
+    action = ACTIONS[name]
+    given = read_table(at, table, {name: action.value, **action.beside, **COMMON})
+    return action.make(**given.pop(name), **given)
+
+
+def _alone(make: Callable[..., AnyStep], argument: str, kind: Kind, **beside: Kind) -> Action:
+    return Action(make, lambda at, value: {argument: kind(at, value)}, beside)
+
+
+def _table(
+    make: Callable[..., AnyStep],
+    required: Sequence[str],
+    keys: Mapping[str, Kind],
+    /,
+    *,
+    names: Mapping[str, str] | None = None,
+    **beside: Kind,
+) -> Action:
+    """`names` are those of the arguments that are not called like their key."""
+    called = names or {}
+
+    def value(at: At, value: object) -> dict[str, Any]:
+        return {called.get(key, key): meant for key, meant in read_table(at, value, keys, required).items()}
+
+    return Action(make, value, beside, keys)
+
+
+def _compress(at: At, value: object) -> str:
+    found = values.one_of(("gz", "bz2", "none"))(at, value)
+    return "" if found == "none" else str(found)
+
+
+_BLOCK_SIZE: Final = values.count_from(1, MOST_OF_A_BLOCK)
+_SIZE: Final = values.count_from(0)
+
+COMMON: Final[dict[str, Kind]] = {
+    "name": values.text,
+    "workdir": values.text,
+    "halt_on_failure": values.flag,
+    "flunk_on_failure": values.flag,
+    "warn_on_failure": values.flag,
+    "flunk_on_warnings": values.flag,
+    "warn_on_warnings": values.flag,
+    "always_run": values.flag,
+}
+"""What any step may have."""
+
+ACTIONS: Final[dict[str, Action]] = {
+    "shell": _alone(
+        steps.Shell,
+        "command",
+        values.command,
+        env=values.environment,
+        timeout=values.seconds_or_never,
+        max_time=values.seconds_or_never,
+        max_lines=values.count_from(1),
+        logfiles=values.log_files,
+        use_pty=values.flag,
+        initial_stdin=values.raw_text,
+        want_stdout=values.flag,
+        want_stderr=values.flag,
+        log_environ=values.flag,
+        interrupt_signal=values.one_of(values.SIGNALS),
+        sigterm_time=values.positive_seconds,
+        success_rc=values.exit_codes,
+        warnings_rc=values.exit_codes,
+    ),
+    "mkdir": _alone(steps.MakeDirectory, "dir", values.text),
+    "rmdir": _alone(steps.RemoveDirectory, "dirs", values.text_or_texts, timeout=values.seconds_or_never),
+    "copy": _table(
+        steps.CopyDirectory,
+        ("from", "to"),
+        {"from": values.text, "to": values.text},
+        names={"from": "source", "to": "dest"},
+        timeout=values.seconds_or_never,
+    ),
+    "rmfile": _alone(steps.RemoveFile, "path", values.text),
+    "stat": _alone(steps.StatFile, "file", values.text),
+    "glob": _alone(steps.Glob, "pattern", values.text),
+    "listdir": _alone(steps.ListDirectory, "dir", values.text),
+    "upload": _table(
+        steps.UploadFile,
+        ("src", "dest"),
+        {
+            "src": values.text,
+            "dest": values.beside,
+            "max_size": _SIZE,
+            "block_size": _BLOCK_SIZE,
+            "mode": values.mode,
+            "keep_stamp": values.flag,
+        },
+    ),
+    "upload_dir": _table(
+        steps.UploadDirectory,
+        ("src", "dest"),
+        {
+            "src": values.text,
+            "dest": values.beside,
+            "compress": _compress,
+            "max_size": _SIZE,
+            "block_size": _BLOCK_SIZE,
+            "unpack_limit": _SIZE,
+            "unpack_entries": _SIZE,
+        },
+    ),
+    "download": _table(
+        steps.DownloadFile,
+        ("src", "dest"),
+        {
+            "src": values.beside,
+            "dest": values.text,
+            "max_size": _SIZE,
+            "block_size": _BLOCK_SIZE,
+            "mode": values.mode,
+        },
+    ),
+    "download_string": _table(
+        steps.DownloadString,
+        ("text", "dest"),
+        {"text": values.raw_text, "dest": values.text, "block_size": _BLOCK_SIZE, "mode": values.mode},
+        names={"text": "data"},
+    ),
+}
+"""What a step may do, by the key that says it."""

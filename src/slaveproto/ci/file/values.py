@@ -1,0 +1,212 @@
+"""What a value in a build file may be."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection
+from datetime import time
+from typing import Final
+
+from slaveproto.ci.file.toml_document import At, Kind, kind_of, of_type, read_table
+from slaveproto.ci.schedule import parse_length, parse_time_of_day
+from slaveproto.master.steps import LogFile
+
+LONGEST: Final = 10**9 - 1
+_LONG: Final = 10**20
+
+
+def any_text(at: At, value: object) -> str:
+    """A string that may be empty."""
+    found: str = of_type(at, value, str)
+    if "\0" in found:
+        raise at.wrong("contains a null character")
+    return found
+
+
+def text(at: At, value: object) -> str:
+    """A string that is not empty."""
+    found = any_text(at, value)
+    if not found:
+        raise at.wrong("is empty")
+    return found
+
+
+def beside(at: At, value: object) -> str:
+    """A path on the master, relative to the file's folder; the absolute path is returned."""
+    return os.path.normpath(os.path.join(at.document.folder, text(at, value)))
+
+
+def raw_text(at: At, value: object) -> bytes:
+    """Any string, in UTF-8."""
+    found: str = of_type(at, value, str)
+    return found.encode()
+
+
+def flag(at: At, value: object) -> bool:
+    """True or false."""
+    found: bool = of_type(at, value, bool)
+    return found
+
+
+def texts(at: At, value: object) -> tuple[str, ...]:
+    """A list of strings."""
+    found = tuple(text(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
+    if not found:
+        raise at.wrong("is empty")
+    return found
+
+
+def text_or_texts(at: At, value: object) -> tuple[str, ...]:
+    """A string, or a list of them."""
+    return (text(at, value),) if isinstance(_one_or_more(at, value, str), str) else texts(at, value)
+
+
+def any_texts(at: At, value: object) -> tuple[str, ...]:
+    """A string, or a list of them, which may be empty texts."""
+    if isinstance(_one_or_more(at, value, str), str):
+        return (any_text(at, value),)
+    return tuple(any_text(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
+
+
+def command(at: At, value: object) -> str | tuple[str, ...]:
+    """A line for `/bin/sh`, or a list of words, of which the first is not empty."""
+    if isinstance(_one_or_more(at, value, str), str):
+        return text(at, value)
+    words = tuple(any_text(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
+    if not words or not words[0]:
+        raise at.wrong("names no program")
+    return words
+
+
+def whole(at: At, value: object, least: int, most: int) -> int:
+    """An integer in a range."""
+    found: int = of_type(at, value, int)
+    if not least <= found <= most:
+        raise at.wrong(f"should be from {least} to {most}, not {_shown(found)}")
+    return found
+
+
+def _shown(number: float) -> str:
+    """Return a number that is out of its range, in words if it is long: Python does not write out any."""
+    if isinstance(number, int) and abs(number) >= _LONG:
+        return "more" if number > 0 else "less"
+    return str(number)
+
+
+def count_from(least: int, most: int = 2**63 - 1) -> Kind:
+    """An integer from `least` on."""
+    return lambda at, value: whole(at, value, least, most)
+
+
+def exit_codes(at: At, value: object) -> tuple[int, ...]:
+    """An exit code, or a list of them; negative ones are signals."""
+    _one_or_more(at, value, int)
+    items = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+    return tuple(whole(at if index is None else at.item(index), item, -255, 255) for index, item in items)
+
+
+def mode(at: At, value: object) -> int:
+    """Permission bits."""
+    found: int = of_type(at, value, int)
+    if not 0 <= found <= 0o7777:
+        shown = f"0o{found:o}" if found < _LONG else _shown(found)
+        raise at.wrong(f"should be from 0o000 to 0o7777, not {shown}" if found >= 0 else "is negative")
+    return found
+
+
+def seconds(at: At, value: object) -> float:
+    """A number of seconds, or a length of time such as `1h30m`."""
+    if isinstance(value, str):
+        length = parse_length(value)
+        if length is None:
+            raise at.wrong(f'should be seconds, or a length of time such as "1h30m" (d, h, m, s), not {value!r}')
+        value = length
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise at.wrong(f'should be seconds, or a length of time such as "1h30m", not {kind_of(value)}')
+    if not 0 <= value <= LONGEST:
+        raise at.wrong(f"should be from 0 to {LONGEST} seconds, not {_shown(value)}")
+    return value
+
+
+def positive_seconds(at: At, value: object) -> float:
+    """A length of time that is not 0."""
+    found = seconds(at, value)
+    if not found:
+        raise at.wrong("should be more than 0")
+    return found
+
+
+def seconds_or_never(at: At, value: object) -> float | None:
+    """A length of time; 0 means that there is no limit."""
+    return seconds(at, value) or None
+
+
+def times_of_day(at: At, value: object) -> tuple[time, ...]:
+    """A time such as `03:00`, or a list of them."""
+    if isinstance(_one_or_more(at, value, str), str):
+        return (_time_of_day(at, value),)
+    found = tuple(_time_of_day(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
+    if not found:
+        raise at.wrong("is empty")
+    return found
+
+
+def _time_of_day(at: At, value: object) -> time:
+    found = parse_time_of_day(of_type(at, value, str))
+    if found is None:
+        raise at.wrong(f'should be a time of the day such as "03:00", not {value!r}')
+    return found
+
+
+def one_of(choices: Collection[str]) -> Kind:
+    """One of some words."""
+
+    def kind(at: At, value: object) -> str:
+        found: str = of_type(at, value, str)
+        if found not in choices:
+            raise at.wrong(f"should be one of {', '.join(choices)}, not {found!r}")
+        return found
+
+    return kind
+
+
+def environment(at: At, value: object) -> dict[str, str | tuple[str, ...] | None]:
+    """Variables: a string, a list that is joined as paths are, or false to take the variable away."""
+    found: dict[str, str | tuple[str, ...] | None] = {}
+    for name, item in of_type(at, value, dict).items():
+        here = at.key(name)
+        if not name or "=" in name or "\0" in name:
+            raise here.document.mistake(here.path, f"{name!r} is no name of a variable")
+        if item is False:
+            found[name] = None
+        elif isinstance(item, list):
+            found[name] = tuple(any_text(here.item(index), word) for index, word in enumerate(item))
+        elif isinstance(item, str):
+            found[name] = any_text(here, item)
+        else:
+            raise here.wrong(f"should be a string, an array of strings, or false to remove it, not {kind_of(item)}")
+    return found
+
+
+def log_files(at: At, value: object) -> dict[str, LogFile]:
+    """Files by the name of their log."""
+    found = {}
+    for name, item in of_type(at, value, dict).items():
+        here = at.key(name)
+        if not name or name in ("stdio", "header") or not name.isprintable():
+            raise here.document.mistake(here.path, f"{name!r} cannot be the name of a log file")
+        if isinstance(_one_or_more(here, item, str, dict), str):
+            found[name] = LogFile(text(here, item))
+        else:
+            found[name] = LogFile(**read_table(here, item, LOG_FILE_KEYS, ["filename"]))
+    return found
+
+
+LOG_FILE_KEYS: Final[dict[str, Kind]] = {"filename": text, "follow": flag}
+
+SIGNALS: Final = tuple(name.removeprefix("SIG") for name in signal.Signals.__members__)
+
+
+def _one_or_more(at: At, value: object, one: type, more: type = list) -> object:
+    return of_type(at, value, one, more)

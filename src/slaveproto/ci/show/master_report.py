@@ -1,0 +1,84 @@
+"""What people read of a master's events: one line each, and of what somebody repeats, one a minute."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, assert_never
+
+from slaveproto.master.events import (
+    AccountWanted,
+    BuildersChanged,
+    BuildLost,
+    BuildRefused,
+    BuildStarted,
+    ChangeReceived,
+    GuestCalled,
+    LoginFailed,
+    MasterEvent,
+    MasterNotice,
+    Ponged,
+    ShutdownWanted,
+    SlaveAttached,
+    SlaveDetached,
+    StepFinished,
+    StepSpoke,
+)
+
+INTERVAL: Final = 60.0
+MOST_REMEMBERED: Final = 1000
+
+
+class MasterReport:
+    """Puts events into words.
+
+    Failed logins are told once a minute: those with a wrong password for each name, others for each address.
+    """
+
+    def __init__(self) -> None:
+        # When it was told last, and how often it happened since.
+        self._told: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def text_of(self, event: MasterEvent, now: float) -> str | None:
+        """Return what happened, in words; None for what need not be told. `now` is in seconds."""
+        match event:
+            case LoginFailed():
+                return self._failed_login(event, now)
+            case SlaveAttached(slave, peer, info, builders):
+                version = f", {info.version}" if info.version else ""
+                return f"slave {slave} attached from {peer}{version}; builders: {', '.join(builders) or 'none'}"
+            case SlaveDetached(slave, why):
+                return f"slave {slave} detached: {why}"
+            case BuildersChanged(slave, builders):
+                return f"slave {slave} has other builders: {', '.join(builders) or 'none'}"
+            case ChangeReceived(_, change):
+                words = f"change by {change.who}"
+                about = (("revision", change.revision), ("branch", change.branch), ("project", change.project))
+                return "; ".join((words, *(f"{what} {text}" for what, text in about if text)))
+            case ShutdownWanted(slave):
+                return f"slave {slave} wants to be shut down"
+            case MasterNotice(text, None):
+                return text
+            case MasterNotice(text, slave):
+                return f"slave {slave}: {text}"
+            case BuildLost() | BuildRefused() | BuildStarted() | StepFinished() | StepSpoke() | Ponged():
+                # Whoever runs the build tells of it.
+                return None
+            case AccountWanted() | GuestCalled():
+                # Nobody here configures a master to ask.
+                return None
+            case _:
+                assert_never(event)
+
+    def _failed_login(self, event: LoginFailed, now: float) -> str | None:
+        host = event.peer.rpartition(":")[0] or event.peer
+        key = ("name", event.name) if event.credentials and event.name is not None else ("host", host)
+        last, more = self._told.pop(key, (None, 0))
+        if last is not None and now < last + INTERVAL:
+            self._told[key] = last, more + 1
+            return None
+        self._told[key] = now, 0
+        if len(self._told) > MOST_REMEMBERED:
+            self._told.popitem(last=False)
+        name = "" if event.name is None else f" as {event.name!r}"
+        again = f" ({more} more since the last time it was told)" if more else ""
+        return f"login{name} from {event.peer} failed: {event.why}{again}"

@@ -1,0 +1,297 @@
+"""What `slaveproto build` tells of its builds: to people while they run, and to programs at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from slaveproto.ci.engine import Run, StepPlace, Watcher
+from slaveproto.ci.show.console import one_line
+from slaveproto.ci.show.terminal import (
+    BOLD,
+    BUILDER_STYLES,
+    DIM,
+    GREEN,
+    PLAIN,
+    RED,
+    YELLOW,
+    LineSplitter,
+    Terminal,
+    clean,
+)
+from slaveproto.master.results import Result
+
+if TYPE_CHECKING:
+    from slaveproto.master.events import Outcome
+    from slaveproto.master.output import Output
+
+STYLES: Final = {
+    Result.SUCCESS: GREEN,
+    Result.WARNINGS: YELLOW,
+    Result.FAILURE: RED,
+    Result.SKIPPED: DIM,
+    Result.EXCEPTION: RED,
+    Result.RETRY: YELLOW,
+    Result.CANCELLED: YELLOW,
+}
+HEADER_LINES: Final = 20
+END_LINES: Final = (b"program finished with exit code", b"elapsedTime=")
+END_OF_PREAMBLE: Final = b" using PTY:"
+"""How the last line starts of what every slave says before it runs a command."""
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time, for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
+
+
+class Several:
+    """A watcher that tells others, one after the other."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self._watchers = watchers
+
+    async def build_started(self, run: Run) -> None:
+        for watcher in self._watchers:
+            await watcher.build_started(run)
+
+    async def step_started(self, run: Run, step: StepPlace) -> None:
+        for watcher in self._watchers:
+            await watcher.step_started(run, step)
+
+    async def output(self, run: Run, step: StepPlace, output: Output) -> None:
+        for watcher in self._watchers:
+            await watcher.output(run, step, output)
+
+    async def step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
+        for watcher in self._watchers:
+            await watcher.step_ended(run, step, outcome)
+
+    async def build_ended(self, run: Run, result: Result) -> None:
+        for watcher in self._watchers:
+            await watcher.build_ended(run, result)
+
+    async def refused(self, run: Run, why: str) -> None:
+        for watcher in self._watchers:
+            await watcher.refused(run, why)
+
+
+@attrs.define
+class _Lane:
+    """How a builder that runs is shown."""
+
+    run: Run
+    begun: float
+    place: StepPlace | None = None
+    step_begun: float = 0.0
+    splitters: dict[tuple[str, str], LineSplitter] = attrs.field(factory=dict)
+    remarks: list[bytes] = attrs.field(factory=list)
+    preamble: bool = True
+
+
+@attrs.define
+class _Row:
+    """What the table at the end says of a builder."""
+
+    slave: str = ""
+    done: int = 0
+    elapsed: float = 0.0
+
+
+class Show:
+    """Shows builds to people.
+
+    Args:
+        terminal: where.
+        builders: names of all that will be built.
+        clock: seconds, from any moment on.
+    """
+
+    def __init__(self, terminal: Terminal, builders: Sequence[str], clock: Callable[[], float]) -> None:
+        self._terminal = terminal
+        self._clock = clock
+        self._lanes: dict[str, _Lane] = {}
+        self._rows = {name: _Row() for name in builders}
+        width = max(map(len, builders), default=0)
+        self._prefixes = {
+            name: terminal.paint(f"{name:{width}} | ", BUILDER_STYLES[number % len(BUILDER_STYLES)])
+            for number, name in enumerate(builders)
+        }
+
+    def status(self) -> str:
+        """Return what runs at the moment, in one line."""
+        parts = []
+        for name, lane in self._lanes.items():
+            if lane.place is not None:
+                elapsed = duration(int(self._clock() - lane.step_begun)).replace(".0", "")
+                parts.append(f"{name} {_title(lane.place)} {elapsed}")
+        return " · ".join(parts)
+
+    async def build_started(self, run: Run) -> None:
+        """A slave has taken the build."""
+        name = run.entry.name
+        self._lanes[name] = _Lane(run, self._clock())
+        self._rows[name] = _Row(run.slave)
+        again = f" (attempt {run.attempt})" if run.attempt > 1 else ""
+        await self._say(name, f"building on slave {run.slave}{again}", BOLD)
+
+    async def step_started(self, run: Run, step: StepPlace) -> None:
+        """A step begins."""
+        lane = self._lanes[run.entry.name]
+        lane.place, lane.step_begun, lane.preamble = step, self._clock(), True
+        lane.remarks.clear()
+        await self._say(run.entry.name, _title(step), BOLD)
+
+    async def output(self, run: Run, step: StepPlace, output: Output) -> None:
+        """A step has written something."""
+        lane = self._lanes[run.entry.name]
+        splitter = lane.splitters.setdefault((output.log, output.stream), LineSplitter())
+        await self._lines(lane, output.log, output.stream, splitter.feed(output.data))
+
+    async def step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
+        """A step has ended."""
+        name = run.entry.name
+        lane = self._lanes[name]
+        for (log, stream), splitter in lane.splitters.items():
+            await self._lines(lane, log, stream, splitter.end())
+        lane.splitters.clear()
+        lane.place = None
+        if outcome is None:
+            await self._say(name, f"{_title(step)}: skipped", DIM)
+            return
+        self._rows[name].done += 1
+        if outcome.result is not Result.SUCCESS:
+            for remark in lane.remarks:
+                await self._say(name, clean(remark, colours=False), DIM)
+        about = [outcome.result.word]
+        if outcome.why:
+            about.append(clean(outcome.why.encode("utf-8", "backslashreplace"), colours=False))
+        elif outcome.rc:
+            about.append(f"exit code {outcome.rc}")
+        words = f"{_title(step)}: {', '.join(about)}, {duration(outcome.elapsed)}"
+        await self._say(name, words, STYLES[outcome.result])
+
+    async def build_ended(self, run: Run, result: Result) -> None:
+        """All is over."""
+        lane = self._lanes.pop(run.entry.name)
+        row = self._rows[run.entry.name]
+        row.elapsed = self._clock() - lane.begun
+        await self._say(run.entry.name, f"{result.word}, {duration(row.elapsed)}", STYLES[result])
+
+    async def refused(self, run: Run, why: str) -> None:
+        """The slave did not take the build."""
+        await self._say(run.entry.name, one_line(f"slave {run.slave} did not take it: {why}"), YELLOW)
+
+    async def summary(self, results: Mapping[str, Result]) -> None:
+        """Show a table of how all ended."""
+        steps = {name: f"{row.done} steps" if row.done != 1 else "1 step" for name, row in self._rows.items()}
+        columns = [
+            ["builder", *self._rows],
+            ["slave", *(row.slave or "-" for row in self._rows.values())],
+            ["result", *(results[name].word for name in self._rows)],
+            ["run", *steps.values()],
+            ["time", *(duration(row.elapsed) if row.slave else "-" for row in self._rows.values())],
+        ]
+        widths = [max(map(len, column)) for column in columns]
+        await self._terminal.show("")
+        for number, cells in enumerate(zip(*columns, strict=True)):
+            style = BOLD if number == 0 else PLAIN
+            padded = [self._terminal.paint(f"{cell:{width}}", style) for cell, width in zip(cells, widths, strict=True)]
+            if number:
+                padded[2] = self._terminal.paint(f"{cells[2]:{widths[2]}}", STYLES[results[cells[0]]])
+            await self._terminal.show("  ".join(padded).rstrip())
+
+    async def _lines(self, lane: _Lane, log: str, stream: str, lines: Sequence[bytes]) -> None:
+        if stream == "header":
+            for line in lines:
+                self._remark(lane, line)
+        elif lines:
+            prefix = self._prefixes[lane.run.entry.name] + ("" if log == "stdio" else f"{log}: ")
+            coloured = self._terminal.coloured
+            await self._terminal.show(*(prefix + clean(line, colours=coloured) for line in lines))
+
+    def _remark(self, lane: _Lane, line: bytes) -> None:
+        """Keep what a slave says of a command, but for the long list at its beginning, and what is shown anyway."""
+        if not lane.preamble and line.strip() and not line.startswith(END_LINES):
+            lane.remarks.append(line)
+            del lane.remarks[:-HEADER_LINES]
+        elif line.startswith(END_OF_PREAMBLE):
+            lane.preamble = False
+
+    async def _say(self, builder: str, text: str, style: str = PLAIN) -> None:
+        await self._terminal.show(f"{self._prefixes[builder]}{self._terminal.paint(text, style)}")
+
+
+def _title(step: StepPlace) -> str:
+    title = clean(step.what.title.encode("utf-8", "backslashreplace"), colours=False)
+    return f"[{step.number}/{step.total}] {title}"
+
+
+class Collect:
+    """Keeps all that is told of builds, for `--json`. Of a builder that was built again, the last attempt."""
+
+    def __init__(self) -> None:
+        self._builds: dict[str, dict[str, Any]] = {}
+        self._logs: dict[str, dict[str, list[bytes]]] = {}
+
+    def as_object(self, results: Mapping[str, Result], steps: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """Return what `--json` prints.
+
+        Args:
+            results: how each builder ended.
+            steps: the titles of each builder's steps.
+        """
+        never = {
+            name: {"builder": name, "slave": None, "result": "", "steps": [_not_run(title) for title in titles]}
+            for name, titles in steps.items()
+        }
+        return {"builds": [(never | self._builds)[name] | {"result": results[name].word} for name in steps]}
+
+    async def build_started(self, run: Run) -> None:
+        """A slave has taken the build."""
+        name = run.entry.name
+        self._builds[name] = {"builder": name, "slave": run.slave, "result": "", "steps": []}
+
+    async def step_started(self, run: Run, step: StepPlace) -> None:
+        """A step begins."""
+        self._logs[run.entry.name] = {"stdio": []}
+
+    async def output(self, run: Run, step: StepPlace, output: Output) -> None:
+        """A step has written something."""
+        if output.stream != "header":
+            self._logs[run.entry.name].setdefault(output.log, []).append(output.data)
+
+    async def step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
+        """A step has ended."""
+        if outcome is None:
+            entry = _not_run(step.what.title)
+        else:
+            logs = {
+                log: b"".join(pieces).decode("utf-8", "surrogateescape")
+                for log, pieces in self._logs.pop(run.entry.name).items()
+            }
+            entry = {
+                "name": step.what.title,
+                "result": outcome.result.word,
+                "rc": outcome.rc,
+                "elapsed": round(outcome.elapsed, 3),
+                "logs": logs,
+            }
+        self._builds[run.entry.name]["steps"].append(entry)
+
+    async def build_ended(self, run: Run, result: Result) -> None:
+        """All is over."""
+        self._logs.pop(run.entry.name, None)
+
+    async def refused(self, run: Run, why: str) -> None:
+        """The slave did not take the build."""
+
+
+def _not_run(title: str) -> dict[str, Any]:
+    return {"name": title, "result": Result.SKIPPED.word, "rc": None, "elapsed": 0.0, "logs": {"stdio": ""}}

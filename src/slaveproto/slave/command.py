@@ -1,0 +1,169 @@
+"""One command, from `startCommand` to `complete`.
+
+`complete` is sent in one place, by a state that is left on the way: there cannot be two, and nothing follows it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from slaveproto.effects import CallDone, HostEffect, Script
+from slaveproto.errors import LocalProtocolError
+from slaveproto.machine import Machine
+from slaveproto.scripts import Task, failure_of
+from slaveproto.slave.events import CommandFinished, SlaveEvent
+from slaveproto.slave.states import COMMAND, CommandEvent, CommandState
+from slaveproto.updates import UpdateBuffer
+from slaveproto.wire.connection import Connection
+from slaveproto.wire.events import Answered, Failed
+from slaveproto.wire.values import Remote, Value
+
+
+class StepOwner(Protocol):
+    """Who started a step."""
+
+    name: str
+
+    def step_finished(self, step: RunningCommand) -> None:
+        """The step is at its end."""
+
+
+class RunningCommand(Task):
+    """A command of one builder and the stream of its updates.
+
+    Args:
+        owner: the builder.
+        command: the command's name.
+        command_id: the master's number of it, for people only.
+        script: what it does.
+        connection: where the master listens.
+        listener: the master's object that gets the updates.
+        others: further objects of the master that the script may call.
+        updates: collects what is to be sent.
+        announcements: where people are told of its end.
+        now: the time of its start.
+    """
+
+    def __init__(
+        self,
+        *,
+        owner: StepOwner,
+        command: str,
+        command_id: str,
+        script: Script[None],
+        connection: Connection,
+        listener: Remote,
+        others: list[Remote],
+        updates: UpdateBuffer,
+        announcements: deque[SlaveEvent],
+        now: float,
+    ) -> None:
+        super().__init__(script, updates)
+        self._owner = owner
+        self.command = command
+        self.command_id = command_id
+        self._connection = connection
+        self._listener = listener
+        self._others = others
+        self._updates = updates
+        self._announcements = announcements
+        self._started = now
+        self._machine = Machine(COMMAND)
+        self._last_call = 0
+        # The script's numbers of its calls, by the connection's.
+        self._calls: dict[int, int] = {}
+
+    @property
+    def state(self) -> CommandState:
+        """Where the step is."""
+        return self._machine.state
+
+    @property
+    def audible(self) -> bool:
+        """Whether the master still listens."""
+        return self._machine.can(CommandEvent.COMPLETE)
+
+    @property
+    def references(self) -> list[Remote]:
+        """The master's objects that the step holds until its end."""
+        return [self._listener, *self._others]
+
+    @property
+    def deadline(self) -> float | None:
+        """When its script or its updates are due."""
+        times = [super().deadline, self._updates.deadline if self.audible else None]
+        return min((time for time in times if time is not None), default=None)
+
+    def look(self, now: float) -> HostEffect | None:
+        """Resume the script if something is there for it, and send updates that are due."""
+        effect = super().look(now)
+        due = self._updates.deadline
+        if due is not None and due <= now and self.audible:
+            self._send_updates(now)
+        return effect
+
+    def interrupt(self) -> None:
+        """The master asked for its end; the script must be told, too."""
+        self._machine.fire(CommandEvent.INTERRUPT)
+
+    def drop(self) -> None:
+        """The master will hear no more of it; the script must be told, too."""
+        self._machine.fire(CommandEvent.DROP)
+        self._updates.discard()
+        self._release()
+        for number in self._calls.values():
+            self.put(CallDone(number, None, lost=True))
+        self._calls.clear()
+
+    def begin_call(self, target: Remote, method: str, args: tuple[Value, ...]) -> int:
+        """Call one of the master's objects; one that does not listen any more loses the call at once."""
+        self._last_call += 1
+        if self.audible:
+            self._calls[self._connection.call(target, method, args)] = self._last_call
+        else:
+            self.put(CallDone(self._last_call, None, lost=True))
+        return self._last_call
+
+    def outcome_of(self, event: Answered | Failed) -> CallDone | None:
+        """Return what the script is to be told of a call; None if it made no such call."""
+        number = self._calls.pop(event.id, None)
+        if number is None:
+            return None
+        if isinstance(event, Failed):
+            return CallDone(number, None, event.failure)
+        for remote in event.remotes:
+            self._connection.release(remote)
+        return CallDone(number, event.value)
+
+    def finished(self, now: float) -> None:
+        """Send what is left and then `complete`, if the master still listens."""
+        dropped = not self.audible
+        if not dropped:
+            self._updates.end_streams(now)
+            if self._machine.state is CommandState.RUNNING:
+                self._updates.add_item("elapsed", now - self._started, now)
+            self._send_updates(now)
+            self._machine.fire(CommandEvent.COMPLETE)
+            self._connection.call(self._listener, "complete", (self.failure,))
+            self._release()
+        failure = None if self.failure is None else f"{self.failure.kind}: {self.failure.message}"
+        self._announcements.append(
+            CommandFinished(self._owner.name, self.command, self.command_id, self.rc, failure, dropped)
+        )
+        self._owner.step_finished(self)
+
+    def _send_updates(self, now: float) -> None:
+        updates = self._updates.take(now)
+        if updates:
+            self._machine.fire(CommandEvent.UPDATE)
+            try:
+                self._connection.call(self._listener, "update", ([[update, 0] for update in updates],))
+            except LocalProtocolError as error:
+                # A script may be somebody else's: what it sends may be anything.
+                self.failure = self.failure or failure_of("builtins.ValueError", f"an update cannot be sent: {error}")
+
+    def _release(self) -> None:
+        for remote in self.references:
+            if self._connection.owns(remote):
+                self._connection.release(remote)

@@ -1,0 +1,1 @@
+"""Work that every runner needs of the operating system: files, archives, trees, processes."""

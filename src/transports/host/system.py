@@ -1,0 +1,27 @@
+"""The operating system. Which one it is, is asked here and nowhere else in the runners.
+
+Each of the two packages has the same modules with the same names in them:
+
+* `processes`: `spawn(effect) -> Child`; a `Child` has `outputs` and `stdin`, and can `wait`, `send_signal` and `reap`;
+* `streams`: `Streams`, which reads and writes the pipes of children in threads of its own, and `SELECTABLE`;
+* `waiting`: how long a thread may wait, and whether many sockets are one thing to wait for;
+* `disk`: what file systems do differently;
+* `removal`: how a tree is removed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform == "win32":
+    from transports.host.windows import disk as disk
+    from transports.host.windows import processes as processes
+    from transports.host.windows import removal as removal
+    from transports.host.windows import streams as streams
+    from transports.host.windows import waiting as waiting
+else:
+    from transports.host.posix import disk as disk
+    from transports.host.posix import processes as processes
+    from transports.host.posix import removal as removal
+    from transports.host.posix import streams as streams
+    from transports.host.posix import waiting as waiting

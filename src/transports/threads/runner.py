@@ -1,0 +1,176 @@
+"""The blocking runner: one thread owns the session and its connection, the others do the rest of the waiting.
+
+`Runner(session, on_event).run()` returns when the session is finished. From other threads, and from signal handlers,
+only `post` and `stop` may be called. Nothing else may wait for the processes that it starts, and SIGCHLD must not be
+ignored. While it runs in the main thread, `signal.set_wakeup_fd` is its own.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
+from slaveproto.inputs import Completed, Stop, Wakeup
+from slaveproto.slave.events import Input, SlaveEvent, Start
+from slaveproto.slave.session import SlaveSession
+from transports.host import files
+from transports.host.reports import attempt
+from transports.host.system import processes, streams, waiting
+from transports.threads.inbox import Inbox
+from transports.threads.tcp import LINGER, TcpLink
+from transports.threads.workers import Workers
+
+UNHANDLED = 8
+"""Blocks of data of one source that may wait for the session; then the source is left unread."""
+
+
+class Runner:
+    """Drives one slave session.
+
+    Args:
+        session: the session; nobody else may touch it.
+        on_event: is told what happens, in the thread of `run`.
+    """
+
+    def __init__(self, session: SlaveSession, on_event: Callable[[SlaveEvent], None]) -> None:
+        self._session = session
+        self._on_event = on_event
+        self._inbox = Inbox()
+        # A file system or a name server that hangs holds up nobody but the one who asked.
+        self._workers = Workers()
+        self._link: TcpLink | None = None
+        self._children: dict[int, processes.Child] = {}
+        self._cancelled: dict[int, threading.Event] = {}
+        # A process is signalled or reaped, never both at a time: its number may be another's right after.
+        self._reaping = threading.Lock()
+        self._output = _Source(self._inbox)
+        self._streams = streams.Streams(self._output.put, self.post)
+
+    def post(self, item: Input) -> None:
+        """Hand an input to the session. Safe from any thread and from signal handlers."""
+        self._inbox.put(item)
+
+    def stop(self, why: str) -> None:
+        """End the session; the second call does not wait for children that are slow to die."""
+        self.post(Stop(why))
+
+    def run(self) -> None:
+        """Run the session to its end. Whatever it raises, nothing that the session started runs on."""
+        with self._inbox.awake_to_signals():
+            self._run()
+
+    def _run(self) -> None:
+        session = self._session
+        self._streams.start()
+        try:
+            session.handle(Start(), now=time.monotonic())
+            while True:
+                if self._link is not None:
+                    self._link.send_from(session)
+                for request in session.requests():
+                    self._perform(request)
+                self._streams.pause(session.congested)
+                while (event := session.next_event()) is not None:
+                    self._on_event(event)
+                if session.finished:
+                    break
+                for item in self._next_inputs(session.deadline):
+                    session.handle(item, now=time.monotonic())
+        except BaseException:
+            for number in list(self._children):
+                self._signal(number, "KILL")
+            raise
+        finally:
+            self._close()
+
+    def _next_inputs(self, deadline: float | None) -> Sequence[Input]:
+        patience = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        patience = min(patience, waiting.LONGEST_WAIT)
+        return self._inbox.take(None if patience == math.inf else patience) or (Wakeup(),)
+
+    def _perform(self, request: Request) -> None:
+        match request.effect:
+            case OpenConnection(host, port):
+                self._link = TcpLink(request.id, host, port, self._inbox, self._workers)
+            case CloseConnection(_, last):
+                if self._link is not None:
+                    self._link.close(last)
+            case Spawn() as start:
+                self.post(attempt(request.id, lambda: self._spawn(request.id, start)))
+            case Signal(process, name):
+                self.post(attempt(request.id, lambda: self._signal(process, name)))
+            case Abandon(process):
+                self._streams.drop(process)
+                self.post(Completed(request.id, None))
+            case Cancel(number):
+                cancelled = self._cancelled.get(number)
+                if cancelled is not None:
+                    cancelled.set()
+                self.post(Completed(request.id, None))
+            case effect:
+                self._cancelled[request.id] = threading.Event()
+                self._workers.start(partial(self._perform_on_file, request.id, effect))
+
+    def _perform_on_file(self, request: int, effect: FileEffect) -> None:
+        cancelled = self._cancelled[request]
+        self.post(attempt(request, lambda: files.perform(effect, cancelled)))
+        del self._cancelled[request]
+
+    def _spawn(self, number: int, effect: Spawn) -> int:
+        child = processes.spawn(effect)
+        closed = threading.Event()
+        self._children[number] = child
+        self._streams.add(number, child.outputs, child.stdin, effect.stdin, closed)
+
+        def wait() -> None:
+            self.post(child.wait(number))
+            # Until then the session may still want to reach what is left of the group.
+            closed.wait()
+            self._streams.drop(number)
+            with self._reaping:
+                child.reap()
+                del self._children[number]
+
+        threading.Thread(target=wait, name=f"wait {child.pid}", daemon=True).start()
+        return number
+
+    def _signal(self, process: int, name: str) -> bool:
+        with self._reaping:
+            child = self._children.get(process)
+            return child is not None and child.send_signal(name)
+
+    def _close(self) -> None:
+        self._output.close()
+        self._streams.close()
+        self._workers.close()
+        if self._link is not None:
+            self._link.close(b"")
+            self._link.join(LINGER)
+        self._inbox.close()
+
+
+class _Source:
+    """Puts data into the inbox, but only so much at a time."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._credit = threading.Semaphore(UNHANDLED)
+        self._closed = False
+
+    def put(self, item: Input) -> None:
+        """Hand over `item`; blocks while too much of the source waits."""
+        self._credit.acquire()
+        if self._closed:
+            # Nobody takes it any more; let the next one through.
+            self._credit.release()
+        else:
+            self._inbox.put(item, self._credit.release)
+
+    def close(self) -> None:
+        """Let everything pass, to nowhere."""
+        self._closed = True
+        self._credit.release()

@@ -1,0 +1,377 @@
+"""The port of a master: its listening sockets, and all connections to it, plain or TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import Final, Protocol
+
+import trio
+
+from slaveproto.master import MasterConfig
+from transports.trio.nurseries import open_nursery
+from transports.trio.streams import BLOCK, LINGER, words_of
+from transports.trio.watching import BATCH, open_watcher
+
+QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
+"""Linux's option for acknowledging at once; it wears off by itself."""
+
+RESPITE: Final = 0.1
+"""Seconds until the next attempt to accept a connection, if there is no room for one."""
+
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_OUR_FAULT: Final = frozenset({errno.EBADF, errno.EINVAL, errno.EFAULT, errno.ENOTSOCK})
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class Clerk(Protocol):
+    """Takes what comes in."""
+
+    def number(self) -> int:
+        """Return the number of a new connection."""
+
+    def accepted(self, line: ServerConnection, peer: str) -> None:
+        """There is a new connection."""
+
+    def refused(self, number: int, peer: str, why: str) -> None:
+        """There would be one, but for TLS."""
+
+    def received(self, line: ServerConnection, data: bytes) -> None:
+        """Something came."""
+
+    def sent(self, line: ServerConnection) -> None:
+        """A batch is out that could not be sent at once."""
+
+    def ended(self, line: ServerConnection, why: str) -> None:
+        """A connection is over; why in words of the operating system, empty for an orderly end."""
+
+
+class Listener:
+    """Listens. Everything that happens is told at once.
+
+    Args:
+        listeners: sockets that listen.
+        ssl_context: to speak TLS; None for plain TCP.
+        config: tells how many may shake hands, and for how long.
+        clerk: is told.
+        nursery: where tasks belong; as long as it is there, so are the connections.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        ssl_context: ssl.SSLContext | None,
+        config: Callable[[], MasterConfig],
+        clerk: Clerk,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._listeners = listeners
+        self._ssl_context = ssl_context
+        self._config = config
+        self.clerk = clerk
+        self.nursery = nursery
+        self.watcher = open_watcher(nursery)
+        self._handshakes = 0
+
+    async def listen(self) -> None:
+        """Accept connections until cancelled, and close the port."""
+        try:
+            async with open_nursery() as nursery:
+                for listener in self._listeners:
+                    nursery.start_soon(self._listen, listener)
+        finally:
+            for listener in self._listeners:
+                listener.close()
+
+    def close(self) -> None:
+        """Let go what is left, once the nursery has ended."""
+        self.watcher.close()
+
+    async def _listen(self, listener: socket.socket) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            for _ in range(BATCH):
+                try:
+                    sock, address = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in _NO_ROOM:
+                        _LOGGER.error("cannot accept a connection: %s", os.strerror(error.errno))
+                        await trio.sleep(RESPITE)
+                    elif error.errno in _OUR_FAULT:
+                        raise
+                    # Otherwise it was over before it was accepted.
+                else:
+                    self._take(sock, address)
+
+    def _take(self, sock: socket.socket, address: object) -> None:
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        number, peer = self.clerk.number(), _words_of_address(address)
+        if self._ssl_context is None:
+            self.clerk.accepted(ServerConnection(number, sock, self), peer)
+        elif self._handshakes >= self._config().visitors:
+            # The session does not know of them yet.
+            sock.close()
+            self.clerk.refused(number, peer, f"{self._handshakes} others shake hands already")
+        else:
+            self._handshakes += 1
+            self.nursery.start_soon(self._secure, number, sock, peer, self._ssl_context)
+
+    async def _secure(self, number: int, sock: socket.socket, peer: str, context: ssl.SSLContext) -> None:
+        try:
+            with trio.fail_after(self._config().login_timeout):
+                secure = await _shake_hands(sock, context)
+        except trio.TooSlowError:
+            why = "no handshake in time"
+        except OSError as error:
+            why = words_of(error)
+        else:
+            self.clerk.accepted(TlsServerConnection(number, secure, self), peer)
+            return
+        finally:
+            self._handshakes -= 1
+        self.clerk.refused(number, peer, why)
+
+
+class ServerConnection:
+    """One connection. What there is to read is read at once; what is to be written is given to the kernel at once.
+
+    Args:
+        number: of the connection.
+        sock: which becomes ours.
+        port: that it came to.
+    """
+
+    __slots__ = ("_able", "_port", "_reading", "_sock", "_spoke", "_unsent", "_watched", "closing", "number")
+
+    def __init__(self, number: int, sock: socket.socket, port: Listener) -> None:
+        self.number = number
+        self.closing = False
+        """Whether it is over, or will be with its last bytes."""
+        self._sock = sock
+        self._port = port
+        self._able = True
+        self._reading = True
+        self._spoke = False
+        self._unsent: bytes | memoryview = b""
+        self._watched = 0
+        self._watch()
+
+    # -- what is asked of it
+
+    @property
+    def idle(self) -> bool:
+        """Whether there may be another batch."""
+        return self._able and not self._unsent
+
+    def send(self, data: bytes) -> None:
+        """Take a batch; only if `idle`."""
+        self._spoke = True
+        self._unsent = data
+        self._write()
+        self._watch()
+
+    def pause(self, paused: bool) -> None:
+        """Leave it unread, or read it again."""
+        self._reading = not paused and not self.closing
+        self._watch()
+
+    def close(self, last: bytes) -> None:
+        """Read nothing more, and end it after `last`, which has `LINGER` seconds. Only the first call counts."""
+        if self.closing:
+            return
+        self.closing = True
+        self._reading = False
+        if self._able:
+            self._able = False
+            self._unsent = bytes(self._unsent) + last
+            self._write()
+        if self._unsent:
+            self._watch()
+            self._port.nursery.start_soon(self._linger)
+        else:
+            self._end("")
+
+    def hang_up(self) -> None:
+        """End it at once, and say nothing."""
+        self.closing = True
+        self._able = self._reading = False
+        self._unsent = b""
+        self._watch()
+        self._sock.close()
+
+    # -- what happens
+
+    def turn(self, events: int) -> None:
+        """See `transports.trio.watching`."""
+        if events & EVENT_WRITE and self._unsent:
+            self._write_on()
+        if events & EVENT_READ and self._reading:
+            self._read()
+
+    def _write_on(self) -> None:
+        self._write()
+        self._watch()
+        if not self._unsent:
+            if self.closing:
+                self._end("")
+            elif self._able:
+                self._port.clerk.sent(self)
+
+    def _write(self) -> None:
+        unsent = self._unsent
+        try:
+            sent = self._put(unsent)
+            self._unsent = memoryview(unsent)[sent:] if sent < len(unsent) else b""
+        except OSError:
+            # Whoever reads is told the reason.
+            self._able = False
+            self._unsent = b""
+
+    def _put(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+
+    def _read(self) -> None:
+        try:
+            data = self._take()
+        except OSError as error:
+            self._end(words_of(error))
+            return
+        if data is None:
+            return
+        if not data:
+            self._end("")
+            return
+        self._spoke = False
+        self._port.clerk.received(self, data)
+        if not self._spoke and not self.closing:
+            self._acknowledge()
+
+    def _take(self) -> bytes | None:
+        """Return what there is, None if it is nothing yet."""
+        try:
+            return self._sock.recv(BLOCK)
+        except BlockingIOError:
+            return None
+
+    def _acknowledge(self) -> None:
+        """Have the kernel acknowledge at once what was read, unless what was sent did that.
+
+        A Twisted slave holds back its second small message until the first one is acknowledged; the usual delay would
+        cost 40 ms for every command.
+        """
+        if QUICK_ACK is not None:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+
+    def _end(self, why: str) -> None:
+        self.hang_up()
+        self._port.clerk.ended(self, why)
+
+    async def _linger(self) -> None:
+        await trio.sleep(LINGER)
+        if self._unsent:
+            self._end("")
+
+    # -- what is looked for
+
+    def _wanted(self) -> int:
+        return (EVENT_READ if self._reading else 0) | (EVENT_WRITE if self._unsent else 0)
+
+    def _watch(self) -> None:
+        wanted = self._wanted()
+        if wanted != self._watched:
+            self._port.watcher.watch(self._sock.fileno(), self._watched, wanted, self)
+            self._watched = wanted
+
+
+class TlsServerConnection(ServerConnection):
+    """A connection with TLS, after the handshake. To read, TLS may have to write, and the reverse."""
+
+    __slots__ = ("_put_waits_for", "_take_waits_for")
+
+    _sock: ssl.SSLSocket
+
+    def __init__(self, number: int, sock: ssl.SSLSocket, port: Listener) -> None:
+        self._put_waits_for = EVENT_WRITE
+        self._take_waits_for = EVENT_READ
+        super().__init__(number, sock, port)
+
+    def turn(self, events: int) -> None:
+        """See `transports.trio.watching`."""
+        super().turn(EVENT_READ | EVENT_WRITE)
+
+    def hang_up(self) -> None:
+        """End it at once, with the farewell of TLS."""
+        if self._sock.fileno() != -1:
+            with contextlib.suppress(OSError):
+                self._sock.unwrap()
+        super().hang_up()
+
+    def _put(self, data: bytes | memoryview) -> int:
+        self._put_waits_for = EVENT_WRITE
+        try:
+            return self._sock.send(data)
+        except ssl.SSLWantWriteError:
+            return 0
+        except ssl.SSLWantReadError:
+            self._put_waits_for = EVENT_READ
+            return 0
+
+    def _take(self) -> bytes | None:
+        self._take_waits_for = EVENT_READ
+        try:
+            data = self._sock.recv(BLOCK)
+            # What is decrypted already makes no socket ready.
+            while self._sock.pending():
+                data += self._sock.recv(BLOCK)
+            return data
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLWantWriteError:
+            self._take_waits_for = EVENT_WRITE
+            self._watch()
+            return None
+
+    def _wanted(self) -> int:
+        reading = self._take_waits_for if self._reading else 0
+        return reading | (self._put_waits_for if self._unsent else 0)
+
+
+async def _shake_hands(sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """Return the socket with TLS on it; raises OSError."""
+    try:
+        secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        while True:
+            try:
+                secure.do_handshake()
+                return secure
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(secure)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(secure)
+    except BaseException:
+        secure.close()
+        raise
+
+
+def _words_of_address(address: object) -> str:
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)

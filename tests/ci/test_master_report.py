@@ -1,0 +1,73 @@
+"""What people read of a master's events."""
+
+from __future__ import annotations
+
+import pytest
+
+from slaveproto.ci.show.master_report import INTERVAL, MOST_REMEMBERED, MasterReport
+from slaveproto.master.changes import Change
+from slaveproto.master.events import (
+    BuildersChanged,
+    BuildStarted,
+    ChangeReceived,
+    LoginFailed,
+    MasterEvent,
+    MasterNotice,
+    ShutdownWanted,
+    SlaveAttached,
+    SlaveDetached,
+    SlaveInfo,
+)
+
+INFO = SlaveInfo("", "", "", "0.8.14", "posix", "/b", 2, {}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (SlaveAttached("ex", "1.2.3.4:5", INFO, ("a", "b")),
+         "slave ex attached from 1.2.3.4:5, 0.8.14; builders: a, b"),
+        (SlaveDetached("ex", "lost"), "slave ex detached: lost"),
+        (BuildersChanged("ex", ()), "slave ex has other builders: none"),
+        (ShutdownWanted("ex"), "slave ex wants to be shut down"),
+        (MasterNotice("x"), "x"),
+        (MasterNotice("x", "ex"), "slave ex: x"),
+        (BuildStarted(1), None),
+        (ChangeReceived("change", Change("joe", (), "", "r1", "", "", "p", "", "", "", None, {})),
+         "change by joe; revision r1; project p"),
+    ],
+)  # fmt: skip
+def test_words(event: MasterEvent, text: str | None) -> None:
+    assert MasterReport().text_of(event, 0.0) == text
+
+
+def wrong(name: str, port: int = 1) -> LoginFailed:
+    return LoginFailed(1, f"1.2.3.4:{port}", name, "no", credentials=True)
+
+
+def test_wrong_passwords_are_told_once_a_minute_for_each_name() -> None:
+    report = MasterReport()
+    assert report.text_of(wrong("a"), 100.0) == "login as 'a' from 1.2.3.4:1 failed: no"
+    assert report.text_of(wrong("a", 2), 100.1) is None
+    assert report.text_of(wrong("b", 3), 100.2) == "login as 'b' from 1.2.3.4:3 failed: no"
+    assert report.text_of(wrong("a", 4), 100 + INTERVAL - 0.1) is None
+    assert report.text_of(wrong("a", 5), 100 + INTERVAL) == (
+        "login as 'a' from 1.2.3.4:5 failed: no (2 more since the last time it was told)"
+    )
+
+
+def test_nonsense_is_told_once_a_minute_for_each_address() -> None:
+    report = MasterReport()
+    assert report.text_of(LoginFailed(1, "1.2.3.4:5", None, "nonsense"), 0.0) == (
+        "login from 1.2.3.4:5 failed: nonsense"
+    )
+    assert report.text_of(LoginFailed(2, "1.2.3.4:6", None, "other nonsense"), 1.0) is None
+    assert report.text_of(LoginFailed(3, "1.2.3.5:5", "x", "nonsense"), 2.0) is not None
+
+
+def test_the_memory_is_bounded() -> None:
+    report = MasterReport()
+    for number in range(MOST_REMEMBERED + 1):
+        report.text_of(wrong(f"n{number}"), 0.0)
+    assert report.text_of(wrong("n0"), 1.0) is not None
+    assert report.text_of(wrong(f"n{MOST_REMEMBERED}"), 1.0) is None
