@@ -1,1 +1,1 @@
-"""What things cost, beside real peers: `python -m benchmarks`."""
+"""Benchmarks beside real peers: `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""What a benchmark yields: figures of several contestants, and what they are compared with."""
+"""Results of a benchmark: figures of several contestants, and their goals."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Figure:
 
 
 def times_less(peer: str, least: float | None = None, *, who: str = OURS) -> Comparison:
-    """Compare: how many times less than its peer does somebody need?"""
+    """Compare two contestants: how many times less than its peer does one need?"""
     return Comparison(peer, who, least=least)
 
 

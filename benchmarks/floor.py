@@ -1,8 +1,8 @@
-"""What one sign of life costs a loop that understands nothing: the least that row 7 can need.
+"""The cost of one sign of life in a loop that understands nothing: the least that row 7 can need.
 
     python benchmarks/floor.py [COUNT ...]
 
-So many connections each send 60 bytes as often as the slaves of row 7, one after the other; whoever gets them answers
+So many connections each send 60 bytes as often as the slaves of row 7, one after the other; the loop answers
 with 12. Once that is a bare loop around epoll, once the same loop in a task of trio. Prints CPU microseconds per
 message. Runs on Linux.
 """
@@ -45,7 +45,7 @@ class Loop:
             self.epoll.register(descriptor, select.EPOLLIN)
 
     def turn(self, wait: float) -> None:
-        """Answer whoever is ready."""
+        """Answer each connection that is ready."""
         for descriptor, _ in self.epoll.poll(wait):
             connection = self._connections[descriptor]
             if connection.recv(1024):

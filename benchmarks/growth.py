@@ -27,7 +27,7 @@ PATIENCE: Final = 1.5
 SHORTEST: Final = 0.05
 """Seconds; whatever takes less is repeated."""
 PIECE: Final = 65536
-"""What Twisted's reactor reads from a socket at a time."""
+"""Bytes that Twisted's reactor reads from a socket at a time."""
 
 _DICTIONARY: Final[Encodable] = [b"dictionary", [b"stdout", [b"unicode", b"8 bytes."]]]
 _ARGUMENTS: Final[Encodable] = [b"tuple", [b"list", [b"list", _DICTIONARY, 0]]]

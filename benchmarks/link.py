@@ -120,7 +120,7 @@ class SlowLink:
         self.completed.reset()
 
     def cut(self) -> None:
-        """Hang up on both sides; whoever comes again is connected again."""
+        """Hang up on both sides; a new connection is relayed again."""
         ends, self._ends = self._ends, []
         for end in ends:
             with contextlib.suppress(OSError):
@@ -158,7 +158,7 @@ class SlowLink:
                 line.put(data)
 
         def write() -> None:
-            # Whoever hangs up first hangs up for both.
+            # The first side to hang up ends both.
             with contextlib.suppress(OSError):
                 while data := line.get():
                     left(data)

@@ -1,4 +1,4 @@
-"""Where it was measured, and what a process costs (Linux)."""
+"""Descriptions of the machine, and the cost of a process (Linux)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ MSGPACK: Final = "msgpack"
 SMALL: Final = [[{"stdout": "x" * 40}, 0]]
 LARGE: Final = [[{"stdout": "x" * 65536}, 0]]
 ONE_CALL: Final = ["message", 1, 2, "update", 1, ["tuple", LARGE], ["dictionary"]]
-"""What msgpack gets: an update call as on our wire, less the marks of types, which it has built in."""
+"""The input of msgpack: an update call as on our wire, without the marks of types, which msgpack has built in."""
 
 
 @attrs.frozen

@@ -51,7 +51,7 @@ PATIENCE: Final = 1800.0
 """Seconds that a build may take."""
 
 LOST_BY_NEW: Final = b"\n\r\b"
-"""What 4.3.0 makes newlines of, and newlines, of which it makes more."""
+"""Characters that 4.3.0 turns into newlines, and newlines, which it doubles."""
 
 
 # -- what is printed

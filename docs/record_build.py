@@ -42,7 +42,7 @@ async def record(kind: SlaveKind) -> list[tuple[str, str]]:
         async with open_master(MasterConfig({ACCOUNT.name: ACCOUNT})) as master, trio.open_nursery() as nursery:
 
             async def copy(source: trio.SocketStream, target: trio.SocketStream, direction: str) -> None:
-                # Whoever hangs up first hangs up for both.
+                # The first side to hang up ends both.
                 with contextlib.suppress(trio.BrokenResourceError):
                     async for data in source:
                         lines.append((direction, data.hex()))

@@ -1,4 +1,4 @@
-"""What the two masters and the slaves agree on, and what the masters measure of themselves."""
+"""Agreements of the two masters and the slaves, and what the masters measure of themselves."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Task:
         port: to listen on.
         count: of slaves, which come by themselves.
         busy: how many of them build, all at once.
-        idle: seconds during which nobody does.
+        idle: seconds during which no slave builds.
     """
 
     port: int

@@ -32,7 +32,7 @@ COSTS: Final[tuple[tuple[str, str, Callable[[Report], float], float | None, bool
     (f"idle, a sign of life each {KEEPALIVE:g} s", PER_MINUTE, lambda report: report.idle_cpu, 5, True),
     (f"{BUSY:.0%} build, 10 lines in 2 s each", PER_MINUTE, lambda report: report.busy_cpu, 5, True),
 )
-"""What is told of it, in which unit; how many times less it should be; whether it should not grow with the slaves."""
+"""Figures of the row: text, unit, value, the factor by which ours should be less, and whether it must not grow."""
 
 
 def _command(module: str, *words: str) -> list[str]:

@@ -15,7 +15,7 @@ from transports.trio import run_slave
 
 
 def _ignore(event: object) -> None:
-    """Nobody listens."""
+    """Drop an event."""
 
 
 async def run(port: int, count: int, folder: Path) -> None:
