@@ -1,0 +1,77 @@
+"""Checks of this project: `nox -s fast`, `all`, `lint`, `docs`, `bench`, `sdist`; `nox -l` lists them.
+
+`all` is the README's own test command, word for word, in the environment that it makes itself (`.venv`). The other
+sessions have environments of their own.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import nox
+
+HERE = Path(__file__).parent
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+FAST = ("-m", "not peers and not programs")
+
+nox.options.sessions = ["lint", "fast-3.11"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session(python=PYTHONS)
+def fast(session: nox.Session) -> None:
+    """Tests without real peers, programs and runners in real time, on each Python that is there."""
+    session.install("-q", "-e", ".[dev]")
+    session.run("python", "-m", "pytest", "-q", *FAST, *session.posargs)
+
+
+@nox.session(name="all", venv_backend="none")
+def all_(session: nox.Session) -> None:
+    """All tests, real masters and slaves included, by the README's command."""
+    (command,) = re.findall(r"^(.* -m pytest)$", (HERE / "README.md").read_text(), re.MULTILINE)
+    session.run("bash", "-euc", " ".join([command, *session.posargs]), external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and types: of everything here, and of what runs elsewhere for the systems it is written for."""
+    session.install("-q", "-e", ".[dev,bench]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    elsewhere = ("src/transports", "src/slaveproto/cli/create_slave.py", "src/slaveproto/cli/run_slave.py")
+    for platform in ("darwin", "win32"):
+        session.run("mypy", "--platform", platform, "--follow-imports=silent", *elsewhere)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Drawings: state diagrams and message ladders are those of the present tables and recordings."""
+    session.install("-q", "-e", ".[dev]")
+    session.run("python", "docs/draw_states.py", "--check")
+    session.run("python", "-m", "pytest", "-q", "-n", "0", "tests/test_drawings.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Benchmarks: only whether they run; `nox -s bench -- --rows 1,2` measures."""
+    session.install("-q", "-e", ".[bench]")
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["--smoke"]))
+
+
+@nox.session
+def sdist(session: nox.Session) -> None:
+    """The source distribution, unpacked elsewhere, passes its own fast tests."""
+    session.install("-q", "build")
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("python", "-m", "build", "--outdir", folder, ".")
+        (archive,) = Path(folder).glob("*.tar.gz")
+        shutil.unpack_archive(archive, folder)
+        (tree,) = (path for path in Path(folder).iterdir() if path.is_dir())
+        with session.chdir(tree):
+            session.install("-q", ".[dev]")
+            session.run("python", "-m", "pytest", "-q", *FAST, *session.posargs)
