@@ -1,10 +1,18 @@
-"""Driving scripts: mailbox, timers, failures, and the requests of many."""
+"""Tests of scripts: mailbox, timers, failures, effects of one's own, and the requests of many."""
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import pytest
 
 from slaveproto.effects import (
+    Abandon,
+    Begin,
+    Cancel,
+    Effect,
+    EffectDone,
+    FileEffect,
     Interrupted,
     MakeDirs,
     NextEvent,
@@ -15,11 +23,13 @@ from slaveproto.effects import (
     Script,
     SendItem,
     SetTimer,
+    Signal,
     Spawn,
     TimerFired,
 )
 from slaveproto.errors import HostError, LocalProtocolError
-from slaveproto.scripts import Task, TaskPool
+from slaveproto.records import record
+from slaveproto.scripts import WAIT, Answers, Task, TaskPool
 from slaveproto.testing import PlayStep, after, ends, ends_with, fails, play, replies, sends, tells, wants
 
 
@@ -122,12 +132,12 @@ def test_script_that_asks_for_what_there_is_not_is_told_so_itself() -> None:
     play(script(), wants(MakeDirs("/last")), replies(True), ends_with("builtins.TypeError"))
 
 
-def test_task_without_updates_may_not_send_any() -> None:
+def test_plain_task_may_not_send_updates() -> None:
     def script() -> Script[None]:
         yield from SendItem("rc", 0)
 
     task = Task(script())
-    assert task.start(0.0) is None
+    TaskPool().start(task, 0.0)
     assert task.done
     assert task.failure is not None
     assert task.failure.kind == "builtins.TypeError"
@@ -144,17 +154,154 @@ def test_result() -> None:
 
 
 def test_waiting_output_is_counted() -> None:
+    pool = TaskPool()
     task = Task(listener())
-    task.start(0.0)
-    task.tell(ProcessOutput(1, "stdout", b"x" * 10), 0.0)
-    task.tell(Interrupted(""), 0.0)
-    assert task.waiting_bytes == 10
+    pool.start(task, 0.0)
+    pool.tell(task, ProcessOutput(1, "stdout", b"x" * 10), 0.0)
+    pool.tell(task, Interrupted(""), 0.0)
+    assert (pool.waiting_bytes, pool.unsent_bytes) == (10, 0)
+    pool.complete(1, True, 0.0)
+    assert (pool.waiting_bytes, pool.unsent_bytes) == (0, 0)
+
+
+# -- effects of one kind of task
+
+
+@record
+class Ask(Effect[str]):
+    """Ask the test, which answers later."""
+
+    question: str
+
+
+@record
+class Double(Effect[int]):
+    """Answered at once, but for negative numbers."""
+
+    number: int
+
+
+class Asking(Task):
+    """A task that knows two effects more."""
+
+    def __init__(self, script: Script[Any]) -> None:
+        super().__init__(script)
+        self.asked: list[str] = []
+
+    def _ask(self, effect: Ask, now: float) -> object:
+        self.asked.append(effect.question)
+        return WAIT
+
+    def _double(self, effect: Double, now: float) -> int:
+        if effect.number < 0:
+            raise ValueError("negative")
+        return effect.number * 2
+
+    answers: ClassVar[Answers] = {**Task.answers, Ask: _ask, Double: _double}
+
+
+def asking() -> Script[list[object]]:
+    heard: list[object] = []
+    for effect in (
+        Double(2),
+        Double(-1),
+        Ask("why?"),
+        Ask("and now?"),
+        MakeDirs("/"),
+        NextEvent(),
+        Ask("still there?"),
+    ):
+        try:
+            heard.append((yield from effect))
+        except (ValueError, KeyError) as error:
+            heard.append(str(error))
+    return heard
+
+
+def test_task_answers_effects_of_its_own_at_once_or_later() -> None:
+    pool = TaskPool()
+    task = Asking(asking())
+    pool.start(task, 0.0)
+    assert task.asked == ["why?"]
+    pool.reply(task, "because", 1.0)
+    assert task.asked == ["why?", "and now?"]
+    pool.throw(task, KeyError("lost"), 2.0)
+    (request,) = pool.take_requests(congested=False)
+    assert request.effect == MakeDirs("/")
+    # The script does not wait for the directory any more, and its end is no news to it.
+    pool.throw(task, KeyError("hurry"), 3.0)
+    pool.complete(request.id, True, 3.0)
+    pool.throw(task, KeyError("wake up"), 4.0)
+    pool.tell(task, Interrupted(""), 4.0)
+    assert task.asked == ["why?", "and now?", "still there?"]
+    assert pool.tasks
+    pool.reply(task, "yes", 5.0)
+    assert task.result == [4, "negative", "because", "'lost'", "'hurry'", "'wake up'", "yes"]
+    assert not pool.tasks
+    pool.throw(task, KeyError("too late"), 6.0)
+
+
+def test_effects_of_a_task_are_unknown_to_others() -> None:
+    task = Task(asking())
+    TaskPool().start(task, 0.0)
+    assert task.failure is not None
+    assert task.failure.kind == "builtins.TypeError"
 
 
 # -- the pool
 
 
-def one(effect: MakeDirs | ReadFile | Spawn) -> Script[None]:
+def test_only_effects_on_files_can_be_begun() -> None:
+    def script(effect: FileEffect) -> Script[int]:
+        return (yield from Begin(effect))
+
+    pool = TaskPool()
+    task = Task(script(Abandon(1)))  # type: ignore[arg-type]
+    pool.start(task, 0.0)
+    assert task.failure is not None
+    assert task.failure.kind == "builtins.TypeError"
+    assert pool.take_requests(congested=False) == []
+
+
+def test_what_a_script_left_under_way_ends_with_it() -> None:
+    def script() -> Script[None]:
+        done = yield from Begin(MakeDirs("/done"))
+        yield from Begin(MakeDirs("/left"))
+        process = yield from Spawn((b"sleep",), {}, "/", b"", False)
+        abandoned = yield from Spawn((b"true",), {}, "/", b"", False)
+        yield from Abandon(abandoned)
+        assert (yield from NextEvent()) == EffectDone(done, True)
+        raise ValueError(process)
+
+    pool = TaskPool()
+    task = Task(script())
+    pool.start(task, 0.0)
+    for _ in range(3):
+        newest = pool.take_requests(congested=False)[-1].id
+        pool.complete(newest, newest, 0.0)
+    pool.complete(1, True, 0.0)
+    assert task.failure is not None
+    assert task.failure.message == "3"
+    left = [request.effect for request in pool.take_requests(congested=False)]
+    assert left == [Cancel(2), Signal(3, "KILL"), Abandon(3)]
+
+
+def test_pool_knows_the_earliest_deadline_of_those_that_listen() -> None:
+    pool = TaskPool()
+    for seconds in (3.0, 1.0, 2.0):
+        pool.start(Asking(one(NextEvent(), SetTimer("a", seconds))), 0.0)
+    pool.start(Asking(one(MakeDirs("/"), SetTimer("a", 0.5))), 0.0)
+    seen = []
+    while (deadline := pool.deadline) is not None:
+        seen.append(deadline)
+        pool.look(deadline)
+    assert seen == [1.0, 2.0, 3.0]
+    assert len(pool.tasks) == 1
+
+
+def one(effect: Effect[Any], first: SetTimer | None = None) -> Script[None]:
+    if first is not None:
+        yield from first
     yield from effect
 
 

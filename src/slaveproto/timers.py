@@ -1,4 +1,4 @@
-"""Named absolute deadlines. Nothing here runs: somebody asks which of them have passed."""
+"""Named absolute deadlines. Nothing runs here: the owner asks which of them have passed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SPARE: Final = 16
 
 
 class Timers(Generic[K]):
-    """A dictionary of deadlines, in seconds of whatever clock the caller uses. A master has thousands."""
+    """A dictionary of deadlines, in seconds of the caller's clock. A master has thousands."""
 
     def __init__(self) -> None:
         self._due: dict[K, tuple[float, int, K]] = {}
@@ -50,8 +50,10 @@ class Timers(Generic[K]):
     @property
     def deadline(self) -> float | None:
         """The earliest deadline, None if there is none."""
-        self._drop_dead()
-        return self._heap[0][0] if self._heap else None
+        heap = self._heap
+        while heap and self._due.get(heap[0][2]) is not heap[0]:
+            heappop(heap)
+        return heap[0][0] if heap else None
 
     def pop_expired(self, now: float) -> list[K]:
         """Remove and return the keys whose time has come, earliest first, of equal ones the one set first."""
@@ -63,8 +65,3 @@ class Timers(Generic[K]):
             del self._due[key]
             expired.append(key)
         return expired
-
-    def _drop_dead(self) -> None:
-        heap = self._heap
-        while heap and self._due.get(heap[0][2]) is not heap[0]:
-            heappop(heap)

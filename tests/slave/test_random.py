@@ -29,7 +29,7 @@ class Watched(SessionDriver):
         super().feed(item)
         deadline = self.session.deadline
         assert deadline is None or deadline >= self.now, "the deadline has passed"
-        if self.session._unsent + self.session._pool.pending_bytes > HIGH_WATER:
+        if self.session._unsent + self.session._pool.unsent_bytes > HIGH_WATER:
             assert not any(isinstance(request.effect, ReadFile) for request in self.requests[asked:])
 
 
@@ -178,8 +178,8 @@ class Slave(RuleBasedStateMachine):
         session = self.driver.session
         # Beyond the mark: one piece of output, and a block of each log that was asked for before.
         beyond = 2 * LARGEST_PIECE + len(self.host.children) * 2 * 64 * 1024
-        assert session._unsent + session._pool.pending_bytes <= HIGH_WATER + beyond
-        assert session._pool.waiting_bytes - session._pool.pending_bytes <= HIGH_WATER + beyond
+        assert session._unsent + session._pool.unsent_bytes <= HIGH_WATER + beyond
+        assert session._pool.waiting_bytes - session._pool.unsent_bytes <= HIGH_WATER + beyond
 
     @invariant()
     def steps_are_counted(self) -> None:

@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
-from slaveproto.effects import CallDone, HostEffect, Script
+from slaveproto.effects import BeginCall, CallDone, Effect, Heard, Script, SendItem, SendText
 from slaveproto.errors import LocalProtocolError
 from slaveproto.machine import Machine
-from slaveproto.scripts import Task, failure_of
+from slaveproto.scripts import Answers, Task, failure_of
 from slaveproto.slave.events import CommandFinished, SlaveEvent
 from slaveproto.slave.states import COMMAND, CommandEvent, CommandState
 from slaveproto.updates import UpdateBuffer
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Answered, Failed
-from slaveproto.wire.values import Remote, Value
+from slaveproto.wire.values import Remote
 
 
 class StepOwner(Protocol):
@@ -59,7 +59,8 @@ class RunningCommand(Task):
         announcements: deque[SlaveEvent],
         now: float,
     ) -> None:
-        super().__init__(script, updates)
+        super().__init__(script)
+        self.rc: int | None = None
         self._owner = owner
         self.command = command
         self.command_id = command_id
@@ -82,7 +83,8 @@ class RunningCommand(Task):
     @property
     def audible(self) -> bool:
         """Whether the master still listens."""
-        return self._machine.can(CommandEvent.COMPLETE)
+        # A command whose state has rows has not ended.
+        return bool(COMMAND.moves[self._machine.state])
 
     @property
     def references(self) -> list[Remote]:
@@ -92,10 +94,17 @@ class RunningCommand(Task):
     @property
     def deadline(self) -> float | None:
         """When its script or its updates are due."""
-        times = [super().deadline, self._updates.deadline if self.audible else None]
-        return min((time for time in times if time is not None), default=None)
+        script, updates = super().deadline, self._updates.deadline
+        if updates is None or not self.audible:
+            return script
+        return updates if script is None or updates < script else script
 
-    def look(self, now: float) -> HostEffect | None:
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of updates that are not sent yet, roughly."""
+        return self._updates.size
+
+    def look(self, now: float) -> Effect[Any] | None:
         """Resume the script if something is there for it, and send updates that are due."""
         effect = super().look(now)
         due = self._updates.deadline
@@ -115,15 +124,6 @@ class RunningCommand(Task):
         for number in self._calls.values():
             self.put(CallDone(number, None, lost=True))
         self._calls.clear()
-
-    def begin_call(self, target: Remote, method: str, args: tuple[Value, ...]) -> int:
-        """Call one of the master's objects; one that does not listen any more loses the call at once."""
-        self._last_call += 1
-        if self.audible:
-            self._calls[self._connection.call(target, method, args)] = self._last_call
-        else:
-            self.put(CallDone(self._last_call, None, lost=True))
-        return self._last_call
 
     def outcome_of(self, event: Answered | Failed) -> CallDone | None:
         """Return what the script is to be told of a call; None if it made no such call."""
@@ -167,3 +167,32 @@ class RunningCommand(Task):
         for remote in self.references:
             if self._connection.owns(remote):
                 self._connection.release(remote)
+
+    # -- the answers to its script
+
+    def _send_text(self, effect: SendText, now: float) -> None:
+        self._updates.add_text(effect.stream, effect.text, effect.log, now)
+
+    def _send_item(self, effect: SendItem, now: float) -> None:
+        if effect.key == "rc" and isinstance(effect.value, int):
+            self.rc = effect.value
+        self._updates.add_item(effect.key, effect.value, now)
+
+    def _is_heard(self, effect: Heard, now: float) -> bool:
+        return self.audible
+
+    def _begin_call(self, effect: BeginCall, now: float) -> int:
+        self._last_call += 1
+        if self.audible:
+            self._calls[self._connection.call(effect.target, effect.method, effect.args)] = self._last_call
+        else:
+            self.put(CallDone(self._last_call, None, lost=True))
+        return self._last_call
+
+    answers: ClassVar[Answers] = {
+        **Task.answers,
+        SendText: _send_text,
+        SendItem: _send_item,
+        Heard: _is_heard,
+        BeginCall: _begin_call,
+    }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from enum import Enum, auto
+from enum import auto
 from typing import Final, assert_never
 
 from slaveproto.commands.registry import COMMANDS, Command
@@ -20,7 +20,7 @@ from slaveproto.effects import CloseConnection, OpenConnection, ProcessClosed, P
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.limits import Limits
-from slaveproto.machine import Machine
+from slaveproto.machine import Machine, Symbol
 from slaveproto.scripts import TaskPool
 from slaveproto.slave.backoff import Backoff
 from slaveproto.slave.bot import Bot
@@ -64,7 +64,7 @@ HIGH_WATER: Final = 512 * 1024
 """Bytes that may wait to be sent before the children's output is left unread."""
 
 
-class _Timer(Enum):
+class _Timer(Symbol):
     CONNECT = auto()
     SILENCE = auto()
     KEEPALIVE = auto()
@@ -117,8 +117,10 @@ class SlaveSession:
     @property
     def deadline(self) -> float | None:
         """When `handle(Wakeup(), ...)` is due, in the clock of `now`; None for not before another input."""
-        times = (self._timers.deadline, self._pool.deadline)
-        return min((time for time in times if time is not None), default=None)
+        own, scripts = self._timers.deadline, self._pool.deadline
+        if own is None or scripts is None:
+            return scripts if own is None else own
+        return min(own, scripts)
 
     @property
     def congested(self) -> bool:
@@ -132,7 +134,7 @@ class SlaveSession:
     @property
     def _master_is_slow(self) -> bool:
         # What waits for a script of ours is none of the master's fault.
-        return self._unsent + self._pool.pending_bytes > HIGH_WATER
+        return self._unsent + self._pool.unsent_bytes > HIGH_WATER
 
     @property
     def finished(self) -> bool:
@@ -189,7 +191,8 @@ class SlaveSession:
                 assert_never(item)
         for timer in self._timers.pop_expired(now):
             self._on_timer(timer, now)
-        self._pool.look(now, output_unread=self._master_is_slow)
+        self._pool.output_unread = self._master_is_slow
+        self._pool.look(now)
 
     def _on_timer(self, timer: _Timer, now: float) -> None:
         match timer:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
 from slaveproto.effects import (
     Begin,
     BeginCall,
-    FileEffect,
+    Heard,
     HostEffect,
     Script,
     ScriptEvent,
@@ -19,9 +19,8 @@ from slaveproto.effects import (
     SendText,
 )
 from slaveproto.errors import HostError
-from slaveproto.scripts import Task
-from slaveproto.updates import Dialect, UpdateBuffer
-from slaveproto.wire.values import Remote, Value
+from slaveproto.scripts import Answers, Task, TaskPool
+from slaveproto.wire.values import Value
 
 
 @attrs.frozen
@@ -54,8 +53,11 @@ class ScriptRun:
         """All that it said so far, in order."""
         self.waits_for: HostEffect | None = None
         """The effect that it waits for."""
+        self._pool = TaskPool()
+        self._request = 0
         self._task = _RecordedTask(script, self.said)
-        self._after(self._task.start(now))
+        self._pool.start(self._task, now)
+        self._take_note()
 
     @property
     def begun(self) -> dict[int, Begin | BeginCall]:
@@ -74,74 +76,77 @@ class ScriptRun:
 
     def reply(self, value: object) -> None:
         """Perform the effect that it waits for."""
-        assert self.waits_for is not None, "the script waits for no reply"
-        self._after(self._task.reply(value, self.now))
+        self._pool.complete(self._awaited(), value, self.now)
+        self._take_note()
 
     def reject(self, error: HostError) -> None:
         """Let the effect that it waits for fail."""
-        assert self.waits_for is not None, "the script waits for no reply"
-        self._after(self._task.reject(error, self.now))
+        self._pool.reject(self._awaited(), error, self.now)
+        self._take_note()
 
     def tell(self, event: ScriptEvent) -> None:
         """Let something happen; the script takes it when it next asks."""
-        effect = self._task.tell(event, self.now)
-        if self.waits_for is None:
-            self._after(effect)
+        self._pool.tell(self._task, event, self.now)
+        self._take_note()
 
     def leave_output_unread(self, unread: bool) -> None:
         """Let the runner stop reading the children's output, or go on."""
-        self._task.output_unread = unread
+        self._pool.output_unread = unread
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass; what is due on the way happens in its order and at its time."""
         end = self.now + seconds
-        while (due := self._task.deadline) is not None and due <= end:
+        while (due := self._pool.deadline) is not None and due <= end:
             self.now = max(self.now, due)
-            self._after(self._task.look(self.now))
+            self._pool.look(self.now)
+            self._take_note()
         self.now = end
 
-    def _after(self, effect: HostEffect | None) -> None:
-        self.waits_for = effect
-        if effect is not None:
-            self.said.append(effect)
-        elif self._task.done and not (self.said and isinstance(self.said[-1], Ended)):
-            failure = self._task.failure
-            self.said.append(Ended() if failure is None else Ended(failure.kind, failure.message))
+    def _awaited(self) -> int:
+        assert self.waits_for is not None, "the script waits for no reply"
+        self.waits_for = None
+        return self._request
 
-
-class _Recorder(UpdateBuffer):
-    """Keeps what a script sends as it was said."""
-
-    def __init__(self, said: list[Said]) -> None:
-        super().__init__(Dialect.TEXT, "utf-8")
-        self._said = said
-
-    def add_text(self, stream: str, text: bytes | str, log: bytes | str, now: float) -> None:
-        self._said.append(SendText(stream, text, log))
-
-    def add_item(self, key: str, value: Value, now: float) -> None:
-        self._said.append(SendItem(key, value))
+    def _take_note(self) -> None:
+        if self._task.done:
+            if not (self.said and isinstance(self.said[-1], Ended)):
+                failure = self._task.failure
+                self.said.append(Ended() if failure is None else Ended(failure.kind, failure.message))
+            return
+        for request in self._pool.take_requests(congested=False):
+            self._request = request.id
+            self.waits_for = request.effect
+            self.said.append(request.effect)
 
 
 class _RecordedTask(Task):
-    """Keeps what a script begins, and performs none of it."""
+    """A script whose effects are recorded as it said them; what it begins is not performed."""
 
     def __init__(self, script: Script[Any], said: list[Said]) -> None:
-        super().__init__(script, _Recorder(said))
+        super().__init__(script)
         self.begun: dict[int, Begin | BeginCall] = {}
         self._said = said
 
-    def begin(self, effect: FileEffect) -> int:
-        return self._record(Begin(effect))
+    def _record(self, effect: SendText | SendItem, now: float) -> None:
+        self._said.append(effect)
 
-    def begin_call(self, target: Remote, method: str, args: tuple[Value, ...]) -> int:
-        return self._record(BeginCall(target, method, args))
-
-    def _record(self, effect: Begin | BeginCall) -> int:
+    def _begin(self, effect: Begin | BeginCall, now: float) -> int:
         self._said.append(effect)
         number = len(self.begun) + 1
         self.begun[number] = effect
         return number
+
+    def _is_heard(self, effect: Heard, now: float) -> bool:
+        return True
+
+    answers: ClassVar[Answers] = {
+        **Task.answers,
+        SendText: _record,
+        SendItem: _record,
+        Begin: _begin,
+        BeginCall: _begin,
+        Heard: _is_heard,
+    }
 
 
 # -- the steps
