@@ -272,7 +272,7 @@ def test_a_slave_of_ones_own(tmp_path: Path) -> None:
             wait_until(lambda: "waiting: b for slave one\n" in (tmp_path / "out").read_text())
             for name, password in (("two", "wrong"), ("one", "right")):
                 settings = Settings(
-                    host="127.0.0.1", port=port, name=name, password=password, max_delay=0.1, max_retries=3
+                    "127.0.0.1", port, name, password, str(tmp_path / name), max_delay=0.1, max_retries=3
                 )
                 (tmp_path / name).mkdir()
                 (tmp_path / name / "slaveproto.toml").write_text(dump(settings))

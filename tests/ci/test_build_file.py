@@ -76,7 +76,7 @@ def test_the_master(tmp_path: Path) -> None:
     found = read(tmp_path, master + BUILDER + STEP).master
     assert found.listen == ("::1", 0)
     assert found.state_dir == str(tmp_path.parent / "state")
-    assert (found.keepalive, found.silence, found.change_password) == (0, 120, "")
+    assert (found.config.keepalive, found.config.silence, found.change_password) == (0, 120, "")
 
 
 def test_who_may_log_in(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from slaveproto.ci import schedule
 from slaveproto.ci.file import build_file
 from slaveproto.ci.file import steps as build_steps
 from slaveproto.master import steps
+from slaveproto.master.config import MasterConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "build-file.md").read_text()
 
@@ -32,8 +33,8 @@ def documented(heading: str, number: int = 0) -> dict[str, str]:
 
 SHELL = build_steps.ACTIONS["shell"]
 OWN_KEYS: dict[str, Any] = {key: kind for action in build_steps.ACTIONS.values() for key, kind in action.keys.items()}
-SECTIONS = {
-    "`[master]`": (build_file.MASTER_KEYS, build_file.MasterSettings),
+SECTIONS: dict[str, tuple[Mapping[str, Any], *tuple[type, ...]]] = {
+    "`[master]`": (build_file.MASTER_KEYS, build_file.MasterSettings, MasterConfig),
     "`[[slave]]`": (build_file.SLAVE_KEYS, build_file.SlaveEntry),
     "`[[builder]]`": (build_file.BUILDER_KEYS, build_file.BuilderEntry),
     "`triggers`": (build_file.TRIGGER_KEYS, schedule.Triggers),
@@ -44,7 +45,7 @@ SECTIONS = {
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_keys(heading: str) -> None:
-    keys, _ = SECTIONS[heading]
+    keys, *_ = SECTIONS[heading]
     assert list(documented(heading)) == list(keys)
 
 
@@ -57,14 +58,14 @@ def shown(value: Any) -> str:
         return "{}"
     if isinstance(value, tuple):
         return str(value[0]) if len(value) == 1 else str(list(value))
-    return str(value)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_defaults(heading: str) -> None:
     """What is code in the middle column is the default."""
-    _, kind = SECTIONS[heading]
-    fields: Mapping[str, Any] = attrs.fields_dict(kind)
+    _, *kinds = SECTIONS[heading]
+    fields: dict[str, Any] = {key: field for kind in kinds for key, field in attrs.fields_dict(kind).items()}
     checked = 0
     for key, default in documented(heading).items():
         if default.startswith("`") and key in fields and fields[key].default not in (None, attrs.NOTHING):

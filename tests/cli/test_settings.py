@@ -6,12 +6,13 @@ import os
 import tempfile
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slaveproto.ci.errors import UsageError
-from slaveproto.cli.settings import SHUTDOWNS, Settings, dump, load
+from slaveproto.cli.settings import REQUIRED, SETTINGS, SHUTDOWNS, Settings, default_of, dump, load
 
 GOOD = 'host = "master"\nport = 9989\nname = "bot"\npassword = "secret"\n'
 
@@ -27,7 +28,9 @@ def refusal(tmp_path: Path, text: str | bytes) -> str:
 
 def test_the_least_that_is_needed(tmp_path: Path) -> None:
     (tmp_path / "slaveproto.toml").write_text(GOOD)
-    assert load(str(tmp_path)) == Settings(host="master", port=9989, name="bot", password="secret")
+    assert load(str(tmp_path)) == Settings(
+        host="master", port=9989, name="bot", password="secret", basedir=str(tmp_path)
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,8 @@ def test_the_least_that_is_needed(tmp_path: Path) -> None:
         ("keepalive = inf", ":5: keepalive should be from 0 to"),
         ("max_delay = 1e10", ":5: max_delay should be from 0.1 to"),
         ("max_retries = -1", ":5: max_retries should be from 1 to"),
-        ("umask = 0o1000", ":5: umask should be from 0 to 0o777"),
+        ("umask = 0o1000", ":5: umask should be from 0o000 to 0o777, not 0o1000"),
+        ("umask = -1", ":5: umask is negative"),
         ('allow_shutdown = "maybe"', ":5: allow_shutdown should be one of none, signal, file"),
         ('encoding = "klingon"', ":5: encoding should be an encoding that"),
         ('encoding = "undefined"', ":5: encoding should be an encoding that"),
@@ -75,7 +79,7 @@ def test_what_is_missing(tmp_path: Path, key: str) -> None:
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1"])
 def test_ports(tmp_path: Path, port: str) -> None:
-    assert refusal(tmp_path, GOOD.replace("9989", port)) == ":2: port should be from 1 to 65535"
+    assert refusal(tmp_path, GOOD.replace("9989", port)) == f":2: port should be from 1 to 65535, not {port}"
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
@@ -123,6 +127,7 @@ seconds = st.integers(0, 10**9 - 1) | st.floats(0, 10**9 - 1)
         host=words,
         port=st.integers(1, 65535),
         name=words,
+        basedir=st.just("/slave"),
         password=st.just("") | words,
         keepalive=seconds,
         max_delay=st.integers(1, 10**9 - 1) | st.floats(0.1, 10**9 - 1),
@@ -136,8 +141,35 @@ seconds = st.integers(0, 10**9 - 1) | st.floats(0, 10**9 - 1)
 def test_what_is_written_is_read_back(written: Settings) -> None:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "slaveproto.toml").write_bytes(dump(written).encode())
-        assert load(directory) == written
+        assert load(directory) == attrs.evolve(written, basedir=directory)
+
+
+def test_rows_and_fields_are_the_same() -> None:
+    """A new field needs a row, and a new row a field; these fields are not for the file."""
+    assert {*SETTINGS} == {*attrs.fields_dict(Settings)} - {"basedir", "silence", "connect_timeout"}
+    assert {key for key in SETTINGS if default_of(key) is attrs.NOTHING} == set(REQUIRED)
+
+
+def test_defaults_are_right() -> None:
+    """A default goes into the file and is read back; one that its own kind refuses would not."""
+    least = Settings(host="h", port=1, name="n", password="", basedir="/")
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "slaveproto.toml").write_bytes(dump(least).encode())
+        assert load(directory) == attrs.evolve(least, basedir=directory)
+
+
+def test_the_page() -> None:
+    """docs/slave-file.md has the rows of the schema, in its order."""
+    expected = []
+    for key, setting in SETTINGS.items():
+        default = default_of(key)
+        options = ", ".join(f"`{option} {setting.metavar}`" for option in setting.options).replace("|", "\\|")
+        shown = "required" if default is attrs.NOTHING else setting.unset or f"`{setting.show(default)}`"
+        values = (setting.kind.__doc__ or "").rstrip(".").lower().replace("python", "Python").replace("ascii", "ASCII")
+        expected.append(f"| `{key}` | {options} | {shown} | {values} | {setting.meaning} |")
+    page = (Path(__file__).parents[2] / "docs" / "slave-file.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith("| `")] == expected
 
 
 def test_the_password_is_not_shown() -> None:
-    assert "secret" not in repr(Settings(host="h", port=1, name="n", password="secret"))
+    assert "secret" not in repr(Settings(host="h", port=1, name="n", password="secret", basedir="/b"))

@@ -48,7 +48,7 @@ class Program:
         self, basedir: Path, port: int, call: list[str] = CALL, *, runner: str = "threads", **settings: Any
     ) -> None:
         basedir.mkdir(exist_ok=True)
-        all_settings = Settings(host="127.0.0.1", port=port, name="bot", password="secret", **settings)
+        all_settings = Settings("127.0.0.1", port, "bot", "secret", "/", **settings)
         (basedir / "slaveproto.toml").write_text(dump(all_settings))
         self.file = basedir.with_suffix(".log")
         with self.file.open("wb") as log:
@@ -184,7 +184,7 @@ def test_a_hangup_that_windows_does_not_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run_slave, "_HANG_UP", ())
-    (tmp_path / "slaveproto.toml").write_text(dump(Settings("127.0.0.1", 1, "bot", "x", allow_shutdown="signal")))
+    (tmp_path / "slaveproto.toml").write_text(dump(Settings("127.0.0.1", 1, "bot", "x", "/", allow_shutdown="signal")))
     assert main(["slave", str(tmp_path)]) == 2
     assert '"file" works' in capfd.readouterr().err
 
@@ -355,7 +355,7 @@ def test_a_log_that_nobody_reads_any_more(listener: MasterSocket, tmp_path: Path
     call = ["sh", "-c", f'exec "$@" 2>/dev/fd/{writing}', "sh", *CALL]
     os.set_inheritable(writing, True)
     (tmp_path / "slave").mkdir()
-    settings = Settings(host="127.0.0.1", port=listener.port, name="bot", password="secret")
+    settings = Settings(host="127.0.0.1", port=listener.port, name="bot", password="secret", basedir="/")
     (tmp_path / "slave/slaveproto.toml").write_text(dump(settings))
     with subprocess.Popen([*call, str(tmp_path / "slave")], pass_fds=[writing]) as process:
         os.close(writing)

@@ -1,4 +1,4 @@
-"""`slaveproto create-slave`: make a base directory."""
+"""The subcommand `create-slave`: makes a slave's base directory. Its options are rows of `slaveproto.cli.settings`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Final
 
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.address import DEFAULT_PORT, parse_address
 from slaveproto.ci.show.console import STDOUT, say
-from slaveproto.cli.settings import FILE_NAME, SHUTDOWNS, Settings, dump
+from slaveproto.cli.settings import FILE_NAME, SETTINGS, Setting, Settings, default_of, dump
 
 INFO: Final = {
     "admin": "Your Name Here <admin@youraddress.invalid>\n",
@@ -20,7 +21,7 @@ INFO: Final = {
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """Say what the subcommand does and takes."""
+    """Add the subcommand's description and arguments."""
     parser.description = (
         "Make BASEDIR the home of a slave: a configuration file that only you can read, and info/ files "
         "for you to edit. Then run `slaveproto slave BASEDIR`."
@@ -31,28 +32,15 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("password", metavar="PASSWORD", help="a lone - reads it from standard input")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite another configuration that is there")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
-    parser.add_argument(
-        "-k", "--keepalive", type=_seconds, default=600, metavar="SECONDS", help="between keepalives; 0: none [600]"
-    )
-    parser.add_argument(
-        "--usepty", type=_flag, default=False, metavar="0|1", help="run commands on a pseudo-terminal [0]"
-    )
-    parser.add_argument(
-        "--umask", type=_umask, metavar="MASK", help="of files that commands make, in octal [that of the program]"
-    )
-    parser.add_argument(
-        "--maxdelay", type=_delay, default=300, metavar="SECONDS", help="most between two attempts to connect [300]"
-    )
-    parser.add_argument(
-        "--maxretries", type=_retries, metavar="N", help="give up after N failed attempts in a row [never]"
-    )
-    parser.add_argument(
-        "-a", "--allow-shutdown", choices=SHUTDOWNS[1:], default="none",
-        help="ask the master for a graceful shutdown at SIGHUP, or when BASEDIR/shutdown.stamp is touched",
-    )  # fmt: skip
+    for key, setting in SETTINGS.items():
+        if setting.options:
+            parser.add_argument(
+                *setting.options, dest=key, type=_type_of(setting), default=argparse.SUPPRESS, metavar=setting.metavar,
+                help=f"{setting.meaning} [{_shown_default(key, setting)}]",
+            )  # fmt: skip
     same = parser.add_argument_group(
         "accepted for the sake of scripts written for buildslave",
-        "They change nothing: the slave logs to standard error, whoever starts it may rotate that, and its base "
+        "They change nothing: the slave logs to standard error, which its supervisor may rotate, and its base "
         "directory can always be moved.",
     )
     same.add_argument("-r", "--relocatable", action="store_true")
@@ -63,7 +51,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the directory; 0 if it is there now.
+    """Make the directory, and return 0.
 
     Raises:
         UsageError: it cannot be made as asked.
@@ -73,18 +61,10 @@ def run(options: argparse.Namespace) -> int:
         if not text:
             raise UsageError(f"{what} is empty")
     password = options.password if options.password != "-" else _read_password()
+    chosen = {key: value for key, value in vars(options).items() if key in SETTINGS and SETTINGS[key].options}
     settings = Settings(
-        host=host,
-        port=port,
-        name=options.name,
-        password=password,
-        keepalive=options.keepalive,
-        max_delay=options.maxdelay,
-        max_retries=options.maxretries,
-        use_pty=options.usepty,
-        umask=options.umask,
-        allow_shutdown=options.allow_shutdown,
-    )
+        host=host, port=port, name=options.name, password=password, basedir=options.basedir, **chosen
+    )  # fmt: skip
     try:
         text = dump(settings).encode()
     except UnicodeEncodeError:
@@ -135,14 +115,19 @@ def _make(basedir: str, text: bytes, *, force: bool) -> str:
     return "ready"
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return int(value) if value.is_integer() else value
+def _type_of(setting: Setting) -> Callable[[str], object]:
+    def parse(text: str) -> object:
+        try:
+            return setting.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+def _shown_default(key: str, setting: Setting) -> str:
+    value = default_of(key)
+    return setting.unset if value is None else setting.show(value).strip('"')
 
 
 def _count(text: str) -> int:
@@ -151,33 +136,5 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _delay(text: str) -> float:
-    value = _seconds(text)
-    if value < 0.1:
-        raise argparse.ArgumentTypeError(f"{text!r} is too short, it should be 0.1 or more")
-    return value
-
-
-def _retries(text: str) -> int:
-    value = _count(text)
-    if not value:
-        raise argparse.ArgumentTypeError("there is always a first attempt: it should be 1 or more")
-    return value
-
-
 def _count_or_none(text: str) -> int | None:
     return None if text == "None" else _count(text)
-
-
-def _flag(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise argparse.ArgumentTypeError(f"{text!r} should be 0 or 1")
-    return text == "1"
-
-
-def _umask(text: str) -> int | None:
-    if text == "None":
-        return None
-    if not re.fullmatch("(0o)?[0-7]{1,4}", text) or int(text.removeprefix("0o"), 8) > 0o777:
-        raise argparse.ArgumentTypeError(f"{text!r} is no umask, such as 022")
-    return int(text.removeprefix("0o"), 8)

@@ -19,9 +19,8 @@ from slaveproto import __version__
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.show.console import STDERR, say
 from slaveproto.ci.show.slave_report import text_of
-from slaveproto.cli.settings import Settings, load
+from slaveproto.cli.settings import load
 from slaveproto.inputs import Stop
-from slaveproto.slave.config import SlaveConfig
 from slaveproto.slave.events import AskShutdown, Input, SlaveEvent, Stopped
 from slaveproto.slave.session import SlaveSession
 from transports.host.describe import describe_host, jitter
@@ -81,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         )
     if settings.umask is not None:
         os.umask(settings.umask)
-    session = SlaveSession(_config(settings, basedir), describe_host(f"slaveproto {__version__}"), jitter)
+    session = SlaveSession(settings, describe_host(f"slaveproto {__version__}"), jitter)
     log = _Log()
 
     def obey(slave: _Slave) -> None:
@@ -199,21 +198,6 @@ class _Log:
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
             say(STDERR, line)
-
-
-def _config(settings: Settings, basedir: str) -> SlaveConfig:
-    return SlaveConfig(
-        host=settings.host,
-        port=settings.port,
-        name=settings.name,
-        password=settings.password,
-        basedir=basedir,
-        keepalive=settings.keepalive,
-        max_delay=settings.max_delay,
-        max_retries=settings.max_retries,
-        use_pty=settings.use_pty,
-        encoding=settings.encoding,
-    )
 
 
 def _watch_stamp(path: str, slave: _Slave) -> None:

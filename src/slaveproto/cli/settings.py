@@ -1,24 +1,52 @@
-"""The configuration file of a slave's base directory, `slaveproto.toml`."""
+"""Settings of a slave: the file `slaveproto.toml`, the options of `create-slave`, and the table of docs/slave-file.md.
+
+Rules.
+
+* A setting is a field of `SlaveConfig` (or of `Settings`, if only the program needs it) and a row of `SETTINGS` under
+  the same name. The default stands at the field; range, meaning and option stand in the row.
+* The file and the options are checked by the same kind. An option's `read` only turns its text into the value that the
+  file would hold.
+* A setting without an option is an argument of `create-slave`, or is set by hand.
+
+Not in the table: the base directory, which the command line names, and the times of `SlaveConfig` that need no
+change. `tests/cli/test_settings.py` lists them, and compares fields, rows and page.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import attrs
 
 from slaveproto.ci.errors import UsageError
-from slaveproto.ci.file.toml_document import At, of_type, read
+from slaveproto.ci.file.toml_document import (
+    LONGEST,
+    At,
+    Document,
+    Kind,
+    bits,
+    filled,
+    flag,
+    number,
+    one_of,
+    read,
+    read_table,
+    string,
+    whole,
+)
 from slaveproto.records import record
-from slaveproto.slave.config import can_encode
+from slaveproto.slave.config import SlaveConfig, can_encode
 
 FILE_NAME: Final = "slaveproto.toml"
 SHUTDOWNS: Final = ("none", "signal", "file")
+REQUIRED: Final = ("host", "port", "name", "password")
 
 
 @record
-class Settings:
-    """What the file says. Times are in seconds; see `SlaveConfig` for most of it.
+class Settings(SlaveConfig):
+    """Contents of the file: a `SlaveConfig`, and what the program itself does.
 
     Args:
         umask: of the commands; None leaves that of the program.
@@ -26,40 +54,48 @@ class Settings:
             `shutdown.stamp`).
     """
 
-    host: str
-    port: int
-    name: str
-    password: str = attrs.field(repr=False)
-    keepalive: float = 600
-    max_delay: float = 300
-    max_retries: int | None = None
-    use_pty: bool = False
     umask: int | None = None
-    encoding: str = "utf-8"
     allow_shutdown: str = "none"
 
 
-_TYPES: Final[dict[str, tuple[type, ...]]] = {
-    "host": (str,),
-    "port": (int,),
-    "name": (str,),
-    "password": (str,),
-    "keepalive": (int, float),
-    "max_delay": (int, float),
-    "max_retries": (int,),
-    "use_pty": (bool,),
-    "umask": (int,),
-    "encoding": (str,),
-    "allow_shutdown": (str,),
-}
-_RANGES: Final[dict[str, tuple[float, float]]] = {
-    "port": (1, 65535),
-    "keepalive": (0, 10**9 - 1),
-    "max_delay": (0.1, 10**9 - 1),
-    "max_retries": (1, 10**9 - 1),
-    "umask": (0, 0o777),
-}
-_REQUIRED: Final = ("host", "port", "name", "password")
+@record
+class Setting:
+    """A row of `SETTINGS`.
+
+    Args:
+        kind: the check of its value.
+        meaning: for the page and `create-slave --help`.
+        options: of `create-slave`; empty for none.
+        metavar: of the option's argument.
+        read: turns the option's text into the value that the file would hold; ValueError says why it cannot.
+        unset: words for a default of None.
+        show: returns the value as the file shows it.
+    """
+
+    kind: Kind
+    meaning: str
+    options: tuple[str, ...] = ()
+    metavar: str | None = None
+    read: Callable[[str], object] = str
+    unset: str = ""
+    show: Callable[[Any], str] = str
+
+    def parse(self, text: str) -> object:
+        """Return the value of an option's text.
+
+        Raises:
+            ValueError: the text is wrong; the message says why.
+        """
+        value = self.read(text)
+        try:
+            return None if value is None else self.kind(At(Document("", text, {}), name="it"), value)
+        except UsageError as error:
+            raise ValueError(str(error).removeprefix(": ")) from None
+
+
+def default_of(key: str) -> Any:
+    """Return the value of a setting that the file does not name; `attrs.NOTHING` if it is required."""
+    return attrs.fields_dict(Settings)[key].default
 
 
 def load(basedir: str) -> Settings:
@@ -73,54 +109,21 @@ def load(basedir: str) -> Settings:
         document = read(path)
     except FileNotFoundError:
         raise UsageError(_not_ours(basedir)) from None
-    values = document.values
-    for key, value in values.items():
-        at = At(document).key(key)
-        if key not in _TYPES:
-            raise document.mistake(at.path, f"unknown key {key!r}; there are {', '.join(_TYPES)}")
-        problem = _problem(key, of_type(at, value, *_TYPES[key]))
-        if problem:
-            raise at.wrong(problem)
-    missing = [key for key in _REQUIRED if key not in values]
+    values = read_table(At(document), document.values, _KINDS)
+    missing = [key for key in REQUIRED if key not in values]
     if missing:
         raise UsageError(f"{path}: {', '.join(missing)} missing")
-    return Settings(**values)
+    return Settings(basedir=basedir, **values)
 
 
 def dump(settings: Settings) -> str:
     """Return the text of the file."""
     lines = ["# Written by `slaveproto create-slave`, read by `slaveproto slave`. Holds a password: keep it private.\n"]
-    for key, value in attrs.asdict(settings).items():
-        if value is None:
-            continue
-        lines.append(f"{key} = {_shown(key, value)}\n")
+    for key, setting in SETTINGS.items():
+        value = getattr(settings, key)
+        if value is not None:
+            lines.append(f"{key} = {setting.show(value)}\n")
     return "".join(lines)
-
-
-def _shown(key: str, value: object) -> str:
-    if isinstance(value, str):
-        return '"' + "".join(_ESCAPES.get(char, char) for char in value) + '"'
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"0o{value:03o}" if key == "umask" else str(value)
-
-
-_ESCAPES: Final = {chr(code): f"\\u{code:04x}" for code in (*range(0x20), 0x7F)} | {'"': '\\"', "\\": "\\\\"}
-
-
-def _problem(key: str, value: object) -> str:
-    """Say what is wrong with a value of the right type; empty if nothing is."""
-    if isinstance(value, str) and not value and key != "password":
-        return "is empty"
-    if isinstance(value, (int, float)) and key in _RANGES:
-        least, most = _RANGES[key]
-        if not least <= value <= most:
-            return f"should be from {least} to {oct(int(most)) if key == 'umask' else most}"
-    if key == "allow_shutdown" and value not in SHUTDOWNS:
-        return f"should be one of {', '.join(SHUTDOWNS)}"
-    if key == "encoding" and not can_encode(str(value)):
-        return f"should be an encoding that Python knows and that contains ASCII, not {value!r}"
-    return ""
 
 
 def _not_ours(basedir: str) -> str:
@@ -129,3 +132,110 @@ def _not_ours(basedir: str) -> str:
     if os.path.exists(os.path.join(basedir, "buildbot.tac")):
         return f"{basedir}: made by buildslave, not by us; run `slaveproto create-slave` on it to take it over"
     return f"{basedir}: not a slave's base directory (no {FILE_NAME}); make it one with `slaveproto create-slave`"
+
+
+# -- readers of an option's text
+
+
+def _number(text: str) -> object:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number") from None
+    return int(value) if value.is_integer() else value
+
+
+def _whole(text: str) -> object:
+    # `int` also takes spaces, underscores, signs and the digits of other scripts.
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def _octal(text: str) -> object:
+    if text == "None":
+        return None
+    digits = text.removeprefix("0o")
+    if not (0 < len(digits) <= 4 and set(digits) <= set("01234567")):
+        raise ValueError(f"{text!r} is no umask, such as 022")
+    return int(digits, 8)
+
+
+def _zero_or_one(text: str) -> object:
+    if text not in ("0", "1"):
+        raise ValueError(f"{text!r} should be 0 or 1")
+    return text == "1"
+
+
+def _shutdown(text: str) -> object:
+    if text not in SHUTDOWNS[1:]:
+        raise ValueError(f"it should be {' or '.join(SHUTDOWNS[1:])}, not {text!r}")
+    return text
+
+
+# -- writers of the file
+
+
+_ESCAPES: Final = {chr(code): f"\\u{code:04x}" for code in (*range(0x20), 0x7F)} | {'"': '\\"', "\\": "\\\\"}
+
+
+def _quoted(value: str) -> str:
+    return '"' + "".join(_ESCAPES.get(char, char) for char in value) + '"'
+
+
+def _true_or_false(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _seconds(value: float) -> str:
+    return str(int(value) if value == int(value) else value)
+
+
+def _in_octal(value: int) -> str:
+    return f"0o{value:03o}"
+
+
+def _encoding(at: At, value: object) -> str:
+    """A string: an encoding that Python knows and that contains ASCII."""
+    found = filled(at, value)
+    if not can_encode(found):
+        raise at.wrong(f"should be an encoding that Python knows and that contains ASCII, not {found!r}")
+    return found
+
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    "host": Setting(filled, "name or address of the master", show=_quoted),
+    "port": Setting(whole(1, 65535), "the master's port for slaves"),
+    "name": Setting(filled, "the slave's name, as the master knows it", show=_quoted),
+    "password": Setting(string, "the slave's password, in clear", show=_quoted),
+    "keepalive": Setting(
+        number(0), "seconds between two keepalive calls; 0 for none",
+        ("-k", "--keepalive"), "SECONDS", read=_number, show=_seconds,
+    ),
+    "max_delay": Setting(
+        number(0.1), "most seconds between two attempts to connect",
+        ("--maxdelay",), "SECONDS", read=_number, show=_seconds,
+    ),
+    "max_retries": Setting(
+        whole(1, LONGEST), "failed attempts in a row after which the slave gives up",
+        ("--maxretries",), "N", read=_whole, unset="never gives up",
+    ),
+    "use_pty": Setting(
+        flag, "whether commands run on a pseudo-terminal, if the master leaves that to the slave",
+        ("--usepty",), "0|1", read=_zero_or_one, show=_true_or_false,
+    ),
+    "umask": Setting(
+        bits(0o777), "umask of the commands, in octal",
+        ("--umask",), "MASK", read=_octal, unset="that of the program", show=_in_octal,
+    ),
+    "encoding": Setting(
+        _encoding, "encoding of text that goes to or comes from processes; should be that of file names", show=_quoted
+    ),
+    "allow_shutdown": Setting(
+        one_of(SHUTDOWNS),
+        "ask for a graceful shutdown at SIGHUP (signal), or when BASEDIR/shutdown.stamp is touched (file)",
+        ("-a", "--allow-shutdown"), "signal|file", read=_shutdown, show=_quoted,
+    ),
+}  # fmt: skip
+
+_KINDS: Final[Mapping[str, Kind]] = {key: setting.kind for key, setting in SETTINGS.items()}

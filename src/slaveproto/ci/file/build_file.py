@@ -38,7 +38,8 @@ class MasterSettings:
         tls_cert: the certificates that it shows.
         tls: what the master needs for TLS, None for no TLS.
         state_dir: what the program remembers.
-        change_password: of the user `change`; empty if there is to be none.
+        change_password: of the user `change`; empty for no such user.
+        config: the master's times, and their defaults; its accounts come from the other sections.
     """
 
     listen: tuple[str, int] | None = None
@@ -46,11 +47,7 @@ class MasterSettings:
     tls: ssl.SSLContext | None = None
     state_dir: str
     change_password: str = attrs.field(default="changepw", repr=False)
-    keepalive: float = 600
-    silence: float = 120
-    ping_timeout: float = 60
-    attach_timeout: float = 120
-    login_timeout: float = 30
+    config: MasterConfig = attrs.field(factory=MasterConfig)
 
 
 @attrs.frozen(kw_only=True)
@@ -121,14 +118,7 @@ class BuildFile:
         }
         if changes and self.master.change_password:
             accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self.master.change_password)
-        return MasterConfig(
-            accounts,
-            login_timeout=self.master.login_timeout,
-            attach_timeout=self.master.attach_timeout,
-            ping_timeout=self.master.ping_timeout,
-            keepalive=self.master.keepalive,
-            silence=self.master.silence,
-        )
+        return attrs.evolve(self.master.config, accounts=accounts)
 
 
 def load(path: str) -> BuildFile:
@@ -158,6 +148,7 @@ def _master(at: At, value: object) -> MasterSettings:
     if "tls_cert" in given:
         given["tls"] = _tls(at.key("tls_cert"), given["tls_cert"], given.pop("tls_key"))
     given.setdefault("state_dir", os.path.join(at.document.folder, STATE_DIR))
+    given["config"] = MasterConfig(**{key: given.pop(key) for key in attrs.fields_dict(MasterConfig) if key in given})
     return MasterSettings(**given)
 
 

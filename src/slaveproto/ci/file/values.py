@@ -1,24 +1,22 @@
-"""What a value in a build file may be."""
+"""Kinds of values in a build file. The simple ones come from `toml_document`."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection
 from datetime import time
 from typing import Final
 
-from slaveproto.ci.file.toml_document import At, Kind, kind_of, of_type, read_table
+from slaveproto.ci.file.toml_document import LONGEST, At, Kind, bits, kind_of, of_type, read_table, shown, string, whole
+from slaveproto.ci.file.toml_document import flag as flag
+from slaveproto.ci.file.toml_document import one_of as one_of
 from slaveproto.ci.schedule import parse_length, parse_time_of_day
 from slaveproto.master.steps import LogFile
-
-LONGEST: Final = 10**9 - 1
-_LONG: Final = 10**20
 
 
 def any_text(at: At, value: object) -> str:
     """A string that may be empty."""
-    found: str = of_type(at, value, str)
+    found = string(at, value)
     if "\0" in found:
         raise at.wrong("contains a null character")
     return found
@@ -39,14 +37,7 @@ def beside(at: At, value: object) -> str:
 
 def raw_text(at: At, value: object) -> bytes:
     """Any string, in UTF-8."""
-    found: str = of_type(at, value, str)
-    return found.encode()
-
-
-def flag(at: At, value: object) -> bool:
-    """True or false."""
-    found: bool = of_type(at, value, bool)
-    return found
+    return string(at, value).encode()
 
 
 def texts(at: At, value: object) -> tuple[str, ...]:
@@ -79,40 +70,16 @@ def command(at: At, value: object) -> str | tuple[str, ...]:
     return words
 
 
-def whole(at: At, value: object, least: int, most: int) -> int:
-    """An integer in a range."""
-    found: int = of_type(at, value, int)
-    if not least <= found <= most:
-        raise at.wrong(f"should be from {least} to {most}, not {_shown(found)}")
-    return found
-
-
-def _shown(number: float) -> str:
-    """Return a number that is out of its range, in words if it is long: Python does not write out any."""
-    if isinstance(number, int) and abs(number) >= _LONG:
-        return "more" if number > 0 else "less"
-    return str(number)
-
-
 def count_from(least: int, most: int = 2**63 - 1) -> Kind:
-    """An integer from `least` on."""
-    return lambda at, value: whole(at, value, least, most)
+    """Return the kind of the integers from `least` on."""
+    return whole(least, most)
 
 
 def exit_codes(at: At, value: object) -> tuple[int, ...]:
     """An exit code, or a list of them; negative ones are signals."""
     _one_or_more(at, value, int)
     items = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
-    return tuple(whole(at if index is None else at.item(index), item, -255, 255) for index, item in items)
-
-
-def mode(at: At, value: object) -> int:
-    """Permission bits."""
-    found: int = of_type(at, value, int)
-    if not 0 <= found <= 0o7777:
-        shown = f"0o{found:o}" if found < _LONG else _shown(found)
-        raise at.wrong(f"should be from 0o000 to 0o7777, not {shown}" if found >= 0 else "is negative")
-    return found
+    return tuple(_exit_code(at if index is None else at.item(index), item) for index, item in items)
 
 
 def seconds(at: At, value: object) -> float:
@@ -125,7 +92,7 @@ def seconds(at: At, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise at.wrong(f'should be seconds, or a length of time such as "1h30m", not {kind_of(value)}')
     if not 0 <= value <= LONGEST:
-        raise at.wrong(f"should be from 0 to {LONGEST} seconds, not {_shown(value)}")
+        raise at.wrong(f"should be from 0 to {LONGEST} seconds, not {shown(value)}")
     return value
 
 
@@ -159,18 +126,6 @@ def _time_of_day(at: At, value: object) -> time:
     return found
 
 
-def one_of(choices: Collection[str]) -> Kind:
-    """One of some words."""
-
-    def kind(at: At, value: object) -> str:
-        found: str = of_type(at, value, str)
-        if found not in choices:
-            raise at.wrong(f"should be one of {', '.join(choices)}, not {found!r}")
-        return found
-
-    return kind
-
-
 def environment(at: At, value: object) -> dict[str, str | tuple[str, ...] | None]:
     """Variables: a string, a list that is joined as paths are, or false to take the variable away."""
     found: dict[str, str | tuple[str, ...] | None] = {}
@@ -202,6 +157,9 @@ def log_files(at: At, value: object) -> dict[str, LogFile]:
             found[name] = LogFile(**read_table(here, item, LOG_FILE_KEYS, ["filename"]))
     return found
 
+
+mode: Final = bits(0o7777)
+_exit_code: Final = whole(-255, 255)
 
 LOG_FILE_KEYS: Final[dict[str, Kind]] = {"filename": text, "follow": flag}
 
