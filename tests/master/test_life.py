@@ -138,18 +138,28 @@ def test_a_build_that_is_given_up_before_it_began(method: str) -> None:
     ("item", "words"),
     [
         (StartBuild(1, "bot1", "mac"), "a build 1 already"),
-        (StartBuild(2, "bot1", "linux"), "PING is not possible in BUILDING"),
+        (StartBuild(2, "bot1", "linux"), "builder 'linux' of slave 'bot1' runs build 1 already"),
+        (StartBuild(3, "bot1", "mac"), "builder 'mac' of slave 'bot1' runs build 2 already"),
         (StartStep(1, 9, SHELL), "no build 9"),
+        (StartStep(1, 2, SHELL), "build 2 has not started yet"),
+        (StartStep(2, 1, SHELL), "build 1 runs step 1 already"),
+        (EndBuild(1), "build 1 runs step 1 already"),
     ],
 )
-def test_builds_that_are_not_possible(item: StartBuild | StartStep, words: str) -> None:
-    driver, _ = attached()
+def test_what_is_not_possible_is_said_in_the_words_of_the_caller(
+    item: StartBuild | StartStep | EndBuild, words: str
+) -> None:
+    driver, slave = attached()
     driver.handle(StartBuild(1, "bot1", "linux"))
+    driver.handle(StartStep(1, 1, SHELL))
+    holding("print")(slave)
+    driver.handle(StartBuild(2, "bot1", "mac"))
     before = dict(driver.session.census)
     with pytest.raises(LocalProtocolError, match=words):
         driver.handle(item)
     assert driver.session.census == before
-    driver.handle(EndBuild(1), EndBuild(1))
+    slave.command.finish()
+    driver.handle(EndBuild(2), EndBuild(1), EndBuild(1))
     assert nothing_left(driver)
 
 

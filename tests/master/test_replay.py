@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from slaveproto.errors import HostError, LocalProtocolError
 from slaveproto.inputs import Disconnected, Received, Rejected, Wakeup
 from slaveproto.master import (
+    AbandonStep,
     AnswerAccount,
     BuildLost,
     BuildStarted,
@@ -22,6 +24,7 @@ from slaveproto.master import (
     MasterEvent,
     MasterInput,
     MasterSession,
+    Secured,
     Shell,
     ShutDownSlave,
     SlaveAccount,
@@ -44,7 +47,8 @@ CONNECTIONS: Final = range(1, 10)
 
 @cache
 def conversation(generation: str) -> list[tuple[float, MasterInput]]:
-    """Two slaves, a build with an upload and an interrupt, a new list, a duplicate, a wrong password, a shutdown."""
+    """Two slaves, a build with an upload, an interrupt and a step that is abandoned, a new list, a duplicate, a wrong
+    password over TLS, a shutdown."""
     driver = MasterDriver(CONFIG)
     # Every answer is an input of its own.
     slave = driver.connect(generation, prepare=lambda slave: setattr(slave, "holds", lambda heard: True))
@@ -55,7 +59,8 @@ def conversation(generation: str) -> list[tuple[float, MasterInput]]:
             driver.settle()
     slave.holds = lambda heard: False
     other = driver.connect(generation, "bot2")
-    driver.connect(generation, "bot2", "wrong")
+    wrong = driver.connect(generation, "bot2", "wrong", secure=False)
+    driver.handle(Secured(driver.link_of(wrong).number))
     driver.connect(generation, login=False)
     unknown = driver.connect(generation, "bot7")
     driver.handle(AnswerAccount(driver.link_of(unknown).number, None))
@@ -69,6 +74,9 @@ def conversation(generation: str) -> list[tuple[float, MasterInput]]:
     slave.call(writer, "write", b"content")
     slave.call(writer, "close")
     slave.command.finish()
+    driver.handle(StartStep(3, 1, Shell(command=("make", "check"))), AbandonStep(3))
+    slave.command.update({"stdout": "bye\n"})
+    slave.command.finish(1)
     driver.handle(Configure(configured(SlaveAccount("bot1", "secret", {"linux": "linux-dir", "new": "new"}), BOT2)))
     other.holds = lambda heard: True
     driver.connect(generation, "bot2")
@@ -176,6 +184,9 @@ def fall_silent(session: MasterSession, now: float) -> None:
 
 def spoil(session: MasterSession, now: float) -> None:
     for number in CONNECTIONS:
+        with contextlib.suppress(LocalProtocolError):
+            # If there was a handshake it is done, for it must not be spoilt so.
+            session.handle(Secured(number), now=now)
         session.handle(Received(number, b"\xff" * 200), now=now)
 
 

@@ -12,6 +12,7 @@ from slaveproto.master.config import ChangeAccount as ChangeAccount
 from slaveproto.master.config import GuestAccount as GuestAccount
 from slaveproto.master.config import MasterConfig as MasterConfig
 from slaveproto.master.config import SlaveAccount as SlaveAccount
+from slaveproto.master.events import AbandonStep as AbandonStep
 from slaveproto.master.events import Accepted as Accepted
 from slaveproto.master.events import AccountWanted as AccountWanted
 from slaveproto.master.events import AnswerAccount as AnswerAccount
@@ -33,6 +34,7 @@ from slaveproto.master.events import MasterNotice as MasterNotice
 from slaveproto.master.events import Outcome as Outcome
 from slaveproto.master.events import Ping as Ping
 from slaveproto.master.events import Ponged as Ponged
+from slaveproto.master.events import Secured as Secured
 from slaveproto.master.events import ShutDownSlave as ShutDownSlave
 from slaveproto.master.events import ShutdownWanted as ShutdownWanted
 from slaveproto.master.events import SlaveAttached as SlaveAttached

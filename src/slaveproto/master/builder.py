@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from slaveproto.errors import LocalProtocolError
 from slaveproto.machine import Machine
 from slaveproto.master.command import RemoteCommand, StepRun
-from slaveproto.master.context import MasterContext
+from slaveproto.master.context import Abandoned, MasterContext
 from slaveproto.master.events import BuildLost, BuildRefused, BuildStarted, StartStep
 from slaveproto.master.peer import Peer
 from slaveproto.master.states import REMOTE_BUILDER, RemoteBuilderEvent, RemoteBuilderState
@@ -134,6 +135,20 @@ class RemoteBuilder:
             self._realm.lost[build] = why
             self._realm.announce(BuildLost(build, why))
 
+    def _want(self, event: RemoteBuilderEvent) -> None:
+        """Move along an event of the program's; an illegal one is said in its words."""
+        try:
+            self._machine.fire(event)
+        except LocalProtocolError as error:
+            raise LocalProtocolError(self._why_not(event)) from error
+
+    def _why_not(self, event: RemoteBuilderEvent) -> str:
+        if event is RemoteBuilderEvent.PING:
+            return f"builder {self.name!r} of slave {self._visit.slave!r} runs build {self.build} already"
+        if self.step is None:
+            return f"build {self.build} has not started yet"
+        return f"build {self.build} runs step {self.step.number} already"
+
     def _remote(self) -> Remote:
         assert self.remote is not None
         return self.remote
@@ -146,7 +161,7 @@ class RemoteBuilder:
         Raises:
             LocalProtocolError: it is not idle.
         """
-        self._machine.fire(RemoteBuilderEvent.PING)
+        self._want(RemoteBuilderEvent.PING)
         self._take(build)
 
         def answered(outcome: Value | Failure, now: float) -> None:
@@ -179,7 +194,7 @@ class RemoteBuilder:
         Raises:
             LocalProtocolError: its step is not.
         """
-        self._machine.fire(RemoteBuilderEvent.END_BUILD)
+        self._want(RemoteBuilderEvent.END_BUILD)
         self._give_back()
         self._owner.build_over(now)
 
@@ -198,7 +213,7 @@ class RemoteBuilder:
         Raises:
             LocalProtocolError: the build has not started, or runs another one.
         """
-        self._machine.fire(RemoteBuilderEvent.START_STEP)
+        self._want(RemoteBuilderEvent.START_STEP)
         self.step = StepRun(start, self, self._realm, self._visit.unread, now)
         self.step.begin(lambda: self._owner.orders(start.what, start.env), now)
 
@@ -209,6 +224,10 @@ class RemoteBuilder:
         head = plain((command.number, command.order.command), self._visit.dialect, "utf-8")
         assert isinstance(head, tuple)
         self._visit.call(self._remote(), "startCommand", (command.local, *head, arguments), then=command.started)
+
+    def set_patience(self, step: StepRun, until: float) -> None:
+        """End the connection if a step is not over by then."""
+        self._realm.timers.set((self._visit.number, Abandoned(step.number)), until)
 
     def interrupt_command(self, command: RemoteCommand, why: str, now: float) -> None:
         """Call `interruptCommand`; a slave that knows nothing of the command may say so."""
@@ -226,6 +245,7 @@ class RemoteBuilder:
 
     def step_over(self, step: StepRun, now: float) -> None:
         """The step is at its end. Where the slave is lost, so is the builder already."""
+        self._realm.timers.cancel((self._visit.number, Abandoned(step.number)))
         if self.step is step:
             self.step = None
             self._machine.fire(RemoteBuilderEvent.STEP_OVER)

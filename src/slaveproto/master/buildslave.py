@@ -197,6 +197,12 @@ class BuildSlave:
         """The names of the builders that can be used, sorted."""
         return tuple(sorted(name for name, builder in self.builders.items() if builder.ready))
 
+    def idle_builders(self) -> tuple[str, ...]:
+        """The names of the builders on which a build can be started, sorted."""
+        if self.leaving:
+            return ()
+        return tuple(sorted(name for name, builder in self.builders.items() if builder.ready and not builder.busy))
+
     def _show_builders(self) -> None:
         ready = self.ready_builders()
         if self.attached and ready != self._shown:

@@ -34,11 +34,18 @@ LARGEST_ITEMS: Final = 16 * 1024 * 1024
 """Bytes that they may have together, roughly."""
 
 
+ABANDONED: Final = "the program no longer waits for it"
+"""The reason of the interrupt of a step that was abandoned, as the slave is told it."""
+
+
 class CommandLine(Protocol):
     """The way to the slave that runs a step's commands."""
 
     def start_command(self, command: RemoteCommand, arguments: dict[Value, Value], now: float) -> None:
         """Call `startCommand`; LocalProtocolError if the arguments cannot be sent."""
+
+    def set_patience(self, step: StepRun, until: float) -> None:
+        """End the connection if a step is not over by then."""
 
     def interrupt_command(self, command: RemoteCommand, why: str, now: float) -> None:
         """Call `interruptCommand`."""
@@ -171,6 +178,7 @@ class StepRun:
         self._command: RemoteCommand | None = None
         self._transfer: TransferObject | None = None
         self._interrupted = ""
+        self._abandoned = False
         self._rcs: list[int | None] = []
         self._items: dict[str, Value] = {}
         self._weights: dict[str, int] = {}
@@ -237,7 +245,7 @@ class StepRun:
 
     def say(self, log: str, stream: str, data: bytes) -> None:
         """Add output."""
-        if data and self.spool.add(Output(log, stream, data)):
+        if data and not self._abandoned and self.spool.add(Output(log, stream, data)):
             self._realm.announce(StepSpoke(self.number))
 
     def keep(self, key: str, value: Value) -> None:
@@ -256,6 +264,14 @@ class StepRun:
         if command is not None and command.machine.can(RemoteCommandEvent.INTERRUPT) and first:
             command.machine.fire(RemoteCommandEvent.INTERRUPT)
             self._line.interrupt_command(command, why, now)
+
+    def abandon(self, patience: float, now: float) -> None:
+        """Drop its output, interrupt it, and give it some time to end. Only the first time counts."""
+        self.spool.take()
+        if not self.over and not self._abandoned:
+            self._abandoned = True
+            self.interrupt(ABANDONED, now)
+            self._line.set_patience(self, now + patience)
 
     def lose(self, why: str, now: float) -> None:
         """The slave is gone."""
@@ -318,6 +334,9 @@ class StepRun:
     def _conclude(self, result: Result, why: str, now: float) -> None:
         self.over = True
         self._command = None
+        if self._abandoned:
+            # Its output is not asked for any more.
+            del self._realm.steps[self.number]
         self._line.step_over(self, now)
         outcome = Outcome(result, self._rc, why, self._items, now - self._started)
         self._realm.announce(StepFinished(self.number, outcome))

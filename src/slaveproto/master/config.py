@@ -62,12 +62,12 @@ class MasterConfig:
     Args:
         accounts: the users, by name; ValueError if an account has another name than that.
         ask: whether a name that is not among them is asked for with `AccountWanted`.
-        login_timeout: from the opening of a connection to the response to our challenge.
+        login_timeout: from the opening of a connection to the response to our challenge, the handshake of TLS included.
         attach_timeout: for each answer of a slave that is being attached.
         ping_timeout: for the answer to a ping, and for a slave that was shut down to be gone.
         keepalive: between two signs of life that are asked of a slave; 0 for none.
         silence: for the answer to such a question, after which the slave is taken for dead.
-        visitors: most connections that have not logged in; with TLS, as many more may be agreeing on that.
+        visitors: most connections that have not logged in, those whose TLS handshake is under way included.
     """
 
     accounts: Mapping[str, Account] = attrs.field(factory=dict, validator=_check_names)

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
+import attrs
+
 from slaveproto.effects import HostEffect, Request
 from slaveproto.errors import HostError, LocalProtocolError
 from slaveproto.master.events import MasterEvent, StartStep
@@ -13,8 +15,16 @@ from slaveproto.master.interning import Interner
 from slaveproto.master.output import Spool
 from slaveproto.timers import Timers
 
-Timer: TypeAlias = "tuple[int, str | int]"
-"""A connection, and what of it is due: a name, or the number of a call that waits for its answer."""
+
+@attrs.frozen
+class Abandoned:
+    """The timer of a step that was abandoned and has to end in time."""
+
+    step: int
+
+
+Timer: TypeAlias = "tuple[int, str | int | Abandoned]"
+"""A connection, and what of it is due: a name, the number of a call that waits for its answer, or a step."""
 
 Then: TypeAlias = Callable[[object, float], None]
 """What goes on with the reply to an effect, or with the `HostError` that it failed with."""
@@ -38,6 +48,9 @@ class Step(Protocol):
 
     def interrupt(self, why: str, now: float) -> None:
         """Ask the slave to end it."""
+
+    def abandon(self, patience: float, now: float) -> None:
+        """Drop its output and interrupt it; end the connection if it is not over in time."""
 
 
 class MasterContext:

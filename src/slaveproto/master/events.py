@@ -23,17 +23,30 @@ from slaveproto.wire.values import Failure, Value
 
 @attrs.frozen
 class Accepted:
-    """Somebody connected.
+    """A connection was accepted.
+
+    It counts among the visitors, and its login has to be done in time, from now on, also while TLS shakes hands.
 
     Args:
         connection: your number of the connection.
         peer: its address, for people.
-        challenge: 16 random bytes that nobody can guess, for the login.
+        challenge: 16 random bytes, unpredictable, for the login.
+        secure: whether bytes can be sent at once. If not, nothing is sent, and nothing may be received, before
+            `Secured`; report a handshake that fails as `Disconnected(connection, "TLS: ...")`. `CloseConnection` may
+            come before the handshake is done, and ends it.
     """
 
     connection: int
     peer: str
     challenge: bytes = attrs.field(repr=False)
+    secure: bool = True
+
+
+@attrs.frozen
+class Secured:
+    """The TLS handshake of a connection that was accepted with `secure=False` is done. One that is over is fine."""
+
+    connection: int
 
 
 @attrs.frozen
@@ -116,6 +129,21 @@ class InterruptStep:
 
 
 @attrs.frozen
+class AbandonStep:
+    """Wait no longer for a step: interrupt it, and drop its output, now and from now on.
+
+    It ends in `StepFinished` all the same. One that has ended already is fine: what is left of its output is dropped.
+
+    Args:
+        step: which.
+        patience: seconds that the step has to end. After that its slave's connection is ended.
+    """
+
+    step: int
+    patience: float = 10.0
+
+
+@attrs.frozen
 class EndBuild:
     """A build is over and runs nothing: its builder is idle again.
 
@@ -148,6 +176,7 @@ class Disconnect:
 
 MasterInput: TypeAlias = (
     Accepted
+    | Secured
     | Received
     | Disconnected
     | Completed
@@ -160,6 +189,7 @@ MasterInput: TypeAlias = (
     | StartBuild
     | StartStep
     | InterruptStep
+    | AbandonStep
     | EndBuild
     | ShutDownSlave
     | Disconnect
@@ -220,7 +250,11 @@ class LoginFailed:
 
 @attrs.frozen
 class AccountWanted:
-    """A user whom the configuration does not name wants to log in; wait for `AnswerAccount`."""
+    """A user whom the configuration does not name wants to log in, and waits for your `AnswerAccount`.
+
+    No timer runs meanwhile: answer every one, also for a user whom you do not know. A connection that is over by then
+    is fine.
+    """
 
     connection: int
     name: str
@@ -228,7 +262,16 @@ class AccountWanted:
 
 @attrs.frozen
 class GuestCalled:
-    """A guest called; wait for `AnswerGuest`."""
+    """A guest called, and waits for your `AnswerGuest`; a connection that is over by then is fine.
+
+    Args:
+        connection: the guest's.
+        call: the number to answer with.
+        name: the guest's user name.
+        method: one that its account allows.
+        args: the arguments by position.
+        kwargs: the arguments by name.
+    """
 
     connection: int
     call: int

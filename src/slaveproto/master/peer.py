@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeAlias
 import attrs
 
 from slaveproto.effects import CloseConnection
-from slaveproto.errors import CommandError, RemoteProtocolError
+from slaveproto.errors import CommandError, LocalProtocolError, RemoteProtocolError
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
 from slaveproto.master.config import Account
@@ -137,6 +137,8 @@ class Peer:
         self._timeout = timeout
         self._login_until = now + timeout
         self._machine = Machine(PEER)
+        if accepted.secure:
+            self._machine.fire(PeerEvent.SECURED)
         self._given = b""
         self._response = b""
         self._login: int | None = None
@@ -170,10 +172,34 @@ class Peer:
         """There may be something to send."""
         self._realm.touched[self.number] = None
 
+    def data_to_send(self) -> bytes:
+        """Return bytes for the peer and forget them."""
+        if self._machine.state is VisitState.SECURING:
+            return b""
+        return self.connection.data_to_send()
+
     # -- what comes in
 
+    def secured(self) -> None:
+        """The handshake is done, and the greeting can go out.
+
+        Raises:
+            LocalProtocolError: there was none.
+        """
+        try:
+            self._machine.fire(PeerEvent.SECURED)
+        except LocalProtocolError as error:
+            raise LocalProtocolError(f"no handshake of connection {self.number} is under way") from error
+        self.touch()
+
     def received(self, data: bytes, now: float) -> None:
-        """Take bytes."""
+        """Take bytes.
+
+        Raises:
+            LocalProtocolError: the handshake is not done.
+        """
+        if self._machine.state is VisitState.SECURING:
+            raise LocalProtocolError(f"the handshake of connection {self.number} is under way")
         self.last_heard = now
         self.touch()
         self.connection.receive_data(data)
@@ -247,7 +273,10 @@ class Peer:
     def expired(self, what: str | int, now: float) -> None:
         """A deadline of this connection has come."""
         if what == LOGIN:
-            self.end(f"did not log in within {self._timeout:g} s", now)
+            if self._machine.state is VisitState.SECURING:
+                self.end(f"TLS: no handshake within {self._timeout:g} s", now)
+            else:
+                self.end(f"did not log in within {self._timeout:g} s", now)
         elif isinstance(what, int) and what in self._pending:
             pending = self._pending[what]
             assert pending.timeout is not None
@@ -412,8 +441,8 @@ class Peer:
         if self.gone:
             return
         unknown = self.state not in (VisitState.ADMITTED, VisitState.REFUSED)
+        last = self.data_to_send()
         self._machine.fire(PeerEvent.END)
-        last = self.connection.data_to_send()
         self.connection.close()
         if not closed:
             self._realm.tell(CloseConnection(self.number, last))

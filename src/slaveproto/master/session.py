@@ -23,8 +23,9 @@ from slaveproto.machine import Machine
 from slaveproto.master.buildslave import DEPARTING, KEEPALIVE, BuildSlave
 from slaveproto.master.changes import read_change
 from slaveproto.master.config import Account, ChangeAccount, GuestAccount, MasterConfig, SlaveAccount
-from slaveproto.master.context import MasterContext
+from slaveproto.master.context import Abandoned, MasterContext
 from slaveproto.master.events import (
+    AbandonStep,
     Accepted,
     AccountWanted,
     AnswerAccount,
@@ -41,6 +42,7 @@ from slaveproto.master.events import (
     MasterInput,
     Outcome,
     Ping,
+    Secured,
     ShutDownSlave,
     StartBuild,
     StartStep,
@@ -114,7 +116,7 @@ class MasterSession:
     def data_to_send(self, connection: int) -> bytes:
         """Return bytes for a connection and forget them; nothing for one that is over."""
         visit = self._visits.get(connection)
-        return visit.connection.data_to_send() if visit is not None else b""
+        return visit.data_to_send() if visit is not None else b""
 
     def paused(self, connection: int) -> bool:
         """Whether a connection is to be left unread, because what it brought is not taken or not written yet."""
@@ -141,6 +143,16 @@ class MasterSession:
     def slaves(self) -> Mapping[str, BuildSlave]:
         """The slaves that are attached, by name; only to be looked at."""
         return self._slaves
+
+    def idle_builders(self, slave: str) -> tuple[str, ...]:
+        """Return the builders of a slave on which a build can be started now, sorted.
+
+        None of a slave that is not attached, or is leaving. It changes with your own inputs (`StartBuild`, `EndBuild`,
+        `Configure`, ...), and with `SlaveAttached`, `SlaveDetached`, `BuildersChanged`, `BuildRefused`, `BuildLost` and
+        `ShutdownWanted`.
+        """
+        there = self._slaves.get(slave)
+        return there.idle_builders() if there is not None else ()
 
     @property
     def census(self) -> Mapping[str, int]:
@@ -184,6 +196,10 @@ class MasterSession:
                 pass
             case Accepted():
                 self._accept(item, now)
+            case Secured():
+                visit = self._visits.get(item.connection)
+                if visit is not None:
+                    visit.secured()
             case Disconnected():
                 visit = self._visits.get(item.connection)
                 if visit is not None:
@@ -204,6 +220,12 @@ class MasterSession:
                 run = realm.steps.get(item.step)
                 if run is not None:
                     run.interrupt(item.why, now)
+            case AbandonStep():
+                run = realm.steps.get(item.step)
+                if run is not None:
+                    run.abandon(item.patience, now)
+                    if run.over:
+                        self.output(item.step)
             case EndBuild():
                 realm.lost.pop(item.build, None)
                 if item.build in realm.builds:
@@ -255,12 +277,14 @@ class MasterSession:
             raise LocalProtocolError(f"slave {name!r} is not attached")
         return slave
 
-    def _expired(self, visit: Peer, what: str | int, now: float) -> None:
+    def _expired(self, visit: Peer, what: str | int | Abandoned, now: float) -> None:
         slave = self._slaves.get(visit.slave or "")
         if slave is not None and what == KEEPALIVE:
             slave.keep_alive(now)
         elif slave is not None and what == DEPARTING:
             slave.did_not_go(now)
+        elif isinstance(what, Abandoned):
+            visit.end("it did not end an interrupted step", now)
         else:
             visit.expired(what, now)
 

@@ -10,6 +10,7 @@ from slaveproto.machine import Symbol, Table
 class PeerState(Symbol):
     """Where one connection is."""
 
+    SECURING = auto()
     NEGOTIATING = auto()
     OPEN = auto()
     CHALLENGED = auto()
@@ -24,6 +25,7 @@ class PeerState(Symbol):
 class PeerEvent(Symbol):
     """What moves a connection."""
 
+    SECURED = auto()
     OPENED = auto()
     LOGIN = auto()
     ANONYMOUS = auto()
@@ -37,8 +39,10 @@ class PeerEvent(Symbol):
 
 PEER: Table[PeerState, PeerEvent] = Table(
     name="visit",
-    start=PeerState.NEGOTIATING,
+    start=PeerState.SECURING,
     moves={
+        # A connection without TLS is secured, in this sense, from its first moment.
+        PeerState.SECURING: {PeerEvent.SECURED: PeerState.NEGOTIATING, PeerEvent.END: PeerState.GONE},
         PeerState.NEGOTIATING: {PeerEvent.OPENED: PeerState.OPEN, PeerEvent.END: PeerState.GONE},
         PeerState.OPEN: {
             PeerEvent.LOGIN: PeerState.CHALLENGED,
@@ -71,7 +75,7 @@ PEER: Table[PeerState, PeerEvent] = Table(
     },
     theirs=frozenset({PeerEvent.OPENED, PeerEvent.LOGIN, PeerEvent.ANONYMOUS, PeerEvent.RESPOND}),
 )
-"""Negotiate, log in, and be somebody. A slave is attached before its login is answered."""
+"""The handshake of TLS, negotiation, login, perspective. A slave is attached before its login is answered."""
 
 
 class SeatState(Symbol):

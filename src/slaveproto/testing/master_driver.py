@@ -222,23 +222,24 @@ class MasterDriver(Settling):
         *,
         mind: bool = True,
         login: bool = True,
+        secure: bool = True,
         prepare: Callable[[ScriptedSlave], None] = lambda slave: None,
     ) -> ScriptedSlave:
         """Let a scripted slave connect, and log in unless that is not wanted.
 
-        `prepare` may change the slave before it hears the first byte.
+        `prepare` may change the slave before it hears the first byte; without `secure` it hears none before `Secured`.
         """
         user = name if isinstance(name, bytes) else name.encode()
         slave = ScriptedSlave(self.settle, user, password.encode(), generation, mind=mind, login=login)
         prepare(slave)
-        self.accept(slave)
+        self.accept(slave, secure=secure)
         self.settle()
         return slave
 
-    def connect_raw(self) -> RawPeer:
-        """Let somebody connect who says nothing by itself."""
+    def connect_raw(self, *, secure: bool = True) -> RawPeer:
+        """Let a peer connect that says nothing by itself."""
         peer = RawPeer()
-        self.accept(peer)
+        self.accept(peer, secure=secure)
         self.settle()
         return peer
 
@@ -256,12 +257,12 @@ class MasterDriver(Settling):
         slave.handle(Start())
         return slave
 
-    def accept(self, peer: DriverPeer) -> MasterLink:
-        """Open a connection to a peer. Nothing follows before `settle`."""
+    def accept(self, peer: DriverPeer, *, secure: bool = True) -> MasterLink:
+        """Open a connection to a peer. Nothing follows before `settle`, and without `secure` before `Secured`."""
         number = len(self.links) + 1
         link = MasterLink(number, peer)
         self.links[number] = link
-        self._reports.append(Accepted(number, f"peer {number}", number.to_bytes(16, "big")))
+        self._reports.append(Accepted(number, f"peer {number}", number.to_bytes(16, "big"), secure))
         return link
 
     def link_of(self, peer: DriverPeer) -> MasterLink:
