@@ -138,10 +138,10 @@ def test_a_build_that_is_given_up_before_it_began(method: str) -> None:
     ("item", "words"),
     [
         (StartBuild(1, "bot1", "mac"), "a build 1 already"),
-        (StartBuild(2, "bot1", "linux"), "builder 'linux' of slave 'bot1' runs build 1 already"),
+        (StartBuild(3, "bot1", "linux"), "builder 'linux' of slave 'bot1' runs build 1 already"),
         (StartBuild(3, "bot1", "mac"), "builder 'mac' of slave 'bot1' runs build 2 already"),
-        (StartStep(1, 9, SHELL), "no build 9"),
-        (StartStep(1, 2, SHELL), "build 2 has not started yet"),
+        (StartStep(2, 9, SHELL), "no build 9"),
+        (StartStep(2, 2, SHELL), "build 2 has not started yet"),
         (StartStep(2, 1, SHELL), "build 1 runs step 1 already"),
         (EndBuild(1), "build 1 runs step 1 already"),
     ],
