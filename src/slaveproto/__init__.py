@@ -1,18 +1,64 @@
-"""Buildbot's master/slave protocol without I/O.
+"""Buildbot's master/slave protocol without I/O: Perspective Broker, the slave's side and the master's side.
 
-`slaveproto.wire` is Perspective Broker alone. To embed a slave, take `SlaveSession` from here, its inputs and
-announcements from `slaveproto.slave`, its requests from `slaveproto.effects`, and the description of its host from
-`transports.host.describe`.
+`Connection` is Perspective Broker alone, `SlaveSession` a slave, and `MasterSession` a master. This package has these
+three, what their constructors take, and the errors. Inputs and announcements are in `slaveproto.slave` and
+`slaveproto.master`, requests in `slaveproto.effects`; `transports.host.describe` describes a slave's host.
+
+A name is imported when it is first used, so that a program which only runs slaves does not load the master's side.
 """
 
-from slaveproto.errors import CommandError as CommandError
-from slaveproto.errors import HostError as HostError
-from slaveproto.errors import LocalProtocolError as LocalProtocolError
-from slaveproto.errors import RemoteProtocolError as RemoteProtocolError
-from slaveproto.errors import SlaveProtoError as SlaveProtoError
-from slaveproto.limits import Limits as Limits
-from slaveproto.slave import HostInfo as HostInfo
-from slaveproto.slave import SlaveConfig as SlaveConfig
-from slaveproto.slave import SlaveSession as SlaveSession
+from typing import TYPE_CHECKING, Final
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from slaveproto.errors import CommandError, HostError, LocalProtocolError, RemoteProtocolError, SlaveProtoError
+    from slaveproto.limits import Limits
+    from slaveproto.master import Account, ChangeAccount, GuestAccount, MasterConfig, MasterSession, SlaveAccount
+    from slaveproto.slave import HostInfo, SlaveConfig, SlaveSession
+    from slaveproto.wire import Connection, Local, Role
+
+__all__ = [
+    "Account",
+    "ChangeAccount",
+    "CommandError",
+    "Connection",
+    "GuestAccount",
+    "HostError",
+    "HostInfo",
+    "Limits",
+    "Local",
+    "LocalProtocolError",
+    "MasterConfig",
+    "MasterSession",
+    "RemoteProtocolError",
+    "Role",
+    "SlaveAccount",
+    "SlaveConfig",
+    "SlaveProtoError",
+    "SlaveSession",
+    "__version__",
+]
+
+__version__: Final = "0.1.0"
+
+# Type checkers look at the imports above, and then know which names there are not.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Return what `name` stands for, and keep it."""
+        if name not in __all__:
+            raise AttributeError(f"module 'slaveproto' has no attribute {name!r}")
+        if name in ("Connection", "Local", "Role"):
+            from slaveproto import wire as home
+        elif name in ("HostInfo", "SlaveConfig", "SlaveSession"):
+            from slaveproto import slave as home
+        elif name == "Limits":
+            from slaveproto import limits as home
+        elif name.endswith("Error"):
+            from slaveproto import errors as home
+        else:
+            from slaveproto import master as home
+        value = globals()[name] = getattr(home, name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
