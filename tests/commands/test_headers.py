@@ -134,8 +134,8 @@ def test_nothing_that_was_not_asked_for(context: CommandContext) -> None:
     ],
 )
 def test_values_look_as_in_the_python_of_the_generation(value: Value, old: str, new: str) -> None:
-    assert shown(value, Dialect.BYTES) == old
-    assert shown(value, Dialect.TEXT) == new
+    assert shown(value, python2=True) == old
+    assert shown(value, python2=False) == new
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What every command knows about where it runs."""
+"""The surroundings of a command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slaveproto.wire.values import Value
 
 @record
 class CommandContext:
-    """Where a command runs, and for whom.
+    """The surroundings of a command: where it runs, and for what kind of master.
 
     Args:
         directory: the slave builder's directory, absolute.
@@ -22,6 +22,7 @@ class CommandContext:
         encoding: of text that goes to processes and paths.
         use_pty: whether a command that leaves it to the slave gets a pseudo-terminal.
         posix: whether the host is POSIX.
+        python2: whether the master runs on Python 2, which all those do that read bytes.
     """
 
     directory: str
@@ -30,6 +31,12 @@ class CommandContext:
     encoding: str
     use_pty: bool
     posix: bool
+    python2: bool = False
+
+    @property
+    def shows_python2(self) -> bool:
+        """Whether values are shown as Python 2 prints them."""
+        return self.python2 or self.dialect is Dialect.BYTES
 
     @property
     def path_separator(self) -> str:

@@ -14,31 +14,31 @@ from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
 
 
-def shown(value: Value, dialect: Dialect) -> str:
-    """Return `value` as the slave of that generation prints it: the repr of Python 2 or of Python 3."""
-    if dialect is Dialect.TEXT:
+def shown(value: Value, *, python2: bool) -> str:
+    """Return `value` as a slave prints it: the repr of Python 2 or of Python 3."""
+    if not python2:
         return repr(value)
     if isinstance(value, bytes):
         return repr(value)[1:]
     if isinstance(value, str):
         return "u" + ascii(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{shown(k, dialect)}: {shown(v, dialect)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{shown(k, python2=True)}: {shown(v, python2=True)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(shown(item, dialect) for item in value) + "]"
+        return "[" + ", ".join(shown(item, python2=True) for item in value) + "]"
     if isinstance(value, tuple):
-        return "(" + ", ".join(shown(item, dialect) for item in value) + (",)" if len(value) == 1 else ")")
+        return "(" + ", ".join(shown(item, python2=True) for item in value) + (",)" if len(value) == 1 else ")")
     return repr(value)
 
 
 def shown_command(command: bytes | str | Sequence[bytes | str], context: CommandContext) -> str:
     """Return a command as it stands behind `argv:`."""
     if isinstance(command, (bytes, str)):
-        if context.dialect is Dialect.BYTES:
+        if context.shows_python2:
             return context.text("command", command)
         return repr(context.raw("command", command))
-    if context.dialect is Dialect.BYTES:
-        return shown(list(command), context.dialect)
+    if context.shows_python2:
+        return shown(list(command), python2=True)
     return repr([context.raw("command", word) for word in command])
 
 

@@ -316,7 +316,7 @@ def _header(spec: ProcessSpec, context: CommandContext) -> str:
             f" in dir {spec.workdir}",
             limit_text("timeout", spec.silence, dialect),
             limit_text("maxTime", spec.lifetime, dialect) + "\n",
-            f" watching logfiles {shown(spec.logfiles or {}, dialect)}\n",
+            f" watching logfiles {shown(spec.logfiles or {}, python2=context.shows_python2)}\n",
             f" argv: {shown_command(spec.shown, context)}\n",
             environment_text(spec.environ) if spec.show_environ else "",
             f" writing {len(spec.stdin)} bytes to stdin\n" if spec.stdin else "",

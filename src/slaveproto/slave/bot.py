@@ -16,7 +16,9 @@ from slaveproto.scripts import failure_of
 from slaveproto.slave.builder import SlaveBuilder
 from slaveproto.slave.command import RunningCommand
 from slaveproto.slave.context import SlaveContext, serve
+from slaveproto.slave.dialect import DIALECTS, FIRST
 from slaveproto.slave.events import BuildersListed, MasterSaid, SlaveNotice
+from slaveproto.slave.reports import CommandEnded, ShutdownAsked
 from slaveproto.updates import Dialect
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Answered, Call, Failed
@@ -32,13 +34,14 @@ LARGEST_INFO: Final = 100_000
 class Bot:
     """The slave as the master sees it. It outlives connections, as its builders do."""
 
-    def __init__(self, site: SlaveContext) -> None:
+    def __init__(self, context: SlaveContext) -> None:
         self.local = Local("bot")
-        self._site = site
+        self._context = context
         self._builders: dict[str, SlaveBuilder] = {}
+        self._by_local: dict[Local, SlaveBuilder] = {}
         self._listed = False
         self._leftover: tuple[str, ...] = ()
-        # What does not change of what masters ask, in the words of either.
+        # What does not change of what masters ask, for each kind of master.
         self._known: dict[tuple[str, Dialect], dict[Value, Value]] = {}
 
     @property
@@ -47,19 +50,19 @@ class Bot:
         return tuple(sorted(self._builders)) if self._listed else ()
 
     def attach(self) -> None:
-        """A new connection: what kind of master it is will show."""
-        self._site.dialect = Dialect.BYTES
+        """Forget what the last master listed, and its kind: those of the new one will show."""
+        self._context.dialect = FIRST
         self._listed = False
 
     def detach(self, now: float) -> None:
-        """The connection is over."""
+        """Put every builder back, and drop every command."""
         for builder in self._builders.values():
             builder.detach()
-        # Not only the builders' present steps: one whose builder was removed may still be on its way to `complete`.
-        for task in list(self._site.pool.tasks):
+        # Not only the builders' present commands: one whose builder was removed may still be on its way to `complete`.
+        for task in list(self._context.pool.tasks):
             if isinstance(task, RunningCommand) and task.audible:
                 task.drop()
-                self._site.pool.tell(task, Interrupted("the connection to the master is lost"), now)
+                self._context.pool.tell(task, Interrupted("the connection to the master is lost"), now)
 
     def handle(self, connection: Connection, call: Call, now: float) -> None:
         """Carry out a call of the master. Each gets exactly one answer, now or when its script is done."""
@@ -67,9 +70,11 @@ class Bot:
         try:
             if call.target is self.local:
                 outcome = method_of(_METHODS, call)(self, call, now)
-                serve(self._site, connection, call, outcome, now)
+                serve(self._context, connection, call, outcome, now)
             else:
-                builder = self._builder_of(call.target)
+                builder = self._by_local.get(call.target)
+                if builder is None:
+                    raise CommandError("twisted.spread.pb.Error", f"{call.target.label} was removed")
                 builder.handle(connection, call, now)
                 kept = builder.kept()
         except CommandError as error:
@@ -80,50 +85,47 @@ class Bot:
             if remote not in kept and connection.owns(remote):
                 connection.release(remote)
 
-    def hear_answer(self, event: Answered | Failed, now: float) -> bool:
-        """Hand the answer to a call of a script to it; return whether there was such a script."""
-        for task in self._site.pool.tasks:
-            if isinstance(task, RunningCommand):
-                outcome = task.outcome_of(event)
-                if outcome is not None:
-                    self._site.pool.tell(task, outcome, now)
-                    return True
-        return False
+    def take_answer(self, event: Answered | Failed, now: float) -> bool:
+        """Give the answer to a call of a command to its script; return whether there is such a command."""
+        command = self._context.calls.get(event.id)
+        if command is None:
+            return False
+        self._context.pool.tell(command, command.outcome_of(event), now)
+        return True
 
-    def _builder_of(self, local: Local) -> SlaveBuilder:
-        for builder in self._builders.values():
-            if builder.local is local:
-                return builder
-        raise CommandError("twisted.spread.pb.Error", f"{local.label} was removed")
+    def command_ended(self, report: CommandEnded) -> None:
+        """Pass the end of a command on to its builder, unless that was removed."""
+        builder = self._builders.get(report.builder)
+        if builder is not None:
+            builder.command_ended(report.number)
 
     def _print(self, call: Call, now: float) -> _Outcome:
         (message,) = parameters(call, "message")
-        self._site.announce(MasterSaid(self._site.text(message), None))
+        self._context.announce(MasterSaid(self._context.text(message), None))
         return None
 
     def _get_version(self, call: Call, now: float) -> _Outcome:
         parameters(call)
-        return self._site.plain(self._site.host.version)
+        return self._context.plain(self._context.host.version)
 
     def _get_commands(self, call: Call, now: float) -> _Outcome:
         parameters(call)
-        return self._site.plain(self._versions(SLAVE_VERSION))
+        return self._context.plain(self._versions(SLAVE_VERSION))
 
     def _versions(self, own: str) -> dict[Value, Value]:
-        return {name: command.version or own for name, command in self._site.commands.items()}
+        return {name: command.version or own for name, command in self._context.commands.items()}
 
     def _get_slave_info(self, call: Call, now: float) -> _Outcome:
         parameters(call)
         return self._info(call.method, dict)
 
     def _get_worker_info(self, call: Call, now: float) -> _Outcome:
-        """Only masters of 0.9 and later ask for this; they read text."""
         parameters(call)
-        self._site.dialect = Dialect.TEXT
+        self._context.dialect = DIALECTS[call.method]
         return self._info(call.method, self._about_worker)
 
     def _about_worker(self) -> dict[Value, Value]:
-        host = self._site.host
+        host = self._context.host
         return {
             **{f"os_{key.lower()}": value for key, value in host.release.items()},
             "numcpus": host.cpus,
@@ -133,7 +135,7 @@ class Bot:
         }
 
     def _info(self, method: str, more: Callable[[], dict[Value, Value]]) -> Script[Value]:
-        site = self._site
+        context = self._context
         try:
             files = yield from ReadDir(self._path(INFO_DIRECTORY))
         except HostError:
@@ -141,14 +143,14 @@ class Bot:
         info: dict[Value, Value] = {}
         for name, contents in files.items():
             if len(contents) > LARGEST_INFO:
-                site.announce(SlaveNotice(f"{INFO_DIRECTORY}/{name} is too large for the master, left out"))
+                context.announce(SlaveNotice(f"{INFO_DIRECTORY}/{name} is too large for the master, left out"))
             else:
-                info[site.plain(name)] = site.plain(contents)
-        key = method, site.dialect
+                info[context.plain(name)] = context.plain(contents)
+        key = method, context.dialect
         if key not in self._known:
-            environ: Value = dict(site.host.environ.items())
-            about = {"environ": environ, "system": site.host.system, "basedir": site.config.basedir, **more()}
-            self._known[key] = {site.plain(name): site.plain(value) for name, value in about.items()}
+            environ: Value = dict(context.host.environ.items())
+            about = {"environ": environ, "system": context.host.system, "basedir": context.config.basedir, **more()}
+            self._known[key] = {context.plain(name): context.plain(value) for name, value in about.items()}
         return info | self._known[key]
 
     def _set_builder_list(self, call: Call, now: float) -> _Outcome:
@@ -160,7 +162,7 @@ class Bot:
             match entry:
                 case ((bytes() | str()) as name, (bytes() | str()) as directory):
                     # The key goes back in the very kind in which it came: masters look for it by that.
-                    text = self._site.context("").text("the name of a builder", name)
+                    text = self._context.command_context("").text("the name of a builder", name)
                     if text in listed:
                         raise CommandError("builtins.ValueError", f"builder {text!r} is listed twice")
                     listed[text] = (name, self._path(directory))
@@ -172,13 +174,16 @@ class Bot:
         self._listed = True
         removed = [name for name in self._builders if name not in listed]
         for name in removed:
-            self._builders.pop(name).unlist(now)
+            builder = self._builders.pop(name)
+            del self._by_local[builder.local]
+            builder.unlist(now)
         added = [name for name in listed if name not in self._builders]
         for name, (_, directory) in listed.items():
             if name in self._builders:
                 self._builders[name].directory = directory
             else:
-                self._builders[name] = SlaveBuilder(name, directory, self._site)
+                builder = SlaveBuilder(name, directory, self._context)
+                self._builders[name] = self._by_local[builder.local] = builder
         answer: dict[Value, Value] = {key: self._builders[name].local for name, (key, _) in listed.items()}
         return self._make_directories([directory for _, directory in listed.values()], added, removed, answer)
 
@@ -187,25 +192,25 @@ class Bot:
     ) -> Script[Value]:
         for directory in directories:
             yield from MakeDirs(directory)
-        posix = self._site.posix
+        posix = self._context.posix
         known = {folded(posix, path) for path in (self._path(INFO_DIRECTORY), *directories)}
         try:
-            entries = yield from ListDir(self._site.config.basedir)
+            entries = yield from ListDir(self._context.config.basedir)
         except HostError:
             entries = ()
         leftover = tuple(sorted(name for name in entries if folded(posix, self._path(name)) not in known))
         if added or removed or leftover != self._leftover:
             self._leftover = leftover
-            self._site.announce(BuildersListed(tuple(added), tuple(removed), leftover))
+            self._context.announce(BuildersListed(tuple(added), tuple(removed), leftover))
         return answer
 
     def _shutdown(self, call: Call, now: float) -> _Outcome:
         parameters(call)
-        self._site.told_to_stop = True
+        self._context.reports.append(ShutdownAsked())
         return None
 
     def _path(self, directory: Value) -> str:
-        return self._site.context(self._site.config.basedir).path(directory)
+        return self._context.command_context(self._context.config.basedir).path(directory)
 
 
 _Outcome: TypeAlias = "Value | Script[Value]"

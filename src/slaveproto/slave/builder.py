@@ -14,18 +14,15 @@ from slaveproto.errors import CommandError
 from slaveproto.machine import Machine
 from slaveproto.slave.command import RunningCommand
 from slaveproto.slave.context import SlaveContext
+from slaveproto.slave.dialect import UNKNOWN_COMMAND, is_python2, output_dialect
 from slaveproto.slave.events import CommandStarted, MasterSaid
+from slaveproto.slave.reports import ShutdownAsked
 from slaveproto.slave.states import SLAVE_BUILDER, SlaveBuilderEvent
-from slaveproto.updates import Dialect, UpdateBuffer
+from slaveproto.updates import UpdateBuffer
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import method_of, parameters
 from slaveproto.wire.values import Local, Remote, remotes_in
-
-_UNKNOWN_COMMAND: Final = {
-    Dialect.BYTES: ("buildslave.bot.UnknownCommand", "unrecognized SlaveCommand {name!r}"),
-    Dialect.TEXT: ("buildbot_worker.base.UnknownCommand", "(command {id}): unrecognized WorkerCommand {name!r}"),
-}
 
 
 class SlaveBuilder:
@@ -34,18 +31,18 @@ class SlaveBuilder:
     Args:
         name: as text.
         directory: absolute.
-        site: the slave.
+        context: the slave.
     """
 
-    def __init__(self, name: str, directory: str, site: SlaveContext) -> None:
+    def __init__(self, name: str, directory: str, context: SlaveContext) -> None:
         self.name = name
         self.directory = directory
         self.local = Local(f"builder {name}")
-        self._site = site
+        self._context = context
         self._machine = Machine(SLAVE_BUILDER)
         # The master's twin of this builder, held only so that its count stays above zero, as the master expects.
         self._master: tuple[Connection, Remote] | None = None
-        self._step: RunningCommand | None = None
+        self._command: RunningCommand | None = None
 
     def handle(self, connection: Connection, call: Call, now: float) -> None:
         """Carry out a call of the master and answer it.
@@ -60,15 +57,15 @@ class SlaveBuilder:
         """The connection is over: the builder is free again."""
         self._machine.fire(SlaveBuilderEvent.DETACH)
         self._release_master()
-        self._step = None
+        self._command = None
 
     def unlist(self, now: float) -> None:
         """The master does not want the builder any more. What runs is told to end, and does complete."""
         self._machine.fire(SlaveBuilderEvent.UNLIST)
         self._release_master()
-        if self._step is not None:
-            self._interrupt(self._step, "the builder was removed", now)
-        self._step = None
+        if self._command is not None:
+            self._interrupt(self._command, "the builder was removed", now)
+        self._command = None
 
     def _set_master(self, connection: Connection, call: Call, now: float) -> None:
         (master,) = parameters(call, "master")
@@ -87,7 +84,7 @@ class SlaveBuilder:
     def _print(self, connection: Connection, call: Call, now: float) -> None:
         (message,) = parameters(call, "message")
         self._machine.fire(SlaveBuilderEvent.PRINT)
-        self._site.announce(MasterSaid(self._site.text(message), self.name))
+        self._context.announce(MasterSaid(self._context.text(message), self.name))
         connection.answer(call.id)
 
     def _start_build(self, connection: Connection, call: Call, now: float) -> None:
@@ -96,68 +93,71 @@ class SlaveBuilder:
         connection.answer(call.id)
 
     def _start_command(self, connection: Connection, call: Call, now: float) -> None:
-        listener, command_id, command, arguments = parameters(call, "stepref", "stepId", "command", "args")
-        site = self._site
-        number, name = site.text(command_id), site.text(command)
+        listener, number, command, arguments = parameters(call, "stepref", "stepId", "command", "args")
+        context = self._context
+        command_id, name = context.text(number), context.text(command)
         if not isinstance(listener, Remote) or not isinstance(arguments, dict):
             raise CommandError("builtins.TypeError", "startCommand takes a reference, two texts and a dictionary")
-        if name not in site.commands:
-            kind, text = _UNKNOWN_COMMAND[site.dialect]
-            raise CommandError(kind, text.format(id=number, name=name))
-        named = {site.text(key): value for key, value in arguments.items()}
-        script = make_script(name, named, site.context(self.directory), site.commands)
-        # A master of ours takes the bytes of processes as they are.
-        spoken = Dialect.BYTES if named.get("raw_output") is True else site.dialect
+        if name not in context.commands:
+            kind, text = UNKNOWN_COMMAND[context.dialect]
+            raise CommandError(kind, text.format(id=command_id, name=name))
+        named = {context.text(key): value for key, value in arguments.items()}
+        surroundings = context.command_context(self.directory, python2=is_python2(arguments))
+        script = make_script(name, named, surroundings, context.commands)
         self._machine.fire(SlaveBuilderEvent.START_COMMAND)
         self._drop("left over when the next command came", now)
-        step = RunningCommand(
-            owner=self,
+        context.last_command += 1
+        running = RunningCommand(
+            number=context.last_command,
+            builder=self.name,
             command=name,
-            command_id=number,
+            command_id=command_id,
             script=script,
             connection=connection,
             listener=listener,
             others=[remote for remote in remotes_in(*named.values()) if remote is not listener],
-            updates=UpdateBuffer(spoken, site.config.encoding),
-            announcements=site.announcements,
+            updates=UpdateBuffer(output_dialect(named, context.dialect), context.config.encoding),
+            calls=context.calls,
+            announcements=context.announcements,
+            reports=context.reports,
             now=now,
         )
-        self._step = step
+        self._command = running
         connection.answer(call.id)
-        site.announce(CommandStarted(self.name, name, number))
-        site.pool.start(step, now)
+        context.announce(CommandStarted(self.name, name, command_id))
+        context.pool.start(running, now)
 
     def _interrupt_command(self, connection: Connection, call: Call, now: float) -> None:
         _, why = parameters(call, "stepId", "why")
         self._machine.fire(SlaveBuilderEvent.INTERRUPT_COMMAND)
         connection.answer(call.id)
-        if self._step is not None:
-            self._interrupt(self._step, self._site.text(why), now)
+        if self._command is not None:
+            self._interrupt(self._command, self._context.text(why), now)
 
     def _shutdown(self, connection: Connection, call: Call, now: float) -> None:
         parameters(call)
         connection.answer(call.id)
-        self._site.told_to_stop = True
+        self._context.reports.append(ShutdownAsked())
 
-    def _interrupt(self, step: RunningCommand, why: str, now: float) -> None:
-        step.interrupt()
-        self._site.pool.tell(step, Interrupted(why), now)
+    def _interrupt(self, command: RunningCommand, why: str, now: float) -> None:
+        command.interrupt()
+        self._context.pool.tell(command, Interrupted(why), now)
 
     def _drop(self, why: str, now: float) -> None:
-        step, self._step = self._step, None
-        if step is not None:
-            step.drop()
-            self._site.pool.tell(step, Interrupted(why), now)
+        command, self._command = self._command, None
+        if command is not None:
+            command.drop()
+            self._context.pool.tell(command, Interrupted(why), now)
 
     def kept(self) -> list[Remote]:
-        """The master's objects that are still needed here."""
+        """Return the master's objects that are still needed here."""
         master = [self._master[1]] if self._master is not None else []
-        return master + (self._step.references if self._step is not None else [])
+        return master + (self._command.references if self._command is not None else [])
 
-    def step_finished(self, step: RunningCommand) -> None:
-        """A step is at its end; it may be one that we dropped before."""
-        if self._step is step:
-            self._step = None
+    def command_ended(self, number: int) -> None:
+        """Become free again if the command with this number, which is at its end, is the present one."""
+        if self._command is not None and self._command.number == number:
+            self._command = None
             self._machine.fire(SlaveBuilderEvent.COMPLETE)
 
 

@@ -1,18 +1,20 @@
-"""One command, from `startCommand` to `complete`.
+"""A command that runs: its script, its updates and its calls, from `startCommand` to `complete`.
 
-`complete` is sent in one place, by a state that is left on the way: there cannot be two, and nothing follows it.
+Rules. `complete` is sent in one place, and the state changes with it: there cannot be two, and nothing follows it. A
+command that was dropped runs on to the end of its script, but the master hears no more of it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from slaveproto.effects import BeginCall, CallDone, Effect, Heard, Script, SendItem, SendText
 from slaveproto.errors import LocalProtocolError
 from slaveproto.machine import Machine
 from slaveproto.scripts import Answers, Task, failure_of
 from slaveproto.slave.events import CommandFinished, SlaveEvent
+from slaveproto.slave.reports import CommandEnded, Report
 from slaveproto.slave.states import COMMAND, CommandEvent, CommandState
 from slaveproto.updates import UpdateBuffer
 from slaveproto.wire.connection import Connection
@@ -20,20 +22,12 @@ from slaveproto.wire.events import Answered, Failed
 from slaveproto.wire.values import Remote
 
 
-class StepOwner(Protocol):
-    """Who started a step."""
-
-    name: str
-
-    def step_finished(self, step: RunningCommand) -> None:
-        """The step is at its end."""
-
-
 class RunningCommand(Task):
     """A command of one builder and the stream of its updates.
 
     Args:
-        owner: the builder.
+        number: the number that no other command of the session has.
+        builder: the builder's name.
         command: the command's name.
         command_id: the master's number of it, for people only.
         script: what it does.
@@ -41,14 +35,17 @@ class RunningCommand(Task):
         listener: the master's object that gets the updates.
         others: further objects of the master that the script may call.
         updates: collects what is to be sent.
+        calls: where it is found by the connection's numbers of the calls that it waits for.
         announcements: where people are told of its end.
+        reports: where the session is told of its end.
         now: the time of its start.
     """
 
     def __init__(
         self,
         *,
-        owner: StepOwner,
+        number: int,
+        builder: str,
         command: str,
         command_id: str,
         script: Script[None],
@@ -56,12 +53,15 @@ class RunningCommand(Task):
         listener: Remote,
         others: list[Remote],
         updates: UpdateBuffer,
+        calls: dict[int, RunningCommand],
         announcements: deque[SlaveEvent],
+        reports: deque[Report],
         now: float,
     ) -> None:
         super().__init__(script)
         self.rc: int | None = None
-        self._owner = owner
+        self.number = number
+        self.builder = builder
         self.command = command
         self.command_id = command_id
         self._connection = connection
@@ -69,15 +69,17 @@ class RunningCommand(Task):
         self._others = others
         self._updates = updates
         self._announcements = announcements
+        self._reports = reports
         self._started = now
         self._machine = Machine(COMMAND)
         self._last_call = 0
         # The script's numbers of its calls, by the connection's.
-        self._calls: dict[int, int] = {}
+        self._own_calls: dict[int, int] = {}
+        self._all_calls = calls
 
     @property
     def state(self) -> CommandState:
-        """Where the step is."""
+        """The state of the command."""
         return self._machine.state
 
     @property
@@ -88,8 +90,8 @@ class RunningCommand(Task):
 
     @property
     def references(self) -> list[Remote]:
-        """The master's objects that the step holds until its end."""
-        return [self._listener, *self._others]
+        """The master's objects that the command holds until its end."""
+        return [self._listener, *self._others] if self.audible else []
 
     @property
     def deadline(self) -> float | None:
@@ -118,18 +120,19 @@ class RunningCommand(Task):
 
     def drop(self) -> None:
         """The master will hear no more of it; the script must be told, too."""
+        held = self.references
         self._machine.fire(CommandEvent.DROP)
         self._updates.discard()
-        self._release()
-        for number in self._calls.values():
+        self._release(held)
+        for call, number in self._own_calls.items():
+            del self._all_calls[call]
             self.put(CallDone(number, None, lost=True))
-        self._calls.clear()
+        self._own_calls.clear()
 
-    def outcome_of(self, event: Answered | Failed) -> CallDone | None:
-        """Return what the script is to be told of a call; None if it made no such call."""
-        number = self._calls.pop(event.id, None)
-        if number is None:
-            return None
+    def outcome_of(self, event: Answered | Failed) -> CallDone:
+        """Return what the script is to be told of the answer to one of its calls."""
+        number = self._own_calls.pop(event.id)
+        del self._all_calls[event.id]
         if isinstance(event, Failed):
             return CallDone(number, None, event.failure)
         for remote in event.remotes:
@@ -144,14 +147,17 @@ class RunningCommand(Task):
             if self._machine.state is CommandState.RUNNING:
                 self._updates.add_item("elapsed", now - self._started, now)
             self._send_updates(now)
+            held = self.references
             self._machine.fire(CommandEvent.COMPLETE)
             self._connection.call(self._listener, "complete", (self.failure,))
-            self._release()
+            self._release(held)
+            for call in self._own_calls:
+                del self._all_calls[call]
         failure = None if self.failure is None else f"{self.failure.kind}: {self.failure.message}"
         self._announcements.append(
-            CommandFinished(self._owner.name, self.command, self.command_id, self.rc, failure, dropped)
+            CommandFinished(self.builder, self.command, self.command_id, self.rc, failure, dropped)
         )
-        self._owner.step_finished(self)
+        self._reports.append(CommandEnded(self.builder, self.number))
 
     def _send_updates(self, now: float) -> None:
         updates = self._updates.take(now)
@@ -160,11 +166,11 @@ class RunningCommand(Task):
             try:
                 self._connection.call(self._listener, "update", ([[update, 0] for update in updates],))
             except LocalProtocolError as error:
-                # A script may be somebody else's: what it sends may be anything.
+                # Scripts may be a user's own: what one sends may be anything.
                 self.failure = self.failure or failure_of("builtins.ValueError", f"an update cannot be sent: {error}")
 
-    def _release(self) -> None:
-        for remote in self.references:
+    def _release(self, held: list[Remote]) -> None:
+        for remote in held:
             if self._connection.owns(remote):
                 self._connection.release(remote)
 
@@ -184,7 +190,9 @@ class RunningCommand(Task):
     def _begin_call(self, effect: BeginCall, now: float) -> int:
         self._last_call += 1
         if self.audible:
-            self._calls[self._connection.call(effect.target, effect.method, effect.args)] = self._last_call
+            call = self._connection.call(effect.target, effect.method, effect.args)
+            self._own_calls[call] = self._last_call
+            self._all_calls[call] = self
         else:
             self.put(CallDone(self._last_call, None, lost=True))
         return self._last_call

@@ -1,4 +1,4 @@
-"""What the bot and its builders share: whom they work for, and with what."""
+"""The surroundings that the bot, its builders and their commands share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from slaveproto.commands.context import CommandContext
 from slaveproto.commands.registry import Command
 from slaveproto.effects import Script
 from slaveproto.scripts import Task, TaskPool
+from slaveproto.slave.command import RunningCommand
 from slaveproto.slave.config import HostInfo, SlaveConfig
+from slaveproto.slave.dialect import FIRST
 from slaveproto.slave.events import SlaveEvent
+from slaveproto.slave.reports import Report
 from slaveproto.updates import Dialect, plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
@@ -30,8 +33,10 @@ class SlaveContext:
         commands: what the master may start.
         pool: runs the scripts.
         announcements: where people are told what happens.
+        reports: where the session is told what happens.
+        calls: the commands that wait for an answer of the master, by the connection's number of the call.
         dialect: how the present master reads text.
-        told_to_stop: whether the master asked the slave to go.
+        last_command: the number of the newest command.
     """
 
     config: SlaveConfig
@@ -39,8 +44,10 @@ class SlaveContext:
     commands: Mapping[str, Command]
     pool: TaskPool
     announcements: deque[SlaveEvent]
-    dialect: Dialect = Dialect.BYTES
-    told_to_stop: bool = False
+    reports: deque[Report] = attrs.field(factory=deque)
+    calls: dict[int, RunningCommand] = attrs.field(factory=dict)
+    dialect: Dialect = FIRST
+    last_command: int = 0
 
     @property
     def posix(self) -> bool:
@@ -61,13 +68,20 @@ class SlaveContext:
             return value.decode(self.config.encoding, "backslashreplace")
         return value if isinstance(value, str) else f"({type(value).__name__})"
 
-    def context(self, directory: str) -> CommandContext:
-        """Return what a command in `directory` needs to know."""
+    def command_context(self, directory: str, *, python2: bool = False) -> CommandContext:
+        """Return what a command in `directory` needs to know.
+
+        Args:
+            directory: absolute.
+            python2: whether the master runs on Python 2.
+        """
         config = self.config
-        return CommandContext(directory, self.host.environ, self.dialect, config.encoding, config.use_pty, self.posix)
+        return CommandContext(
+            directory, self.host.environ, self.dialect, config.encoding, config.use_pty, self.posix, python2
+        )
 
 
-class Serving(Task):
+class ServingTask(Task):
     """A call of the master whose answer takes the host's help."""
 
     def __init__(self, script: Script[Value], connection: Connection, call_id: int) -> None:
@@ -76,14 +90,16 @@ class Serving(Task):
         self._call_id = call_id
 
     def finished(self, now: float) -> None:
-        """Answer, if anybody still waits."""
+        """Answer, if the connection is still there."""
         if self._connection.is_open:
             answer(self._connection, self._call_id, self.result if self.failure is None else self.failure)
 
 
-def serve(site: SlaveContext, connection: Connection, call: Call, outcome: Value | Script[Value], now: float) -> None:
+def serve(
+    context: SlaveContext, connection: Connection, call: Call, outcome: Value | Script[Value], now: float
+) -> None:
     """Answer a call, at once or when its script is done."""
     if isinstance(outcome, Generator):
-        site.pool.start(Serving(outcome, connection, call.id), now)
+        context.pool.start(ServingTask(outcome, connection, call.id), now)
     else:
         answer(connection, call.id, outcome)

@@ -1,9 +1,16 @@
-"""The slave, without I/O.
+"""The session of a slave, without I/O: one door in, `handle`, and doors out that are looked at after it.
 
-`SlaveSession` is a pure function of its constructor's arguments and of the inputs that `handle` was given. The order
-for whoever drives it: `handle` an input; send `data_to_send()` whenever the data before it is sent; perform every one
-of `requests()`, some of which wait while much is not sent; read `next_event()` until None; leave the children's output
-unread while `congested`; wait for the next input, but no longer than until `deadline`; end when `finished`.
+Rules for the owner of a session. `handle` an input; send `data_to_send()` whenever the data before it is sent; perform
+every one of `requests()`, some of which wait while much is not sent; read `next_event()` until None; leave the
+children's output unread while `congested`; wait for the next input, but no longer than until `deadline`; end when
+`finished`.
+
+How it works. A `SlaveSession` is a pure function of its constructor's arguments and of the inputs that `handle` was
+given. The table LINK says where the link to the master is. The session commands its parts (the bot, its builders, their
+commands) by methods; they report by values in one queue (`slave.reports`), which the session empties after each event
+of the wire and at the end of each input. What an input costs does not depend on how many commands run.
+
+Not here: the kind of a master (`slave.dialect`), and how a command runs (`slave.command`, `scripts`).
 
 Source: manual page, sections "Connection" to "Building"; `bot.py` and `pbutil.py` of buildslave 0.8.4.
 """
@@ -40,6 +47,7 @@ from slaveproto.slave.events import (
     Stopped,
     WaitingForMaster,
 )
+from slaveproto.slave.reports import CommandEnded, ShutdownAsked
 from slaveproto.slave.states import LINK, LinkEvent, LinkState
 from slaveproto.timers import Timers
 from slaveproto.wire.banana import NEED_DATA
@@ -94,8 +102,8 @@ class SlaveSession:
         self._limits = limits
         self._events: deque[SlaveEvent] = deque()
         self._pool = TaskPool()
-        self._site = SlaveContext(config, host, commands, self._pool, self._events)
-        self._bot = Bot(self._site)
+        self._context = SlaveContext(config, host, commands, self._pool, self._events)
+        self._bot = Bot(self._context)
         self._link = Machine(LINK)
         self._backoff = Backoff(config.max_delay, jitter)
         self._timers: Timers[_Timer] = Timers()
@@ -193,6 +201,18 @@ class SlaveSession:
             self._on_timer(timer, now)
         self._pool.output_unread = self._master_is_slow
         self._pool.look(now)
+        self._take_reports(now)
+
+    def _take_reports(self, now: float) -> None:
+        reports = self._context.reports
+        while reports:
+            match report := reports.popleft():
+                case CommandEnded():
+                    self._bot.command_ended(report)
+                case ShutdownAsked():
+                    self._stop("the master asked for it", now, gave_up=False)
+                case _:
+                    assert_never(report)
 
     def _on_timer(self, timer: _Timer, now: float) -> None:
         match timer:
@@ -237,6 +257,7 @@ class SlaveSession:
                 if event is NEED_DATA:
                     break
                 self._on_event(connection, event, now)
+                self._take_reports(now)
         except RemoteProtocolError as error:
             self._hang_up(f"the master broke the protocol: {error}", now)
 
@@ -249,12 +270,10 @@ class SlaveSession:
                 self._login = ClientLogin(connection, name, password, self._bot.local)
             case Call():
                 self._bot.handle(connection, event, now)
-                if self._site.told_to_stop:
-                    self._stop("the master asked for it", now, gave_up=False)
             case Answered() | Failed():
                 if self._login is not None and self._login.concerns(event):
                     self._on_login(self._login, event, now)
-                elif self._bot.hear_answer(event, now):
+                elif self._bot.take_answer(event, now):
                     pass
                 elif isinstance(event, Failed):
                     what = "to let us go" if event.id == self._shutdown_call else f"call {event.id}"
@@ -342,19 +361,23 @@ class SlaveSession:
         self._bot.detach(now)
 
     def _ask_shutdown(self, now: float) -> None:
+        """Ask the master to let us go, now or as soon as there is one; where there is none, stop."""
         self._shutdown_wanted = True
-        if self._connection is not None and self._avatar is not None:
+        before = self._link.state
+        after = self._link.fire(LinkEvent.ASK_SHUTDOWN)
+        if after is LinkState.ATTACHED and self._connection is not None and self._avatar is not None:
             self._shutdown_call = self._connection.call(self._avatar, "shutdown")
-        elif self._link.state is LinkState.LOGGING_IN:
-            # The master may have begun a build already; it is asked as soon as we know whom to ask.
-            return
-        elif self._link.state is not LinkState.STOPPED:
-            self._stop("asked to stop, with no master to ask first", now, gave_up=False)
+        if after is LinkState.STOPPED and before is not after:
+            self._end("asked to stop, with no master to ask first", now, gave_up=False)
 
     def _stop(self, why: str, now: float, *, gave_up: bool) -> None:
-        if self._link.state is LinkState.STOPPED:
+        before = self._link.state
+        if self._link.fire(LinkEvent.STOP) is before:
+            # For the second time: what still runs is not waited for.
             self._pool.abandon()
-            return
-        self._link.fire(LinkEvent.STOP)
+        else:
+            self._end(why, now, gave_up=gave_up)
+
+    def _end(self, why: str, now: float, *, gave_up: bool) -> None:
         self._drop_connection(now)
         self._events.append(Stopped(why, gave_up))

@@ -1,4 +1,12 @@
-"""The tables of level two. Each is an agreement of slave and master, seen from the slave."""
+"""The tables of level two as the slave sees them: each is an agreement of slave and master.
+
+Rules. A row says where an event leads, and an event without a row is illegal; its blame is in `theirs`. Real masters
+need the rows under `tolerated`, although the protocol does not mean them.
+
+Not in these tables, for there are no states to it: what the master asks of the bot (a registry of methods), which
+builders are listed (a dictionary), `shutdown` of a builder, which ends the session from any state, and what a master
+reads (`slave.dialect`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +16,7 @@ from slaveproto.machine import Symbol, Table
 
 
 class LinkState(Symbol):
-    """Where the slave's link to its master is."""
+    """The states of the slave's link to its master."""
 
     IDLE = auto()
     CONNECTING = auto()
@@ -20,7 +28,7 @@ class LinkState(Symbol):
 
 
 class LinkEvent(Symbol):
-    """What moves the link."""
+    """The events of the link."""
 
     START = auto()
     RETRY = auto()
@@ -28,6 +36,7 @@ class LinkEvent(Symbol):
     OPENED = auto()
     ACCEPTED = auto()
     LOST = auto()
+    ASK_SHUTDOWN = auto()
     STOP = auto()
 
 
@@ -35,33 +44,52 @@ LINK: Table[LinkState, LinkEvent] = Table(
     name="link",
     start=LinkState.IDLE,
     moves={
-        LinkState.IDLE: {LinkEvent.START: LinkState.CONNECTING, LinkEvent.STOP: LinkState.STOPPED},
+        LinkState.IDLE: {
+            LinkEvent.START: LinkState.CONNECTING,
+            LinkEvent.ASK_SHUTDOWN: LinkState.STOPPED,
+            LinkEvent.STOP: LinkState.STOPPED,
+        },
         LinkState.CONNECTING: {
             LinkEvent.CONNECTED: LinkState.NEGOTIATING,
             LinkEvent.LOST: LinkState.WAITING,
+            LinkEvent.ASK_SHUTDOWN: LinkState.STOPPED,
             LinkEvent.STOP: LinkState.STOPPED,
         },
         LinkState.NEGOTIATING: {
             LinkEvent.OPENED: LinkState.LOGGING_IN,
             LinkEvent.LOST: LinkState.WAITING,
+            LinkEvent.ASK_SHUTDOWN: LinkState.STOPPED,
             LinkEvent.STOP: LinkState.STOPPED,
         },
+        # The master may have begun a build already; it is asked as soon as there is a perspective to ask.
         LinkState.LOGGING_IN: {
             LinkEvent.ACCEPTED: LinkState.ATTACHED,
             LinkEvent.LOST: LinkState.WAITING,
+            LinkEvent.ASK_SHUTDOWN: LinkState.LOGGING_IN,
             LinkEvent.STOP: LinkState.STOPPED,
         },
-        LinkState.ATTACHED: {LinkEvent.LOST: LinkState.WAITING, LinkEvent.STOP: LinkState.STOPPED},
-        LinkState.WAITING: {LinkEvent.RETRY: LinkState.CONNECTING, LinkEvent.STOP: LinkState.STOPPED},
-        LinkState.STOPPED: {},
+        LinkState.ATTACHED: {
+            LinkEvent.LOST: LinkState.WAITING,
+            LinkEvent.ASK_SHUTDOWN: LinkState.ATTACHED,
+            LinkEvent.STOP: LinkState.STOPPED,
+        },
+        LinkState.WAITING: {
+            LinkEvent.RETRY: LinkState.CONNECTING,
+            LinkEvent.ASK_SHUTDOWN: LinkState.STOPPED,
+            LinkEvent.STOP: LinkState.STOPPED,
+        },
+        LinkState.STOPPED: {LinkEvent.ASK_SHUTDOWN: LinkState.STOPPED, LinkEvent.STOP: LinkState.STOPPED},
     },
     theirs=frozenset({LinkEvent.OPENED, LinkEvent.ACCEPTED}),
 )
-"""Connect, negotiate, log in, stay; whatever ends it, a refused login too, is LOST, and after a while we try again."""
+"""Connect, negotiate, log in, stay; whatever ends it, a refused login too, is LOST, and after a while we try again.
+
+ASK_SHUTDOWN asks the master to let the slave go. Without a master to ask, the slave stops at once.
+"""
 
 
 class SlaveBuilderState(Symbol):
-    """Where a slave builder is."""
+    """The states of a slave builder."""
 
     LISTED = auto()
     READY = auto()
@@ -70,7 +98,7 @@ class SlaveBuilderState(Symbol):
 
 
 class SlaveBuilderEvent(Symbol):
-    """What moves a slave builder."""
+    """The events of a slave builder."""
 
     SET_MASTER = auto()
     PRINT = auto()
@@ -141,7 +169,7 @@ SLAVE_BUILDER: Table[SlaveBuilderState, SlaveBuilderEvent] = Table(
 
 
 class CommandState(Symbol):
-    """Where one command is."""
+    """The states of one command."""
 
     RUNNING = auto()
     INTERRUPTED = auto()
@@ -150,7 +178,7 @@ class CommandState(Symbol):
 
 
 class CommandEvent(Symbol):
-    """What moves one command."""
+    """The events of one command."""
 
     UPDATE = auto()
     INTERRUPT = auto()
@@ -159,7 +187,7 @@ class CommandEvent(Symbol):
 
 
 COMMAND: Table[CommandState, CommandEvent] = Table(
-    name="step",
+    name="command",
     start=CommandState.RUNNING,
     moves={
         CommandState.RUNNING: {

@@ -10,7 +10,6 @@ from slaveproto.commands.source.options import Arguments
 from slaveproto.commands.source.workspace import BOTH, Hidden, Word, Workspace
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
-from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
 
 
@@ -66,8 +65,8 @@ class Perforce(_Perforce):
         same_kind: list[Value] = [
             shop.context.raw("an argument", part) if isinstance(part, str) else part for part in parts
         ]
-        self.sourcedata = shown(same_kind, Dialect.BYTES)
-        self._as_of_old = shown(parts, Dialect.BYTES)
+        self.sourcedata = shown(same_kind, python2=True)
+        self._as_of_old = shown(parts, python2=True)
 
     def is_updateable(self) -> Script[bool]:
         if (yield from self._shop.is_patched()):

@@ -1,0 +1,31 @@
+"""Reports of the parts of a slave to its session, which takes them one by one after each event.
+
+No part of a slave knows who owns it: what the session has to know is a value in one queue.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from slaveproto.records import record
+
+
+@record
+class CommandEnded:
+    """A command of a builder is at its end.
+
+    Args:
+        builder: the builder's name.
+        number: the command's number, which no other command of the session has.
+    """
+
+    builder: str
+    number: int
+
+
+@record
+class ShutdownAsked:
+    """The master told the slave to go."""
+
+
+Report: TypeAlias = CommandEnded | ShutdownAsked
