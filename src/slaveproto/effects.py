@@ -1,9 +1,13 @@
-"""What a script may ask for, and what it may be told.
+"""Effects, which scripts ask for, and the events that scripts are told.
 
 A script is a generator that yields effects and receives their replies: `data = yield from ReadFile(path, 0, 100)`.
-Effects of the *inner ring* are answered by the session itself. Effects of the *outer ring* leave the session as
-`Request`s; a runner performs them and reports back with `Completed` or `Rejected`. Whoever writes a runner has to
-perform `HostEffect`, the whole of it and nothing else.
+
+Rules. Effects of the *inner ring* are answered by the session itself (`scripts`, `slave.command`). Effects of the
+*outer ring* leave the session as `Request`s; a runner performs them and reports back with `Completed` or `Rejected`. A
+runner has to perform all of `HostEffect`, and nothing else is asked of it.
+
+To add an effect on files: a class that derives from `EffectOnFiles` and a row of `FileEffect` here, a `case` in
+`transports.host.files`, and one in `testing.memory_host`. mypy names a `case` that is missing, a test a row.
 """
 
 from __future__ import annotations
@@ -26,6 +30,12 @@ class Effect(Generic[T_co]):
     def __iter__(self) -> Generator[Effect[Any], Any, T_co]:
         reply: T_co = yield self
         return reply
+
+
+class EffectOnFiles(Effect[T_co]):
+    """An effect on files and directories: the members of `FileEffect` derive from it."""
+
+    __slots__ = ()
 
 
 T = TypeVar("T")
@@ -93,7 +103,7 @@ class Begin(Effect[int]):
     It ends with the script: what is not done by then is cancelled.
     """
 
-    effect: FileEffect
+    effect: EffectOnFiles[Any]
 
 
 @record
@@ -131,21 +141,21 @@ class CloseConnection(Effect[None]):
 
 
 @record
-class MakeDirs(Effect[bool]):
+class MakeDirs(EffectOnFiles[bool]):
     """Create a directory and its parents; the reply tells whether it was not there before."""
 
     path: str
 
 
 @record
-class ListDir(Effect[tuple[str, ...]]):
+class ListDir(EffectOnFiles[tuple[str, ...]]):
     """Name the entries of a directory that are directories themselves."""
 
     path: str
 
 
 @record
-class ReadDir(Effect[Mapping[str, bytes]]):
+class ReadDir(EffectOnFiles[Mapping[str, bytes]]):
     """Read every regular file in a directory that can be read; empty if there is no such directory."""
 
     path: str
@@ -162,14 +172,14 @@ class FileStamp:
 
 
 @record
-class Stat(Effect["FileStamp | None"]):
+class Stat(EffectOnFiles["FileStamp | None"]):
     """Look at a file; None if there is none."""
 
     path: str
 
 
 @record
-class ReadFile(Effect[bytes]):
+class ReadFile(EffectOnFiles[bytes]):
     """Read up to `size` bytes at `offset`; fewer only at the end of the file."""
 
     path: str
@@ -178,14 +188,14 @@ class ReadFile(Effect[bytes]):
 
 
 @record
-class CreateTemp(Effect[str]):
+class CreateTemp(EffectOnFiles[str]):
     """Create an empty file of a new name beside `path`, and the directories above it; the reply is its path."""
 
     path: str
 
 
 @record
-class WriteFile(Effect[None]):
+class WriteFile(EffectOnFiles[None]):
     """Write all of `data` at `offset` of a file that is there."""
 
     path: str
@@ -194,7 +204,7 @@ class WriteFile(Effect[None]):
 
 
 @record
-class PlaceFile(Effect[None]):
+class PlaceFile(EffectOnFiles[None]):
     """Bring a file safely to the disk, and then to the place of `target` in one step, whatever file was there.
 
     Args:
@@ -207,14 +217,14 @@ class PlaceFile(Effect[None]):
 
 
 @record
-class Unlink(Effect[bool]):
+class Unlink(EffectOnFiles[bool]):
     """Remove a file or a link; the reply is False if it was not there."""
 
     path: str
 
 
 @record
-class SetTimes(Effect[None]):
+class SetTimes(EffectOnFiles[None]):
     """Set when a file was last read and changed, in seconds since 1970."""
 
     path: str
@@ -223,7 +233,7 @@ class SetTimes(Effect[None]):
 
 
 @record
-class UnpackTree(Effect[None]):
+class UnpackTree(EffectOnFiles[None]):
     """Unpack a tar archive into a directory, over what is there. Nothing outside the directory is touched.
 
     It is unpacked beside the directory and then moved into it: what is not whole is never seen there. Names that lead
@@ -274,28 +284,28 @@ class TreeEntry:
 
 
 @record
-class StatPath(Effect[PathInfo]):
+class StatPath(EffectOnFiles[PathInfo]):
     """Look at whatever is there; links are followed."""
 
     path: str
 
 
 @record
-class ListNames(Effect[tuple[str, ...]]):
+class ListNames(EffectOnFiles[tuple[str, ...]]):
     """Name everything in a directory, sorted."""
 
     path: str
 
 
 @record
-class ScanDir(Effect[tuple[TreeEntry, ...]]):
+class ScanDir(EffectOnFiles[tuple[TreeEntry, ...]]):
     """Look at everything in a directory, sorted by name; links are not followed."""
 
     path: str
 
 
 @record
-class ExpandGlob(Effect[tuple[str, ...]]):
+class ExpandGlob(EffectOnFiles[tuple[str, ...]]):
     """Find the paths that match a pattern, sorted; with `recursive`, `**` is any number of directories."""
 
     pattern: str
@@ -303,7 +313,7 @@ class ExpandGlob(Effect[tuple[str, ...]]):
 
 
 @record
-class RemoveTree(Effect[tuple[str, ...]]):
+class RemoveTree(EffectOnFiles[tuple[str, ...]]):
     """Remove a directory with all that is in it, or a file; one that is not there is fine.
 
     Links are removed, not followed; directories that may not be changed are made writable first. What cannot be removed
@@ -314,7 +324,7 @@ class RemoveTree(Effect[tuple[str, ...]]):
 
 
 @record
-class CopyTree(Effect[tuple[str, ...]]):
+class CopyTree(EffectOnFiles[tuple[str, ...]]):
     """Copy a directory or file as `cp -R -P -p` does, into `target` if that is a directory; its parents are created.
 
     Links are copied as links; permissions and times are kept, the owner where that is allowed. What cannot be copied
@@ -447,7 +457,7 @@ class EffectDone:
     """An effect that was begun is over: with `result` as its reply, or as `error` says if that is set."""
 
     number: int
-    result: object
+    result: Any
     error: HostError | None = None
 
 

@@ -15,6 +15,7 @@ from slaveproto.effects import (
     BeginCall,
     CallDone,
     EffectDone,
+    FileEffect,
     HostEffect,
     Interrupted,
     ProcessOutput,
@@ -131,6 +132,7 @@ class Conversation:
                 self.peer.check(begun, len(self.run.begun) - number)
                 self.finish(CallDone(number, *self.peer.answer(begun)))
             return
+        assert isinstance(begun.effect, FileEffect)
         self.asked.append(begun.effect)
         for report in self.host.perform(Request(len(self.asked), begun.effect)):
             match report:

@@ -441,6 +441,7 @@ def run_through(script: Any, host: MemoryHost, peer: Peer, interrupt: int | None
             served += 1
             begun = run.begun[served]
             if isinstance(begun, Begin):
+                assert isinstance(begun.effect, FileEffect)
                 effects.append((served, begun.effect))
             else:
                 waiting.append((served, begun))

@@ -65,6 +65,7 @@ def run(name: str, arguments: Mapping[str, Value], directory: Path, dialect: Dia
             continue
         begun = script.begun[number]
         if isinstance(begun, Begin):
+            assert isinstance(begun.effect, FileEffect)
             script.tell(EffectDone(number, *outcome(begun.effect)))
         else:
             script.tell(CallDone(number, peer.answer(begun)))

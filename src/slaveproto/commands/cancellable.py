@@ -1,8 +1,8 @@
-"""What may take long on the file system: it can be interrupted, has limits, and tells the master how it goes."""
+"""Effects on files that may take long: they can be interrupted, have limits, and the master is told how they go."""
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final, TypeVar
 
 from slaveproto.commands.context import CommandContext
 from slaveproto.commands.headers import shown_seconds
@@ -11,7 +11,7 @@ from slaveproto.effects import (
     Cancel,
     CopyTree,
     EffectDone,
-    FileEffect,
+    EffectOnFiles,
     Interrupted,
     NextEvent,
     RemoveTree,
@@ -23,6 +23,8 @@ from slaveproto.effects import (
 )
 from slaveproto.errors import HostError
 from slaveproto.updates import Dialect
+
+T = TypeVar("T")
 
 CANCEL_TIMEOUT: Final = 5.0
 """Seconds that an effect has to end after it was cancelled; then its end is not waited for."""
@@ -53,7 +55,7 @@ def remove_tree(
         tell: whether the log says what is removed.
 
     Raises:
-        Stopped: it was interrupted, or took too long.
+        EffectStopped: it was interrupted, or took too long.
     """
     if tell:
         yield from SendText("header", f"removing {path}\n")
@@ -61,18 +63,18 @@ def remove_tree(
         problems = yield from perform_cancellable(RemoveTree(path), silence, lifetime, context)
     except HostError as error:
         return (yield from _complain("rmdir", (f"{path}: {error.strerror}",)))
-    return (yield from _complain("rmdir", cast("tuple[str, ...]", problems)))
+    return (yield from _complain("rmdir", problems))
 
 
 def copy_tree(source: str, target: str, lifetime: float | None, context: CommandContext) -> Script[int]:
     """Copy a directory as `cp -R -P -p` does; return 0, or 1 if something is missing; raises as `remove_tree`."""
     yield from SendText("header", f"copying {source} to {target}\n")
-    # A silence limit there is none: nothing is written that would tell silence from work.
+    # No silence limit: a copy writes nothing, so silence and work look the same.
     try:
         problems = yield from perform_cancellable(CopyTree(source, target), None, lifetime, context)
     except HostError as error:
         return (yield from _complain("cpdir", (f"{target}: {error.strerror}",)))
-    return (yield from _complain("cpdir", cast("tuple[str, ...]", problems)))
+    return (yield from _complain("cpdir", problems))
 
 
 def _complain(name: str, problems: tuple[str, ...]) -> Script[int]:
@@ -82,13 +84,13 @@ def _complain(name: str, problems: tuple[str, ...]) -> Script[int]:
 
 
 def perform_cancellable(
-    effect: FileEffect, silence: float | None, lifetime: float | None, context: CommandContext
-) -> Script[object]:
+    effect: EffectOnFiles[T], silence: float | None, lifetime: float | None, context: CommandContext
+) -> Script[T]:
     """Perform an effect that may take long; return its reply.
 
     Raises:
         HostError: it could not be performed.
-        Stopped: it was interrupted, or took too long; the master was told so.
+        EffectStopped: it was interrupted, or took too long; the master was told so.
     """
     number = yield from Begin(effect)
     yield from SetTimer("silence", silence)
@@ -104,7 +106,7 @@ def perform_cancellable(
             stopped = EffectStopped(isinstance(event, Interrupted))
             yield from _stop(event, number, silence, lifetime, context)
         elif isinstance(event, Interrupted):
-            # Whoever goes on after a limit does not go on after this.
+            # A command may go on after a limit, but not after this.
             stopped = EffectStopped(True)
     for timer in ("silence", "lifetime", "cancelled"):
         yield from SetTimer(timer, None)
@@ -113,7 +115,8 @@ def perform_cancellable(
     assert isinstance(event, EffectDone)
     if event.error is not None:
         raise event.error
-    return event.result
+    reply: T = event.result
+    return reply
 
 
 def _stop(

@@ -6,7 +6,7 @@ Source: manual page, section "File-system commands"; `commands/fs.py` of buildsl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from slaveproto.commands.arguments import at_home, seconds
 from slaveproto.commands.cancellable import EffectStopped, copy_tree, perform_cancellable, remove_tree
@@ -107,7 +107,7 @@ def find_files(arguments: Mapping[str, Value], context: CommandContext) -> Scrip
             found = yield from perform_cancellable(
                 ExpandGlob(pattern, context.dialect is Dialect.TEXT), None, None, context
             )
-            yield from _files(cast("tuple[str, ...]", found))
+            yield from _files(found)
         except HostError as error:
             yield from _failed("glob", pattern, error)
         except EffectStopped:

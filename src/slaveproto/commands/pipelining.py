@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar, assert_never
 
 import attrs
 
@@ -11,12 +11,15 @@ from slaveproto.effects import (
     Begin,
     BeginCall,
     CallDone,
-    Effect,
     EffectDone,
-    FileEffect,
+    EffectOnFiles,
     Interrupted,
     NextEvent,
+    ProcessClosed,
+    ProcessExited,
+    ProcessOutput,
     Script,
+    TimerFired,
 )
 from slaveproto.limits import SIZE_LIMIT
 from slaveproto.wire.values import Failure, Remote, Value
@@ -95,15 +98,16 @@ class Pipeline:
         yield from self.begin(0, method, *args)
         yield from self.drain()
 
-    def perform(self, effect: Effect[T]) -> Script[T]:
+    def perform(self, effect: EffectOnFiles[T]) -> Script[T]:
         """Perform an effect on files while answers go on coming in; raises HostError, too."""
-        number = yield from Begin(cast("FileEffect", effect))
+        number = yield from Begin(effect)
         while number not in self._done:
             yield from self.wait()
         done = self._done.pop(number)
         if done.error is not None:
             raise done.error
-        return cast("T", done.result)
+        reply: T = done.result
+        return reply
 
     def drain(self) -> Script[None]:
         """Wait until every call is answered."""
@@ -144,8 +148,11 @@ class Pipeline:
                 self._done[number] = event
             case Interrupted():
                 raise PipelineStopped
-            case _:
+            case ProcessOutput() | ProcessExited() | ProcessClosed() | TimerFired():
+                # A transfer has neither processes nor timers.
                 pass
+            case _:
+                assert_never(event)
 
 
 @attrs.define

@@ -217,10 +217,10 @@ class SlaveSession:
     def _on_timer(self, timer: _Timer, now: float) -> None:
         match timer:
             case _Timer.CONNECT:
-                self._hang_up(f"no connection within {self._config.connect_timeout:g} s", now)
+                self._lose(f"no connection within {self._config.connect_timeout:g} s", now)
             case _Timer.SILENCE:
                 what = "spoke no Perspective Broker" if self._link.state is LinkState.NEGOTIATING else "said nothing"
-                self._hang_up(f"the master {what} for {self._config.silence:g} s", now)
+                self._lose(f"the master {what} for {self._config.silence:g} s", now)
             case _Timer.KEEPALIVE:
                 self._keep_alive(now)
             case _Timer.RETRY:
@@ -259,7 +259,7 @@ class SlaveSession:
                 self._on_event(connection, event, now)
                 self._take_reports(now)
         except RemoteProtocolError as error:
-            self._hang_up(f"the master broke the protocol: {error}", now)
+            self._lose(f"the master broke the protocol: {error}", now)
 
     def _on_event(self, connection: Connection, event: Event, now: float) -> None:
         match event:
@@ -293,7 +293,8 @@ class SlaveSession:
                 assert_never(event)
 
     def _on_login(self, login: ClientLogin, event: Answered | Failed, now: float) -> None:
-        match login.handle(event):
+        outcome = login.handle(event)
+        match outcome:
             case LoggedIn(avatar):
                 self._link.fire(LinkEvent.ACCEPTED)
                 self._login = None
@@ -305,12 +306,13 @@ class SlaveSession:
                 self._events.append(Attached(self._bot.builder_names))
                 if self._shutdown_wanted:
                     self._ask_shutdown(now)
-            case Refusal() as refusal:
-                failure = refusal.failure
-                why = "wrong name or password" if refusal.unauthorized else f"{failure.kind}: {failure.message}"
-                self._lose(now, lambda delay: AttachRefused(why, delay), refused=True)
+            case Refusal(failure):
+                why = "wrong name or password" if outcome.unauthorized else f"{failure.kind}: {failure.message}"
+                self._lose(why, now, refused=True)
             case None:
                 pass
+            case _:
+                assert_never(outcome)
 
     def _keep_alive(self, now: float) -> None:
         if self._connection is not None and self._avatar is not None:
@@ -326,13 +328,11 @@ class SlaveSession:
             reason = "closed by a peer that never spoke Perspective Broker"
         # The runner closed it already, there is nothing to ask for.
         self._connection_id = None
-        self._hang_up(reason, now)
+        self._lose(reason, now)
 
-    def _hang_up(self, why: str, now: float) -> None:
-        self._lose(now, lambda delay: Detached(why, delay))
-
-    def _lose(self, now: float, announce: Callable[[float | None], SlaveEvent], *, refused: bool = False) -> None:
-        """The connection is over for us. Let go of everything that belongs to it, and try again later."""
+    def _lose(self, why: str, now: float, *, refused: bool = False) -> None:
+        """Give up the connection and all that belongs to it, and try again later."""
+        announcement = AttachRefused if refused else Detached
         # What was attached is no failed attempt.
         failed = self._link.state is not LinkState.ATTACHED
         self._link.fire(LinkEvent.LOST)
@@ -340,10 +340,10 @@ class SlaveSession:
         delay = self._backoff.failed(refused=refused, counts=failed)
         retries = self._config.max_retries
         if failed and retries is not None and self._backoff.failures >= retries:
-            self._events.append(announce(None))
+            self._events.append(announcement(why, None))
             self._stop(f"gave up after {self._backoff.failures} attempts", now, gave_up=True)
         else:
-            self._events.append(announce(delay))
+            self._events.append(announcement(why, delay))
             self._timers.set(_Timer.RETRY, now + delay)
 
     def _drop_connection(self, now: float) -> None:

@@ -9,7 +9,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
@@ -187,19 +187,23 @@ class MemoryHost:
             case WriteFile(path, offset, data):
                 file = self._file(path)
                 file.data = file.data[:offset].ljust(offset, b"\0") + data + file.data[offset + len(data) :]
+                return None
             case PlaceFile(path, target, mode):
                 self._replaceable(target)
                 file = self._file(path)
                 file.mode = file.mode if mode is None else mode
                 self._files[target] = self._files.pop(path)
+                return None
             case Unlink(path):
                 self._replaceable(path)
                 return self._files.pop(path, None) is not None
             case SetTimes(path, accessed, modified):
                 self._file(path).accessed = accessed
                 self._file(path).modified = modified
+                return None
             case UnpackTree():
                 self._unpack(effect)
+                return None
             case StatPath(path):
                 return self._info(path)
             case ListNames(path):
@@ -215,7 +219,8 @@ class MemoryHost:
                 return ()
             case CopyTree(source, target):
                 return self._copy(source, target)
-        return None
+            case _:
+                assert_never(effect)
 
     def _file(self, path: str) -> _File:
         if path not in self._files:

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import threading
+from typing import assert_never
 
 from slaveproto.effects import (
     CopyTree,
@@ -75,12 +76,15 @@ def _perform(effect: FileEffect, check: Cancellation) -> object:
             return _create_temp(path)
         case WriteFile(path, offset, data):
             disk.write(path, offset, data)
+            return None
         case PlaceFile(path, target, mode):
             _place(path, target, mode)
+            return None
         case Unlink(path):
             return _remove(path)
         case SetTimes(path, accessed, modified):
             os.utime(path, (accessed, modified))
+            return None
         case ListNames(path):
             return tuple(sorted(os.listdir(path)))
         case ExpandGlob(pattern, recursive):
@@ -91,7 +95,9 @@ def _perform(effect: FileEffect, check: Cancellation) -> object:
             from transports.host.archives import unpack
 
             unpack(effect, check)
-    return None
+            return None
+        case _:
+            assert_never(effect)
 
 
 def _perform_on_tree(effect: StatPath | ScanDir | RemoveTree | CopyTree, check: Cancellation) -> object:
@@ -107,6 +113,8 @@ def _perform_on_tree(effect: StatPath | ScanDir | RemoveTree | CopyTree, check: 
             return remove_tree(path, check)
         case CopyTree(source, target):
             return copy_tree(source, target, check)
+        case _:
+            assert_never(effect)
 
 
 def _read_dir(path: str) -> dict[str, bytes]:
