@@ -32,8 +32,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, TypeAlias, cast, get_args
 
-import attrs
-
 from slaveproto.effects import (
     Abandon,
     Begin,
@@ -213,24 +211,31 @@ class Task:
 Task.answers = {SetTimer: Task._set_timer, Now: Task._tell_time, NextEvent: Task._give_event}
 
 
-@attrs.define(eq=False)
+# These two are written out, because a slave's start would pay for what attrs compiles.
+
+
 class _Process:
     """A process, the task that started it, and the reports of it that are still to come."""
 
-    task: Task
-    awaited: set[type] = attrs.field(factory=lambda: {ProcessExited, ProcessClosed})
+    __slots__ = ("awaited", "task")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.awaited: set[type] = {ProcessExited, ProcessClosed}
 
 
-@attrs.define(eq=False)
 class _Standing:
     """The pool's record of one task: what it asked for, and its part of the pool's totals."""
 
-    request: int | None = None
-    begun: dict[int, None] = attrs.field(factory=dict)
-    processes: dict[int, None] = attrs.field(factory=dict)
-    unheard: int = 0
-    unsent: int = 0
-    deadline: float | None = None
+    __slots__ = ("begun", "deadline", "processes", "request", "unheard", "unsent")
+
+    def __init__(self) -> None:
+        self.request: int | None = None
+        self.begun: dict[int, None] = {}
+        self.processes: dict[int, None] = {}
+        self.unheard = 0
+        self.unsent = 0
+        self.deadline: float | None = None
 
 
 class TaskPool:

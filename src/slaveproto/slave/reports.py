@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from slaveproto.records import record
 
-
-@record
 class CommandEnded:
     """A command of a builder is at its end.
 
@@ -19,13 +16,17 @@ class CommandEnded:
         number: the command's number, which no other command of the session has.
     """
 
-    builder: str
-    number: int
+    __slots__ = ("builder", "number")
+
+    def __init__(self, builder: str, number: int) -> None:
+        self.builder = builder
+        self.number = number
 
 
-@record
 class ShutdownAsked:
     """The master told the slave to go."""
+
+    __slots__ = ()
 
 
 Report: TypeAlias = CommandEnded | ShutdownAsked
