@@ -8,6 +8,7 @@ import pytest
 
 from slaveproto.testing.conformance import MasterSocket, StartSlave
 from tests.transports.support import RUNNERS
+from transports.host import sockets
 
 
 @pytest.fixture
@@ -32,10 +33,4 @@ def start(runner: str) -> StartSlave:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Last bytes that nobody reads would take five seconds."""
-    for module in (
-        "transports.threads.tcp",
-        "transports.threads.runner",
-        "transports.trio.listener",
-        "transports.trio.streams",
-    ):
-        monkeypatch.setattr(f"{module}.LINGER", 0.5)
+    monkeypatch.setattr(sockets, "LINGER", 0.5)

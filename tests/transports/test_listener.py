@@ -8,21 +8,22 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import attrs
 import pytest
 import trio
 import trio.testing
 
-from slaveproto.master import MasterConfig
+from slaveproto.inputs import Disconnected, Received
+from slaveproto.master import Accepted, Secured
 from slaveproto.testing.conformance.harness import descriptors, need_proc
 from tests.transports.test_trio import CERTIFICATE
 from tests.transports.test_trio_master import until
+from transports.host import sockets
 from transports.host.windows import waiting as windows_waiting
 from transports.trio import listener as ports
-from transports.trio import streams
-from transports.trio.listener import Listener, ServerConnection
+from transports.trio.listener import Listener, Report, Sent, ServerConnection
 from transports.trio.nurseries import open_nursery
 from transports.trio.watching import BATCH, Apart, Together
 
@@ -33,11 +34,11 @@ LARGE: Final = bytes(range(256)) * 40_000
 
 
 @pytest.fixture(params=[Together, Apart], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[Together | Apart]:
-    """How sockets are watched."""
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
+    """The class that watches sockets."""
     if request.param is Apart:
         monkeypatch.setattr("transports.trio.watching.waiting", windows_waiting)
-    way: type[Together | Apart] = request.param
+    way: type = request.param
     return way
 
 
@@ -50,38 +51,42 @@ def secure(request: pytest.FixtureRequest) -> bool:
 
 @attrs.define
 class Clerk:
-    """Writes down what happens."""
+    """Writes down what connections report."""
 
     lines: list[ServerConnection] = attrs.field(factory=list)
     data: bytearray = attrs.field(factory=bytearray)
-    refusals: list[str] = attrs.field(factory=list)
+    secured: list[ServerConnection] = attrs.field(factory=list)
     ends: list[str] = attrs.field(factory=list)
     sendings: int = 0
     answer: Callable[[ServerConnection, bytes], None] = lambda line, data: None
-    _numbers: int = 0
 
-    def number(self) -> int:
-        self._numbers += 1
-        return self._numbers
-
-    def accepted(self, line: ServerConnection, peer: str) -> None:
-        assert peer.startswith("127.0.0.1:")
-        self.lines.append(line)
-
-    def refused(self, number: int, peer: str, why: str) -> None:
-        self.refusals.append(why)
-
-    def received(self, line: ServerConnection, data: bytes) -> None:
-        self.data += data
-        self.answer(line, data)
-
-    def sent(self, line: ServerConnection) -> None:
-        assert line.idle
-        self.sendings += 1
-
-    def ended(self, line: ServerConnection, why: str) -> None:
-        self.lines.remove(line)
-        self.ends.append(why)
+    def report(self, line: ServerConnection, item: Report) -> None:
+        match item:
+            case Accepted():
+                assert item.connection == line.number
+                assert item.peer.startswith("127.0.0.1:")
+                assert len(item.challenge) == 16
+                self.lines.append(line)
+                if item.secure:
+                    self.secured.append(line)
+            case Secured():
+                assert item.connection == line.number
+                assert line not in self.secured
+                self.secured.append(line)
+            case Received():
+                assert item.connection == line.number
+                assert line in self.secured
+                self.data += item.data
+                self.answer(line, item.data)
+            case Sent():
+                assert line.idle
+                self.sendings += 1
+            case Disconnected():
+                assert item.connection == line.number
+                self.lines.remove(line)
+                self.ends.append(item.why)
+            case _:
+                assert_never(item)
 
 
 @attrs.frozen
@@ -95,7 +100,7 @@ class Open:
 
 
 @contextlib.asynccontextmanager
-async def opened(secure: bool = False, config: MasterConfig = MasterConfig()) -> AsyncIterator[Open]:  # noqa: B008
+async def opened(secure: bool = False) -> AsyncIterator[Open]:
     server = None
     if secure:
         server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -117,7 +122,7 @@ async def opened(secure: bool = False, config: MasterConfig = MasterConfig()) ->
     try:
         with trio.fail_after(10):
             async with open_nursery() as nursery:
-                port = Listener([listener], server, lambda: config, clerk, nursery)
+                port = Listener([listener], server, clerk.report, nursery)
                 listening = trio.CancelScope()
                 nursery.start_soon(listen, port, listening)
                 yield Open(clerk, port, connect, listening)
@@ -137,7 +142,7 @@ async def listen(port: Listener, listening: trio.CancelScope) -> None:
 @contextlib.asynccontextmanager
 async def connected(secure: bool) -> AsyncIterator[tuple[Open, ServerConnection, trio.abc.Stream]]:
     async with opened(secure) as it, await it.connect() as stream:
-        await until(lambda: bool(it.clerk.lines))
+        await until(lambda: bool(it.clerk.secured))
         yield it, it.clerk.lines[0], stream
 
 
@@ -237,7 +242,7 @@ async def test_the_last_bytes_have_their_time_and_no_more(secure: bool) -> None:
         began = trio.current_time()
         line.close(b"last words")
         await until(lambda: it.clerk.ends == [""])
-        assert streams.LINGER <= trio.current_time() - began < 2 * streams.LINGER
+        assert sockets.LINGER <= trio.current_time() - began < 2 * sockets.LINGER
 
 
 async def test_an_end_that_waits_for_nothing_is_one_at_once(secure: bool) -> None:
@@ -253,7 +258,7 @@ async def test_who_is_closed_in_his_turn_has_no_other_one(secure: bool) -> None:
         with contextlib.suppress(trio.BrokenResourceError):
             await stream.send_all(LARGE)
         assert it.clerk.ends == [""]
-        assert len(it.clerk.data) <= streams.BLOCK
+        assert len(it.clerk.data) <= sockets.BLOCK
 
 
 async def test_a_lost_connection_is_told_by_whoever_reads(secure: bool) -> None:
@@ -304,7 +309,7 @@ async def test_broken_tls_is_told() -> None:
 
 
 async def test_a_record_that_is_larger_than_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "BLOCK", 1000)
+    monkeypatch.setattr(sockets, "BLOCK", 1000)
     async with connected(secure=True) as (it, _, stream):
         await stream.send_all(LARGE[:10_500])
         await until(lambda: len(it.clerk.data) == 10_500)

@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_sent_later(inbox: Inbox, workers: Workers, server:
 def test_the_last_words_come_after_what_is_not_sent_yet(
     inbox: Inbox, workers: Workers, server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transports.threads.tcp.LINGER", DEADLINE)
+    monkeypatch.setattr("transports.host.sockets.LINGER", DEADLINE)
     data = os.urandom(20_000_000)
     link, sock = opened(inbox, workers, server)
     with sock:

@@ -65,3 +65,5 @@ from slaveproto.master.steps import StatFile as StatFile
 from slaveproto.master.steps import Step as Step
 from slaveproto.master.steps import UploadDirectory as UploadDirectory
 from slaveproto.master.steps import UploadFile as UploadFile
+from slaveproto.wire.values import Failure as Failure
+from slaveproto.wire.values import Value as Value

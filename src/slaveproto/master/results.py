@@ -57,27 +57,29 @@ class Progress:
     def __init__(self, steps: tuple[AnyStep, ...]) -> None:
         self._steps = steps
         self._next = 0
-        self._halted = False
+        self.halted = False
+        """Whether a step has ended the build; only steps that always run are run from then on."""
         self.result = Result.SUCCESS
+        """The result of the build, by the steps so far."""
 
     def next_step(self) -> AnyStep | None:
         """Return the step to run now, None at the end."""
         while self._next < len(self._steps):
             step = self._steps[self._next]
             self._next += 1
-            if not self._halted or step.always_run:
+            if not self.halted or step.always_run:
                 return step
         return None
 
     def skipped(self) -> tuple[AnyStep, ...]:
         """Return the steps that will not be run because the build is halted, as of now."""
-        return tuple(step for step in self._steps[self._next :] if self._halted and not step.always_run)
+        return tuple(step for step in self._steps[self._next :] if self.halted and not step.always_run)
 
     def record(self, step: Step, result: Result) -> None:
         """Take in how a step ended."""
         counts = result
         if result is Result.FAILURE:
-            self._halted |= step.halt_on_failure
+            self.halted |= step.halt_on_failure
             if not step.flunk_on_failure:
                 counts = Result.WARNINGS if step.warn_on_failure else Result.SUCCESS
         elif result is Result.WARNINGS:
@@ -86,11 +88,11 @@ class Progress:
             elif not step.warn_on_warnings:
                 counts = Result.SUCCESS
         elif result in ENDING:
-            self._halted = True
+            self.halted = True
         self.result = worse(self.result, counts)
 
     def cancel(self, result: Result) -> None:
         """The build ends early with `result`: no step is run any more, not even those that always are."""
         self._steps = self._steps[: self._next]
-        self._halted = True
+        self.halted = True
         self.result = worse(self.result, result)

@@ -1,4 +1,4 @@
-"""Where inputs arrive from other threads, and what is waited for beside them."""
+"""The queue in which inputs from other threads arrive, and the selector that is waited for beside it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from slaveproto.slave.events import Input
 class Inbox:
     """A queue of inputs, and a selector that it wakes. Only `put` may be called by more than one thread.
 
-    Whoever registers something at the `selector` gives a function as its data: it is called with the events that are
-    ready, and returns an input, or None.
+    The data of a file that is registered at the `selector` is a function: it is called with the events that are ready,
+    and returns an input, or None.
     """
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class Inbox:
         """Add an input. Safe from any thread and from signal handlers. `then` is called when it is taken out."""
         self._items.put((item, then))
         if self._asleep:
-            # If it takes no more it is about to be read; if it is closed there is nobody left to wake.
+            # If it takes no more it is about to be read; if it is closed nothing waits any more.
             with contextlib.suppress(OSError):
                 self._wake_write.send(b"\0")
 
     def take(self, patience: float | None) -> Sequence[Input]:
         """Wait for inputs, at most `patience` seconds, and return some: of each source one, so that none starves."""
-        # In this order: who puts something in after the look at the queue sees that we sleep.
+        # In this order: a thread that puts an input in after the look at the queue sees that we sleep.
         self._asleep = True
         ready = self.selector.select(patience if self._items.empty() else 0)
         self._asleep = False

@@ -17,11 +17,11 @@ from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, Ope
 from slaveproto.inputs import Completed, Stop, Wakeup
 from slaveproto.slave.events import Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
-from transports.host import files
+from transports.host import files, sockets
 from transports.host.reports import attempt
 from transports.host.system import processes, streams, waiting
 from transports.threads.inbox import Inbox
-from transports.threads.tcp import LINGER, TcpLink
+from transports.threads.tcp import TcpLink
 from transports.threads.workers import Workers
 
 UNHANDLED = 8
@@ -40,7 +40,7 @@ class Runner:
         self._session = session
         self._on_event = on_event
         self._inbox = Inbox()
-        # A file system or a name server that hangs holds up nobody but the one who asked.
+        # A file system or a name server that hangs holds up nothing else.
         self._workers = Workers()
         self._link: TcpLink | None = None
         self._children: dict[int, processes.Child] = {}
@@ -149,7 +149,7 @@ class Runner:
         self._workers.close()
         if self._link is not None:
             self._link.close(b"")
-            self._link.join(LINGER)
+            self._link.join(sockets.LINGER)
         self._inbox.close()
 
 

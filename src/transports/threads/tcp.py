@@ -1,4 +1,4 @@
-"""One TCP connection: a thread opens it, then it is read and written by whoever waits at the inbox."""
+"""One TCP connection: a thread opens it, then the thread that waits at the inbox reads and writes it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import threading
 from slaveproto.inputs import Disconnected, Received
 from slaveproto.slave.events import Connected, Input
 from slaveproto.slave.session import SlaveSession
+from transports.host import sockets
+from transports.host.sockets import words_of
 from transports.threads.inbox import Inbox
 from transports.threads.workers import Workers
-
-LINGER = 5.0
-"""Seconds that the last bytes of a connection have to get out."""
-
-BLOCK = 64 * 1024
 
 
 class TcpLink:
@@ -66,7 +63,7 @@ class TcpLink:
         except (OSError, UnicodeError) as error:
             with self._changing:
                 if not self._closed:
-                    self._inbox.put(Disconnected(self._number, _words_of(error)))
+                    self._inbox.put(Disconnected(self._number, words_of(error)))
             return
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -142,7 +139,7 @@ class _Stream:
             pass
         except OSError as error:
             # What arrived before is still there to be read, and after it the end.
-            self._why = _words_of(error)
+            self._why = words_of(error)
             self._left = memoryview(b"")
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_WR)
@@ -150,11 +147,11 @@ class _Stream:
 
     def _read(self) -> Input | None:
         try:
-            data = self._sock.recv(BLOCK)
+            data = self._sock.recv(sockets.BLOCK)
         except BlockingIOError:
             return None
         except OSError as error:
-            self._why = _words_of(error)
+            self._why = words_of(error)
             data = b""
         if data:
             return Received(self._number, data)
@@ -167,9 +164,5 @@ class _Stream:
 def _say_last(sock: socket.socket, words: bytes) -> None:
     with sock, contextlib.suppress(OSError):
         # For all of it, not for each piece.
-        sock.settimeout(LINGER)
+        sock.settimeout(sockets.LINGER)
         sock.sendall(words)
-
-
-def _words_of(error: OSError | UnicodeError) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -1,9 +1,9 @@
 """Runners for trio. Needs the extra `trio`.
 
-A slave is `open_slave`, or `run_slave` for whoever only wants to be told what happens. What both kinds of runner have
-in common is in `streams` (one byte stream with a writer of its own), `processes` and `unread`.
+A slave is `open_slave`, or `run_slave` for a program that only listens to it. A master is `open_master`.
 """
 
+from transports.trio.master import AttachedSlave as AttachedSlave
 from transports.trio.master import Build as Build
 from transports.trio.master import BuildNotStarted as BuildNotStarted
 from transports.trio.master import Master as Master

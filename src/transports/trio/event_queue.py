@@ -19,7 +19,7 @@ MOST_TEXT = 16_000_000
 class EventQueue(Generic[T]):
     """Keeps the newest announcements for a reader that takes its time; of the oldest only their number is kept.
 
-    Whoever announces never waits, and what waits here is bounded.
+    Announcing never waits, and what waits here is bounded.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class EventQueue(Generic[T]):
         self._readers.unpark()
 
     def end(self) -> None:
-        """There will be no more."""
+        """End the queue: the reader gets what waits, and then the end."""
         self._over = True
         self._readers.unpark_all()
 

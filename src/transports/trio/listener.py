@@ -1,22 +1,39 @@
-"""The port of a master: its listening sockets, and all connections to it, plain or TLS."""
+"""The port of a master: its listening sockets, and all connections to it, plain or TLS.
+
+Rules:
+
+* A connection is announced as soon as it is accepted, also one whose TLS handshake is still to come: the session counts
+  it, and limits its time.
+* One batch is on its way at a time. The kernel gets it at once; what it does not take waits here until it is ready. The
+  next batch is asked for when the last byte is out (`Sent`), so that what waits for a slow peer waits in the session.
+* An error while writing is not reported: what the peer said before is still to be read, and the reader meets the error.
+* The descriptor is watched for nothing before the socket is closed: a closed number may be another socket's at once.
+* `close` stops reading, since nothing that comes after the session's last word counts, and gives last bytes `LINGER`
+  seconds. The end is reported once, and nothing after it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
+import secrets
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from selectors import EVENT_READ, EVENT_WRITE
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
+import attrs
 import trio
 
-from slaveproto.master import MasterConfig
+from slaveproto.inputs import Disconnected, Received
+from slaveproto.master import Accepted, Secured
+from transports.host import sockets
+from transports.host.sockets import words_of
 from transports.trio.nurseries import open_nursery
-from transports.trio.streams import BLOCK, LINGER, words_of
 from transports.trio.watching import BATCH, open_watcher
 
 QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
@@ -31,36 +48,23 @@ _OUR_FAULT: Final = frozenset({errno.EBADF, errno.EINVAL, errno.EFAULT, errno.EN
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-class Clerk(Protocol):
-    """Takes what comes in."""
+@attrs.frozen
+class Sent:
+    """A batch is out that the kernel did not take at once; there may be another one."""
 
-    def number(self) -> int:
-        """Return the number of a new connection."""
 
-    def accepted(self, line: ServerConnection, peer: str) -> None:
-        """There is a new connection."""
-
-    def refused(self, number: int, peer: str, why: str) -> None:
-        """There would be one, but for TLS."""
-
-    def received(self, line: ServerConnection, data: bytes) -> None:
-        """Something came."""
-
-    def sent(self, line: ServerConnection) -> None:
-        """A batch is out that could not be sent at once."""
-
-    def ended(self, line: ServerConnection, why: str) -> None:
-        """A connection is over; why in words of the operating system, empty for an orderly end."""
+Report: TypeAlias = Accepted | Secured | Received | Sent | Disconnected
+"""Reports of a connection. Most are meant for the session. The reason of an end is in words of the operating system,
+empty for an orderly one."""
 
 
 class Listener:
-    """Listens. Everything that happens is told at once.
+    """Listens. Everything that happens is reported at once.
 
     Args:
         listeners: sockets that listen.
         ssl_context: to speak TLS; None for plain TCP.
-        config: tells how many may shake hands, and for how long.
-        clerk: is told.
+        report: is given each report, with the connection that it is about.
         nursery: where tasks belong; as long as it is there, so are the connections.
     """
 
@@ -68,17 +72,15 @@ class Listener:
         self,
         listeners: Sequence[socket.socket],
         ssl_context: ssl.SSLContext | None,
-        config: Callable[[], MasterConfig],
-        clerk: Clerk,
+        report: Callable[[ServerConnection, Report], None],
         nursery: trio.Nursery,
     ) -> None:
         self._listeners = listeners
         self._ssl_context = ssl_context
-        self._config = config
-        self.clerk = clerk
+        self._numbers = itertools.count(1)
+        self.report = report
         self.nursery = nursery
-        self.watcher = open_watcher(nursery)
-        self._handshakes = 0
+        self.watcher = open_watcher(nursery, _give_turn)
 
     async def listen(self) -> None:
         """Accept connections until cancelled, and close the port."""
@@ -117,31 +119,19 @@ class Listener:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        number, peer = self.clerk.number(), _words_of_address(address)
+        line: ServerConnection
         if self._ssl_context is None:
-            self.clerk.accepted(ServerConnection(number, sock, self), peer)
-        elif self._handshakes >= self._config().visitors:
-            # The session does not know of them yet.
-            sock.close()
-            self.clerk.refused(number, peer, f"{self._handshakes} others shake hands already")
+            line = ServerConnection(next(self._numbers), sock, self)
         else:
-            self._handshakes += 1
-            self.nursery.start_soon(self._secure, number, sock, peer, self._ssl_context)
-
-    async def _secure(self, number: int, sock: socket.socket, peer: str, context: ssl.SSLContext) -> None:
-        try:
-            with trio.fail_after(self._config().login_timeout):
-                secure = await _shake_hands(sock, context)
-        except trio.TooSlowError:
-            why = "no handshake in time"
-        except OSError as error:
-            why = words_of(error)
-        else:
-            self.clerk.accepted(TlsServerConnection(number, secure, self), peer)
-            return
-        finally:
-            self._handshakes -= 1
-        self.clerk.refused(number, peer, why)
+            try:
+                secure = self._ssl_context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            except OSError:
+                # It was over before it was accepted.
+                sock.close()
+                return
+            line = TlsServerConnection(next(self._numbers), secure, self)
+        challenge = secrets.token_bytes(16)
+        self.report(line, Accepted(line.number, _words_of_address(address), challenge, self._ssl_context is None))
 
 
 class ServerConnection:
@@ -196,7 +186,8 @@ class ServerConnection:
         if self._able:
             self._able = False
             self._unsent = bytes(self._unsent) + last
-            self._write()
+            if self._unsent:
+                self._write()
         if self._unsent:
             self._watch()
             self._port.nursery.start_soon(self._linger)
@@ -227,7 +218,7 @@ class ServerConnection:
             if self.closing:
                 self._end("")
             elif self._able:
-                self._port.clerk.sent(self)
+                self._port.report(self, Sent())
 
     def _write(self) -> None:
         unsent = self._unsent
@@ -235,7 +226,7 @@ class ServerConnection:
             sent = self._put(unsent)
             self._unsent = memoryview(unsent)[sent:] if sent < len(unsent) else b""
         except OSError:
-            # Whoever reads is told the reason.
+            # The reader meets the reason.
             self._able = False
             self._unsent = b""
 
@@ -257,14 +248,14 @@ class ServerConnection:
             self._end("")
             return
         self._spoke = False
-        self._port.clerk.received(self, data)
+        self._port.report(self, Received(self.number, data))
         if not self._spoke and not self.closing:
             self._acknowledge()
 
     def _take(self) -> bytes | None:
         """Return what there is, None if it is nothing yet."""
         try:
-            return self._sock.recv(BLOCK)
+            return self._sock.recv(sockets.BLOCK)
         except BlockingIOError:
             return None
 
@@ -280,10 +271,10 @@ class ServerConnection:
 
     def _end(self, why: str) -> None:
         self.hang_up()
-        self._port.clerk.ended(self, why)
+        self._port.report(self, Disconnected(self.number, why))
 
     async def _linger(self) -> None:
-        await trio.sleep(LINGER)
+        await trio.sleep(sockets.LINGER)
         if self._unsent:
             self._end("")
 
@@ -300,24 +291,51 @@ class ServerConnection:
 
 
 class TlsServerConnection(ServerConnection):
-    """A connection with TLS, after the handshake. To read, TLS may have to write, and the reverse."""
+    """A connection with TLS, which begins with the handshake. To read, TLS may have to write, and the reverse.
 
-    __slots__ = ("_put_waits_for", "_take_waits_for")
+    Args:
+        number: of the connection.
+        sock: which becomes ours; its handshake has not begun.
+        port: that it came to.
+    """
+
+    __slots__ = ("_put_waits_for", "_secured", "_take_waits_for")
 
     _sock: ssl.SSLSocket
 
     def __init__(self, number: int, sock: ssl.SSLSocket, port: Listener) -> None:
         self._put_waits_for = EVENT_WRITE
+        self._secured = False
         self._take_waits_for = EVENT_READ
         super().__init__(number, sock, port)
 
     def turn(self, events: int) -> None:
         """See `transports.trio.watching`."""
-        super().turn(EVENT_READ | EVENT_WRITE)
+        if not self._secured:
+            self._shake_hands()
+        if self._secured:
+            super().turn(EVENT_READ | EVENT_WRITE)
+
+    def _shake_hands(self) -> None:
+        try:
+            self._sock.do_handshake()
+        except ssl.SSLWantReadError:
+            self._take_waits_for = EVENT_READ
+        except ssl.SSLWantWriteError:
+            self._take_waits_for = EVENT_WRITE
+        except OSError as error:
+            self._end(f"TLS: {words_of(error)}")
+            return
+        else:
+            self._take_waits_for = EVENT_READ
+            self._secured = True
+        self._watch()
+        if self._secured:
+            self._port.report(self, Secured(self.number))
 
     def hang_up(self) -> None:
         """End it at once, with the farewell of TLS."""
-        if self._sock.fileno() != -1:
+        if self._secured and self._sock.fileno() != -1:
             with contextlib.suppress(OSError):
                 self._sock.unwrap()
         super().hang_up()
@@ -335,10 +353,10 @@ class TlsServerConnection(ServerConnection):
     def _take(self) -> bytes | None:
         self._take_waits_for = EVENT_READ
         try:
-            data = self._sock.recv(BLOCK)
+            data = self._sock.recv(sockets.BLOCK)
             # What is decrypted already makes no socket ready.
             while self._sock.pending():
-                data += self._sock.recv(BLOCK)
+                data += self._sock.recv(sockets.BLOCK)
             return data
         except ssl.SSLWantReadError:
             return None
@@ -352,25 +370,8 @@ class TlsServerConnection(ServerConnection):
         return reading | (self._put_waits_for if self._unsent else 0)
 
 
-async def _shake_hands(sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """Return the socket with TLS on it; raises OSError."""
-    try:
-        secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-    except BaseException:
-        sock.close()
-        raise
-    try:
-        while True:
-            try:
-                secure.do_handshake()
-                return secure
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(secure)
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(secure)
-    except BaseException:
-        secure.close()
-        raise
+def _give_turn(line: ServerConnection, events: int) -> None:
+    line.turn(events)
 
 
 def _words_of_address(address: object) -> str:

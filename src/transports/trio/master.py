@@ -5,67 +5,48 @@ async with open_master(config, port=9989) as master:
     async with slave.build("runtests") as build, build.step(Shell(command=("make", "test"))) as step:
         async for output in step:
             sys.stdout.buffer.write(output.data)
-    print(step.outcome.result)
+    print(step.outcome.result, build.result)
+
+A slave that is lost while a step runs is an outcome: the output ends, and the step's result is RETRY, for what it said
+until then is still worth reading. To begin something on a slave that is lost is an error: `SlaveLost`, or
+`BuildNotStarted`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import secrets
 import socket
 import ssl
-import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 
 import trio
 
-from slaveproto.effects import CloseConnection, FileEffect, Request
-from slaveproto.inputs import Completed, Disconnected, Received, Wakeup
 from slaveproto.master import (
-    Accepted,
+    Account,
+    AccountWanted,
+    AnswerAccount,
+    AnswerGuest,
     AnyStep,
-    BuildersChanged,
-    BuildLost,
-    BuildRefused,
-    BuildStarted,
     Configure,
     Disconnect,
-    EndBuild,
+    Failure,
+    GuestCalled,
     InterruptStep,
-    LoginFailed,
     MasterConfig,
     MasterEvent,
-    MasterInput,
     MasterSession,
     Outcome,
     Output,
     Ping,
-    Ponged,
+    Progress,
+    Result,
     ShutDownSlave,
-    ShutdownWanted,
-    SlaveAttached,
-    SlaveDetached,
     SlaveInfo,
-    StartBuild,
-    StartStep,
-    StepFinished,
-    StepSpoke,
-    Stop,
+    Value,
 )
-from transports.host import files
-from transports.host.reports import rejected
-from transports.trio.listener import Listener, ServerConnection
+from transports.trio.hub import BuildState, Env, Hub, SlaveState, StepState
 from transports.trio.nurseries import open_nursery
-from transports.trio.processes import THREADS
-from transports.trio.streams import LINGER
-
-PATIENCE: Final = 10.0
-"""Seconds that a step which nobody waits for any more has to end, before its slave is given up."""
-
-Env = Mapping[str, "str | tuple[str, ...] | None"]
 
 
 class SlaveLost(Exception):
@@ -90,7 +71,8 @@ async def open_master(
     An exception comes out as itself, whichever task raised it.
 
     Args:
-        config: who may come.
+        config: who may log in. If it asks, or has guests, `on_event` has to see to the answers: `Master.answer_account`
+            and `Master.answer_guest`.
         host: the address to listen on.
         port: the port to listen on; 0 for any that is free.
         ssl_context: to speak TLS; None for plain TCP.
@@ -102,7 +84,7 @@ async def open_master(
     """
     listeners = [_plain(listener) for listener in await trio.open_tcp_listeners(port, host=host)]
     async with open_nursery() as nursery:
-        hub = _Hub(MasterSession(config), on_event or _ignore, nursery)
+        hub = Hub(MasterSession(config), on_event or _ignore, nursery)
         master = Master(hub, listeners[0])
         await nursery.start(hub.run, listeners, ssl_context)
         try:
@@ -114,9 +96,11 @@ async def open_master(
 class Master:
     """A master that runs; made by `open_master`."""
 
-    def __init__(self, hub: _Hub, listener: socket.socket) -> None:
+    def __init__(self, hub: Hub, listener: socket.socket) -> None:
         self._hub = hub
         self.host, self.port = listener.getsockname()[:2]
+        self.slaves: Mapping[str, AttachedSlave] = _Slaves(hub)
+        """The slaves that are attached, by name."""
 
     host: str
     """The address that it listens on."""
@@ -124,14 +108,38 @@ class Master:
     port: int
     """The port that it listens on."""
 
-    @property
-    def slaves(self) -> Mapping[str, AttachedSlave]:
-        """The slaves that are attached, by name."""
-        return self._hub.slaves
+    def __repr__(self) -> str:
+        return f"<Master on {self.host}:{self.port}, slaves: {', '.join(sorted(self.slaves)) or 'none'}>"
 
     def configure(self, config: MasterConfig) -> None:
         """Replace the configuration: see `slaveproto.master.Configure`."""
-        self._hub.post(Configure(config))
+        self._hub.configure(Configure(config))
+
+    def answer_account(self, event: AccountWanted, account: Account | None) -> None:
+        """Answer what was announced because the configuration asks (`MasterConfig(ask=True)`), at once or later.
+
+        Every one has to be answered. A connection that is over by then is fine.
+
+        Args:
+            event: the announcement.
+            account: whose it is, with the password that counts; None for a user whom you do not know, either.
+
+        Raises:
+            LocalProtocolError: it is answered already.
+        """
+        self._hub.want(AnswerAccount(event.connection, account))
+
+    def answer_guest(self, event: GuestCalled, value: Value | Failure = None) -> None:
+        """Answer the call of a guest (`GuestAccount`), at once or later. A connection that is over by then is fine.
+
+        Args:
+            event: the announcement.
+            value: the answer; a `Failure` makes the call fail.
+
+        Raises:
+            LocalProtocolError: it is answered already, or the value cannot be sent.
+        """
+        self._hub.want(AnswerGuest(event.connection, event.call, value))
 
     async def wait_change(self) -> None:
         """Wait until a slave comes or goes, its builders change, or one of them becomes idle."""
@@ -149,284 +157,83 @@ class Master:
         self._hub.stop(why)
 
 
-def _ignore(event: MasterEvent) -> None:
-    """Nobody wants to be told."""
+class _Slaves(Mapping[str, "AttachedSlave"]):
+    """The slaves of a hub. A master has thousands, so they are made when they are looked at."""
 
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
 
-class _Hub:
-    """Drives the session. Connections and files bring it news, what programs hold bring it their wishes.
+    def __getitem__(self, name: str) -> AttachedSlave:
+        return AttachedSlave(self._hub, self._hub.slaves[name])
 
-    Args:
-        session: the session; nobody else may touch it.
-        on_event: is told everything that happens, until it raises something.
-        nursery: ends if it does.
-    """
+    def __contains__(self, name: object) -> bool:
+        return name in self._hub.slaves
 
-    def __init__(
-        self,
-        session: MasterSession,
-        on_event: Callable[[MasterEvent], None],
-        nursery: trio.Nursery,
-    ) -> None:
-        self.slaves: dict[str, AttachedSlave] = {}
-        self.builds: dict[int, Build] = {}
-        self.steps: dict[int, RunningStep] = {}
-        self._session = session
-        self._on_event = on_event
-        self._nursery = nursery
-        self._inbox: deque[MasterInput] = deque()
-        self._pumping = False
-        self._numbers = 0
-        self._lines: dict[int, ServerConnection] = {}
-        self._paused: set[int] = set()
-        self._waiting = trio.lowlevel.ParkingLot()
-        self._alarm = trio.CancelScope()
-        self._rings = math.inf
-        self._listening = trio.CancelScope()
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._hub.slaves)
 
-    async def wait_change(self) -> None:
-        """Wait for the next `notify`."""
-        await self._waiting.park()
-
-    def notify(self) -> None:
-        """Something changed that others may wait for."""
-        self._waiting.unpark_all()
-
-    def stop(self, why: str) -> None:
-        """End everything."""
-        self._listening.cancel()
-        self.post(Stop(why))
-
-    # -- the session
-
-    def number(self) -> int:
-        """Return a number that nothing else has: a connection, a build, a step."""
-        self._numbers += 1
-        return self._numbers
-
-    def want(self, item: MasterInput) -> None:
-        """Hand over what a program wants, which may be impossible; raises LocalProtocolError."""
-        self._session.handle(item, now=trio.current_time())
-        self._pump()
-
-    def post(self, item: MasterInput) -> None:
-        """Hand over what happened; what happens on the way waits for its turn."""
-        self._inbox.append(item)
-        self._pump()
-
-    def output(self, step: int) -> list[Output]:
-        """Return what a step said since the last time."""
-        pieces = self._session.output(step)
-        if self._paused:
-            # One may be read again.
-            self._pump()
-        return pieces
-
-    def _pump(self) -> None:
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            while True:
-                if self._inbox:
-                    self._session.handle(self._inbox.popleft(), now=trio.current_time())
-                self._look()
-                if not self._inbox:
-                    break
-        finally:
-            self._pumping = False
-
-    def _look(self) -> None:
-        session = self._session
-        # First of all: whoever is told may want something, and that is looked at below.
-        while (event := session.next_event()) is not None:
-            self._hear(event)
-        for request in session.requests():
-            self._perform(request)
-        for connection in session.connections_to_send():
-            self._send(connection)
-        if self._paused:
-            for connection in [number for number in self._paused if not session.paused(number)]:
-                self._paused.discard(connection)
-                self._lines[connection].pause(False)
-        # One that is put off may ring all the same, and is set anew then.
-        deadline = session.deadline
-        if deadline is not None and deadline < self._rings:
-            self._alarm.deadline = self._rings = deadline
-
-    async def run(
-        self,
-        listeners: Sequence[socket.socket],
-        ssl_context: ssl.SSLContext | None,
-        *,
-        task_status: trio.TaskStatus[None],
-    ) -> None:
-        """Do all of the work, until `stop` and until every connection is closed."""
-        # What is still to be done with files outlives the connections that it is for.
-        async with open_nursery() as self._files:
-            try:
-                async with open_nursery() as connections:
-                    port = Listener(listeners, ssl_context, lambda: self._session.config, self, connections)
-                    connections.start_soon(self._ring)
-                    with self._listening:
-                        task_status.started()
-                        await port.listen()
-                    connections.cancel_scope.deadline = trio.current_time() + LINGER
-                    while self._lines:
-                        await self.wait_change()
-                    connections.cancel_scope.cancel()
-            finally:
-                # Whatever ran there has to end, even if this does not end as above.
-                lines = list(self._lines.values())
-                for line in lines:
-                    line.hang_up()
-                for line in lines:
-                    self.ended(line, "the master ends")
-                port.close()
-
-    async def _ring(self) -> None:
-        while True:
-            deadline = self._session.deadline
-            self._rings = math.inf if deadline is None else deadline
-            with trio.CancelScope(deadline=self._rings) as self._alarm:
-                await trio.sleep_forever()
-            self.post(Wakeup())
-
-    def _perform(self, request: Request) -> None:
-        match request.effect:
-            case CloseConnection(connection, last):
-                if connection in self._lines:
-                    self._lines[connection].close(last)
-            case effect:
-                # A master asks for nothing else.
-                assert isinstance(effect, FileEffect)
-                self._files.start_soon(self._run_file, request.id, effect)
-
-    async def _run_file(self, request: int, effect: FileEffect) -> None:
-        """Perform an effect and report.
-
-        If this is cancelled it still has some time: a file that was begun is to be removed, and it has to be known.
-        """
-        cancelled = threading.Event()
-        shelter = trio.CancelScope(shield=True)
-        async with open_nursery() as nursery:
-            nursery.start_soon(_when_cancelled, cancelled, shelter)
-            with shelter:
-                done: MasterInput
-                try:
-                    result = await trio.to_thread.run_sync(
-                        files.perform, effect, cancelled, abandon_on_cancel=True, limiter=THREADS
-                    )
-                    done = Completed(request, result)
-                except (OSError, ValueError) as error:
-                    done = rejected(request, error)
-                self.post(done)
-            nursery.cancel_scope.cancel()
-
-    # -- connections
-
-    def accepted(self, line: ServerConnection, peer: str) -> None:
-        """See `transports.trio.listener`."""
-        self._lines[line.number] = line
-        self.post(Accepted(line.number, peer, secrets.token_bytes(16)))
-
-    def refused(self, number: int, peer: str, why: str) -> None:
-        """See `transports.trio.listener`."""
-        self._hear(LoginFailed(number, peer, None, f"TLS: {why}"))
-
-    def received(self, line: ServerConnection, data: bytes) -> None:
-        """See `transports.trio.listener`."""
-        self.post(Received(line.number, data))
-        if self._session.paused(line.number):
-            line.pause(True)
-            self._paused.add(line.number)
-
-    def sent(self, line: ServerConnection) -> None:
-        """See `transports.trio.listener`."""
-        self._send(line.number)
-
-    def ended(self, line: ServerConnection, why: str) -> None:
-        """See `transports.trio.listener`."""
-        del self._lines[line.number]
-        self._paused.discard(line.number)
-        self.post(Disconnected(line.number, why))
-        self.notify()
-
-    def _send(self, number: int) -> None:
-        line = self._lines.get(number)
-        if line is not None and line.idle:
-            data = self._session.data_to_send(number)
-            if data:
-                line.send(data)
-
-    # -- what happens
-
-    def _hear(self, event: MasterEvent) -> None:
-        match event:
-            case SlaveAttached():
-                self.slaves[event.slave] = AttachedSlave(self, event)
-                self.notify()
-            case SlaveDetached():
-                self.slaves.pop(event.slave).lose(event.why)
-                self.notify()
-            case BuildersChanged():
-                self.slaves[event.slave].builders = event.builders
-                self.notify()
-            case ShutdownWanted():
-                self.slaves[event.slave].leaving = True
-                self.notify()
-            case Ponged():
-                self.slaves[event.slave].ponged()
-            case BuildStarted():
-                if event.build in self.builds:
-                    self.builds[event.build].started()
-            case BuildRefused() | BuildLost():
-                if event.build in self.builds:
-                    self.builds[event.build].lose(event.why)
-                self.notify()
-            case StepSpoke():
-                if event.step in self.steps:
-                    self.steps[event.step].spoke()
-            case StepFinished():
-                if event.step in self.steps:
-                    self.steps[event.step].finished(event.outcome)
-            case _:
-                pass
-        try:
-            self._on_event(event)
-        except BaseException as error:
-            # It ends the master. Raised here it would end a connection first, and a build would miss its slave.
-            self._on_event = _ignore
-            self._nursery.start_soon(_raise, error)
+    def __len__(self) -> int:
+        return len(self._hub.slaves)
 
 
 class AttachedSlave:
-    """A slave that is attached."""
+    """A slave that is, or was, attached. After it comes again there is another one, which is not equal to this."""
 
-    # A master has thousands.
-    __slots__ = ("_hub", "_sign", "builders", "busy", "info", "leaving", "lost", "name", "peer")
+    __slots__ = ("_hub", "_state")
 
-    def __init__(self, hub: _Hub, attached: SlaveAttached) -> None:
-        self.name = attached.slave
-        """Its name."""
-        self.peer = attached.peer
-        """Its address."""
-        self.info: SlaveInfo = attached.info
-        """What it says of itself."""
-        self.builders = attached.builders
-        """The names of its builders that are ready."""
-        self.leaving = False
-        """Whether it wants to go, and gets no build any more."""
-        self.lost: str | None = None
-        """Why it is gone, None while it is there."""
-        self.busy: dict[str, None] = {}
-        """The builders that builds have."""
+    def __init__(self, hub: Hub, state: SlaveState) -> None:
         self._hub = hub
-        self._sign: trio.Event | None = None
+        self._state = state
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AttachedSlave) and self._state is other._state
+
+    def __hash__(self) -> int:
+        return hash(self._state)
+
+    def __repr__(self) -> str:
+        return (
+            f"<AttachedSlave {self.name!r} from {self.peer}{', lost: ' + self.lost if self.lost is not None else ''}>"
+        )
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._state.name
+
+    @property
+    def peer(self) -> str:
+        """Its address."""
+        return self._state.peer
+
+    @property
+    def info(self) -> SlaveInfo:
+        """The slave's description of itself and its host."""
+        return self._state.info
+
+    @property
+    def builders(self) -> tuple[str, ...]:
+        """The names of its builders that are ready."""
+        return self._state.builders
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it asked to go, and gets no build any more."""
+        return self._state.leaving
+
+    @property
+    def lost(self) -> str | None:
+        """The reason why it is gone, None while it is there."""
+        return self._state.lost
+
+    @property
+    def idle_builders(self) -> tuple[str, ...]:
+        """The names of the builders on which a build can be started now; none if it is gone, or leaving."""
+        return self._hub.session.idle_builders(self.name) if self.lost is None else ()
 
     def is_idle(self, builder: str) -> bool:
         """Whether a build can be started on a builder now."""
-        return self.lost is None and not self.leaving and builder in self.builders and builder not in self.busy
+        return builder in self.idle_builders
 
     @contextlib.asynccontextmanager
     async def build(self, builder: str, env: Env | None = None) -> AsyncIterator[Build]:
@@ -437,27 +244,20 @@ class AttachedSlave:
             env: variables for all steps.
 
         Raises:
-            BuildNotStarted: the slave did not want, or did not answer.
+            BuildNotStarted: the slave is gone, did not want, or did not answer.
             LocalProtocolError: another build has the builder.
         """
         await trio.lowlevel.checkpoint()
-        hub = self._hub
-        build = Build(hub, self, hub.number(), env or {})
         if self.lost is not None:
             raise BuildNotStarted(self.lost)
-        hub.builds[build.number] = build
+        state = self._hub.start_build(self.name, builder)
         try:
-            hub.want(StartBuild(build.number, self.name, builder))
-            self.busy[builder] = None
-            try:
-                await build.wait_started()
-                yield build
-            finally:
-                del self.busy[builder]
-                hub.want(EndBuild(build.number))
-                hub.notify()
+            await state.begun.wait()
+            if state.lost is not None:
+                raise BuildNotStarted(state.lost)
+            yield Build(self._hub, self, state, builder, env or {})
         finally:
-            del hub.builds[build.number]
+            self._hub.end_build(state)
 
     async def ping(self) -> None:
         """Ask for a sign of life.
@@ -467,7 +267,7 @@ class AttachedSlave:
         """
         await trio.lowlevel.checkpoint()
         if self.lost is None:
-            sign = self._sign = self._sign or trio.Event()
+            sign = self._state.sign = self._state.sign or trio.Event()
             self._hub.want(Ping(self.name))
             await sign.wait()
         if self.lost is not None:
@@ -482,116 +282,138 @@ class AttachedSlave:
             await self._hub.wait_change()
 
     def disconnect(self, why: str) -> None:
-        """Close its connection."""
+        """Close its connection; `why` is for people."""
         if self.lost is None:
             self._hub.want(Disconnect(self.name, why))
 
-    def ponged(self) -> None:
-        """It answered a ping."""
-        sign, self._sign = self._sign, None
-        if sign is not None:
-            sign.set()
-
-    def lose(self, why: str) -> None:
-        """It is gone."""
-        self.lost = why
-        self.ponged()
-
 
 class Build:
-    """A build that has a builder."""
+    """A build that has a builder; made by `AttachedSlave.build`."""
 
-    def __init__(self, hub: _Hub, slave: AttachedSlave, number: int, env: Env) -> None:
-        self.number = number
-        """Its number, of which there is only one in a master."""
+    def __init__(self, hub: Hub, slave: AttachedSlave, state: BuildState, builder: str, env: Env) -> None:
         self.slave = slave
-        """Where it is."""
-        self.lost: str | None = None
-        """Why it has no slave any more, None while it has."""
+        """The slave that it runs on."""
+        self.builder = builder
+        """The name of the builder."""
         self._hub = hub
+        self._state = state
         self._env = env
-        self._begun = trio.Event()
+        self._progress = Progress(())
+
+    def __repr__(self) -> str:
+        return f"<Build {self.number} of {self.builder!r} on {self.slave.name!r}: {self.result.word}>"
+
+    @property
+    def number(self) -> int:
+        """Its number, of which there is only one in a master."""
+        return self._state.number
+
+    @property
+    def lost(self) -> str | None:
+        """The reason why it has no slave any more, None while it has."""
+        return self._state.lost
+
+    @property
+    def result(self) -> Result:
+        """The result by the steps that are over, each counted as its flags say; RETRY if the slave was lost in one.
+
+        The flags are `halt_on_failure`, `flunk_on_failure`, `warn_on_failure`, ... of `slaveproto.master.Step`.
+        """
+        return self._progress.result
+
+    def wants(self, step: AnyStep) -> bool:
+        """Whether a step should still be run: no step before it ended the build, or it runs always."""
+        return self.lost is None and (not self._progress.halted or step.always_run)
+
+    async def run(
+        self, steps: Iterable[AnyStep], read: Callable[[RunningStep], Awaitable[object]] | None = None
+    ) -> Result:
+        """Run one step after the other, without those that the build does not want any more: see `wants`.
+
+        Args:
+            steps: in their order.
+            read: is awaited with each step as it begins, to read its output; what it leaves unread is dropped. None
+                drops all.
+
+        Returns:
+            How the build stands. A slave that is lost is no exception here: RETRY.
+        """
+        for what in steps:
+            if self.lost is None and not self.wants(what):
+                continue
+            try:
+                async with self.step(what) as step:
+                    if read is not None:
+                        await read(step)
+                    await step.wait()
+            except SlaveLost:
+                break
+        return self.result
 
     @contextlib.asynccontextmanager
     async def step(self, what: AnyStep) -> AsyncIterator[RunningStep]:
-        """Run a step. The block should read its output to the end.
+        """Run a step, whatever the steps before it came to. The block should read its output to the end.
 
         If it is left before, or cancelled, the step is interrupted, and what it still says is dropped; if it does not
         end within 10 s, its slave is given up.
 
+        A slave that is lost meanwhile ends the output, and the outcome is RETRY.
+
         Raises:
-            SlaveLost: the slave is gone.
+            SlaveLost: the slave was lost before.
             LocalProtocolError: the build runs another step.
         """
         await trio.lowlevel.checkpoint()
-        hub = self._hub
         if self.lost is not None:
+            self._progress.cancel(Result.RETRY)
             raise SlaveLost(self.lost)
-        step = RunningStep(hub, hub.number(), what)
-        hub.steps[step.number] = step
+        state = self._hub.start_step(self._state, what, self._env)
         try:
-            hub.want(StartStep(step.number, self.number, what, self._env))
-            try:
-                yield step
-            finally:
-                await self._abandon(step)
+            yield RunningStep(self._hub, state, what)
         finally:
-            del hub.steps[step.number]
-
-    async def _abandon(self, step: RunningStep) -> None:
-        if step.is_over:
-            step.drop()
-            return
-        step.interrupt("nobody waits for it any more")
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
-            await step.wait()
-        if not step.is_over:
-            self.slave.disconnect("it did not end an interrupted step")
-        step.drop()
-
-    async def wait_started(self) -> None:
-        """Wait until steps can be run; raises BuildNotStarted."""
-        await self._begun.wait()
-        if self.lost is not None:
-            raise BuildNotStarted(self.lost)
-
-    def started(self) -> None:
-        """Steps can be run."""
-        self._begun.set()
-
-    def lose(self, why: str) -> None:
-        """It has no slave any more."""
-        self.lost = why
-        self._begun.set()
+            await self._hub.end_step(state)
+            if state.outcome is not None:
+                self._progress.record(what, state.outcome.result)
 
 
 class RunningStep:
-    """A step that runs: an asynchronous iterator of its output. Whoever reads slowly slows its slave down."""
+    """A step that runs: an asynchronous iterator of its output. A slow reader slows its slave down."""
 
-    def __init__(self, hub: _Hub, number: int, what: AnyStep) -> None:
-        self.number = number
-        """Its number, of which there is only one in a master."""
+    def __init__(self, hub: Hub, state: StepState, what: AnyStep) -> None:
         self.what = what
-        """What it does."""
+        """The step itself."""
         self._hub = hub
-        self._outcome: Outcome | None = None
+        self._state = state
         self._pieces: deque[Output] = deque()
-        self._readers = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        return (
+            f"<RunningStep {self.number} {self.what.title!r}: {self.outcome.result.word if self.is_over else 'runs'}>"
+        )
+
+    @property
+    def number(self) -> int:
+        """Its number, of which there is only one in a master."""
+        return self._state.number
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended; there may be output that nobody has read."""
-        return self._outcome is not None
+        """Whether it has ended; there may be output that is not read yet."""
+        return self._state.outcome is not None
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended; only after that."""
-        if self._outcome is None:
+        """The end of the step.
+
+        Raises:
+            RuntimeError: it has not.
+        """
+        if self._state.outcome is None:
             raise RuntimeError("the step is not over: read its output to the end, or wait for it")
-        return self._outcome
+        return self._state.outcome
 
     def interrupt(self, why: str) -> None:
-        """Ask the slave to end it. Go on reading: it says how it ends."""
+        """Ask the slave to end it; `why` is for people. Go on reading: it says how it ends."""
         self._hub.want(InterruptStep(self.number, why))
 
     async def wait(self) -> Outcome:
@@ -604,35 +426,19 @@ class RunningStep:
         return self
 
     async def __anext__(self) -> Output:
-        # Whoever has to wait lets others run anyway.
+        # A task that has to wait lets others run anyway.
         if self._has_pieces() or self.is_over:
             await trio.lowlevel.checkpoint()
         while not self._has_pieces():
             if self.is_over:
                 raise StopAsyncIteration
-            await self._readers.park()
+            await self._state.readers.park()
         return self._pieces.popleft()
 
     def _has_pieces(self) -> bool:
         if not self._pieces:
-            self._take()
+            self._pieces.extend(self._hub.output(self._state))
         return bool(self._pieces)
-
-    def _take(self) -> None:
-        self._pieces.extend(self._hub.output(self.number))
-
-    def spoke(self) -> None:
-        """There is output."""
-        self._readers.unpark_all()
-
-    def finished(self, outcome: Outcome) -> None:
-        """It is over."""
-        self._outcome = outcome
-        self._readers.unpark_all()
-
-    def drop(self) -> None:
-        """Nobody reads what is left."""
-        self._take()
 
 
 def _plain(listener: trio.SocketListener) -> socket.socket:
@@ -642,13 +448,5 @@ def _plain(listener: trio.SocketListener) -> socket.socket:
     return sock
 
 
-async def _raise(error: BaseException) -> None:
-    raise error
-
-
-async def _when_cancelled(cancelled: threading.Event, shelter: trio.CancelScope) -> None:
-    try:
-        await trio.sleep_forever()
-    finally:
-        cancelled.set()
-        shelter.deadline = trio.current_time() + LINGER
+def _ignore(event: MasterEvent) -> None:
+    """Do nothing with an announcement."""

@@ -12,14 +12,13 @@ import trio
 
 from slaveproto.effects import ProcessClosed, ProcessEvent, ProcessExited, ProcessOutput
 from slaveproto.inputs import Completed
+from transports.host import sockets
 from transports.host.system import processes
 from transports.trio.nurseries import open_nursery
 from transports.trio.reopenable_event import ReopenableEvent
-from transports.trio.streams import BLOCK, LINGER
 
-# What hangs in one thread holds up nobody who waits for another.
 THREADS = trio.CapacityLimiter(math.inf)
-"""For whatever may block: a file system, a process that does not end."""
+"""Threads for calls that may block: a file system, a process that does not end. One that hangs holds up no other."""
 
 
 class Process:
@@ -51,7 +50,7 @@ class Process:
         self._streams = trio.CancelScope()
 
     def signal(self, name: str) -> bool:
-        """Send a signal to the whole group; False if nobody is left in it; raises as `Child.send_signal`."""
+        """Send a signal to the whole group; False if it is empty; raises as `Child.send_signal`."""
         return not self._reaped and self._child.send_signal(name)
 
     def abandon(self) -> None:
@@ -98,7 +97,7 @@ class Process:
                 self.signal("KILL")
         self._reaped = True
         # The thread goes on to wait for what does not die in time, such as a process that a file system holds.
-        with trio.CancelScope(deadline=trio.current_time() + LINGER, shield=True):
+        with trio.CancelScope(deadline=trio.current_time() + sockets.LINGER, shield=True):
             await trio.to_thread.run_sync(self._child.reap, abandon_on_cancel=True, limiter=THREADS)
 
     async def _run_streams(self, stdin: bytes) -> None:
@@ -125,7 +124,7 @@ class Process:
             await trio.lowlevel.wait_readable(fd)
             await self._gate.passed()
             try:
-                return os.read(fd, BLOCK)
+                return os.read(fd, sockets.BLOCK)
             except BlockingIOError:
                 continue
             except OSError:
@@ -134,7 +133,7 @@ class Process:
 
 
 def _pidfd(pid: int) -> int | None:
-    """Something that is readable once the process ended, if the system has that."""
+    """Return a descriptor that is readable once the process has ended, if the system has that."""
     if sys.platform == "linux" and hasattr(os, "pidfd_open"):
         with contextlib.suppress(OSError):
             return os.pidfd_open(pid)

@@ -1,4 +1,4 @@
-"""Where a task waits while something is not to be read."""
+"""An event that can close again: tasks wait at it while their streams are not to be read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import trio
 
 
 class ReopenableEvent:
-    """Something to wait for that may also close again."""
+    """A gate that tasks pass while it is open. It begins open."""
 
     def __init__(self) -> None:
         self._opened = trio.Event()

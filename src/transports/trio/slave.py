@@ -22,14 +22,15 @@ from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, Ope
 from slaveproto.inputs import Completed, Disconnected, Received, Stop, Wakeup
 from slaveproto.slave.events import Connected, Input, SlaveEvent, SlaveNotice, Start
 from slaveproto.slave.session import SlaveSession
-from transports.host import files
 from transports.host.reports import attempt, rejected
+from transports.host.sockets import words_of
 from transports.host.system import processes, streams
 from transports.trio.event_queue import EventQueue
+from transports.trio.file_effects import perform_in_thread
 from transports.trio.nurseries import open_nursery
 from transports.trio.processes import THREADS, Process
 from transports.trio.reopenable_event import ReopenableEvent
-from transports.trio.streams import Wire, connect, open_wire, words_of
+from transports.trio.streams import Wire, connect, open_wire
 
 
 @contextlib.asynccontextmanager
@@ -86,7 +87,7 @@ async def run_slave(
 class Slave:
     """A slave that runs; made by `open_slave`. An asynchronous iterator of what it announces.
 
-    Who reads slowly stops nobody: up to 10,000 announcements (or 16 million characters) wait, then the oldest give way
+    A slow reader stops nothing: up to 10,000 announcements (or 16 million characters) wait, then the oldest give way
     to one `SlaveNotice` that tells how many there were. The iteration ends with the session.
     """
 
@@ -206,7 +207,7 @@ class Slave:
 
     async def _run_process(self, request: int, effect: Spawn) -> None:
         try:
-            # Not to be abandoned: a process nobody knows of would be left.
+            # Not to be abandoned: a process that no task knows of would be left.
             child = await trio.to_thread.run_sync(processes.spawn, effect, limiter=THREADS)
         except (OSError, ValueError) as error:
             self.post(rejected(request, error))
@@ -219,14 +220,8 @@ class Slave:
 
     async def _run_file(self, request: int, effect: FileEffect) -> None:
         cancelled = self._cancelled[request]
-        done: Input
         try:
-            result = await trio.to_thread.run_sync(
-                files.perform, effect, cancelled, abandon_on_cancel=True, limiter=THREADS
-            )
-            done = Completed(request, result)
-        except (OSError, ValueError) as error:
-            done = rejected(request, error)
+            done = await perform_in_thread(request, effect, cancelled)
         finally:
             # The thread may go on without us.
             cancelled.set()

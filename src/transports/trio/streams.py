@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 
 import trio
 
+from transports.host import sockets
+from transports.host.sockets import words_of
 from transports.trio.nurseries import open_nursery
-
-LINGER = 5.0
-"""Seconds that the last bytes of a connection have to get out."""
-
-BLOCK = 64 * 1024
 
 
 async def connect(
@@ -63,15 +59,15 @@ async def open_wire(stream: trio.abc.Stream, sent: Callable[[], None]) -> AsyncI
         async with open_nursery() as nursery:
             nursery.start_soon(wire.write)
             yield wire
-            nursery.cancel_scope.deadline = trio.current_time() + (LINGER if wire.closing else 0.0)
+            nursery.cancel_scope.deadline = trio.current_time() + (sockets.LINGER if wire.closing else 0.0)
     finally:
         # The last word of TLS only waits if a peer reads nothing.
-        with trio.CancelScope(deadline=trio.current_time() + LINGER, shield=True):
+        with trio.CancelScope(deadline=trio.current_time() + sockets.LINGER, shield=True):
             await stream.aclose()
 
 
 class Wire:
-    """One byte stream: whoever calls `read` reads it, a task of its own writes, one batch at a time."""
+    """One byte stream: the task that calls `read` reads it, a task of its own writes, one batch at a time."""
 
     def __init__(self, stream: trio.abc.Stream, sent: Callable[[], None]) -> None:
         self._stream = stream
@@ -110,32 +106,18 @@ class Wire:
         why = ""
         try:
             with self._reading:
-                while data := await self._stream.receive_some(BLOCK):
+                while data := await self._stream.receive_some(sockets.BLOCK):
                     received(bytes(data))
         except trio.BrokenResourceError as error:
-            # Who hangs up without the farewell of TLS hangs up: what the messages of a peer say has an end of its own.
+            # A peer that hangs up without the farewell of TLS hangs up: its messages show by themselves where they end.
             why = "" if isinstance(error.__cause__, ssl.SSLEOFError) else words_of(error)
         return None if self.closing else why
 
     async def write(self) -> None:
         """Write until `close`."""
-        # Whoever reads the stream reports its end.
+        # The reader of the stream reports its end.
         with contextlib.suppress(trio.BrokenResourceError):
             async for data in self._take:
                 await self._stream.send_all(data)
                 self.idle = True
                 self._sent()
-
-
-def words_of(error: BaseException) -> str:
-    """Return what the operating system said, in one line."""
-    while True:
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        elif error.__cause__ is not None:
-            error = error.__cause__
-        elif isinstance(error, OSError) and not isinstance(error, (ssl.SSLError, socket.gaierror)) and error.errno:
-            # Trio adds the address.
-            return os.strerror(error.errno)
-        else:
-            return getattr(error, "strerror", None) or str(error)

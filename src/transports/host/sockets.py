@@ -1,0 +1,34 @@
+"""Rules about byte streams that every runner keeps: how much is read at once, how long last bytes have, error texts.
+
+Imports nothing, since the start of a slave does not wait for TLS.
+"""
+
+from __future__ import annotations
+
+import os
+
+LINGER = 5.0
+"""Seconds that the last bytes of a connection have to get out."""
+
+BLOCK = 64 * 1024
+"""Bytes that are read at once."""
+
+
+def words_of(error: BaseException) -> str:
+    """Return the operating system's reason for an error, in one line.
+
+    Of a group or a chain of errors it is the first cause, for runners add addresses and the like. Of a certificate that
+    is not accepted it is what the certificate lacks.
+    """
+    while True:
+        cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+        if cause is None:
+            break
+        error = cause
+    lacks = getattr(error, "verify_message", None)
+    if lacks:
+        return f"certificate verify failed: {lacks}"
+    # Errors of TLS and of name servers are OSErrors, too, with numbers of their own.
+    if isinstance(error, OSError) and type(error).__module__ == "builtins" and error.errno:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error)
