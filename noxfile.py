@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
 import nox
@@ -63,13 +64,26 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *(session.posargs or ["--smoke"]))
 
 
+def _compare(session: nox.Session, wheel: Path) -> None:
+    """Compare the wheel with the sources: it has each of their files."""
+    with zipfile.ZipFile(wheel) as opened:
+        there = set(opened.namelist())
+    src = HERE / "src"
+    wanted = {path.relative_to(src).as_posix() for path in src.rglob("*") if path.is_file()}
+    missing = {path for path in wanted - there if not path.endswith(".pyc") and ".egg-info/" not in path}
+    if missing:
+        session.error(f"the wheel lacks {', '.join(sorted(missing))}")
+
+
 @nox.session
 def sdist(session: nox.Session) -> None:
-    """The source distribution, unpacked elsewhere, passes its own fast tests."""
+    """Distributions: the wheel has every file of src; the archive of sources, unpacked, passes its fast tests."""
     session.install("-q", "build")
     with tempfile.TemporaryDirectory() as folder:
         session.run("python", "-m", "build", "--outdir", folder, ".")
         (archive,) = Path(folder).glob("*.tar.gz")
+        (wheel,) = Path(folder).glob("*.whl")
+        _compare(session, wheel)
         shutil.unpack_archive(archive, folder)
         (tree,) = (path for path in Path(folder).iterdir() if path.is_dir())
         with session.chdir(tree):

@@ -32,7 +32,7 @@ from benchmarks.pairs import (
     our_master,
     wait_idle,
 )
-from slaveproto.testing.peers import Kind, Master, OurMaster, Slave
+from slaveproto.testing.peers import Kind, OurMaster, RealMaster, SlaveProgram
 
 KINDS: Final[dict[str, Kind]] = {NEW_MASTER: "new", OLD_MASTER: "old"}
 SLAVES: Final = {NEW_MASTER: NEW_SLAVE, OLD_MASTER: OLD_SLAVE}
@@ -54,9 +54,9 @@ class Cost:
 class Pair:
     """A master and one of its slaves."""
 
-    master: Master | OurMaster
+    master: RealMaster | OurMaster
     link: SlowLink
-    slave: Slave
+    slave: SlaveProgram
 
     def attach(self, settled: float) -> Cost:
         """Cut the connection, and see what it costs until `settled` seconds after there is another one."""
@@ -76,8 +76,8 @@ def rows(options: Options) -> Iterator[Figure]:
     masters = [NEW_MASTER] if options.smoke else list(KINDS)
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         folder = Path(scratch)
-        programs: dict[str, Master | OurMaster] = {
-            name: Master(KINDS[name], folder / KINDS[name], ["hello"], slaves={"own": PASSWORD, "our": PASSWORD})
+        programs: dict[str, RealMaster | OurMaster] = {
+            name: RealMaster(KINDS[name], folder / KINDS[name], ["hello"], slaves={"own": PASSWORD, "our": PASSWORD})
             for name in masters
         }
         programs[OUR_MASTER] = our_master(folder / "ours", list(KINDS.values()), "hello", ["true"])

@@ -33,7 +33,7 @@ from benchmarks.pairs import (
     trigger,
     wait_idle,
 )
-from slaveproto.testing.peers import Builder, Master, OurMaster, Slave
+from slaveproto.testing.peers import OurMaster, RealBuilder, RealMaster, SlaveProgram
 
 LINE: Final = "2026-11-23 21:00:42 [%8d] cc -O2 -Wall -c src/some/module.c -o build/some/module.o\n"
 PATIENCE: Final = 300.0
@@ -64,7 +64,7 @@ class Pair(ABC):
         lines: how many it prints.
     """
 
-    def __init__(self, master: Master | OurMaster, slave: Slave, builder: str, lines: int) -> None:
+    def __init__(self, master: RealMaster | OurMaster, slave: SlaveProgram, builder: str, lines: int) -> None:
         self.slave = slave
         self.builder = builder
         self._pids = slave.pid, master.pid
@@ -114,7 +114,7 @@ class Pair(ABC):
 class OfNew(Pair):
     """A slave with a 4.3.0 master."""
 
-    def __init__(self, master: Master, slave: Slave, builder: str, lines: int) -> None:
+    def __init__(self, master: RealMaster, slave: SlaveProgram, builder: str, lines: int) -> None:
         super().__init__(master, slave, builder, lines)
         self._master = master
         self._database = master.directory / "state.sqlite"
@@ -155,7 +155,7 @@ class OfNew(Pair):
 class OfOurs(Pair):
     """A slave with our master."""
 
-    def __init__(self, master: OurMaster, slave: Slave, builder: str, lines: int) -> None:
+    def __init__(self, master: OurMaster, slave: SlaveProgram, builder: str, lines: int) -> None:
         super().__init__(master, slave, builder, lines)
         self._master = master
         self._logs = master.directory / ".slaveproto" / "logs"
@@ -186,13 +186,13 @@ def rows(options: Options) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         folder = Path(scratch)
         names = {"own": NEW_SLAVE, "our": OUR_SLAVE}
-        builders = [Builder(f"lines-{name}", "lines", (name,)) for name in names]
-        real = Master("new", folder / "new", builders, slaves=dict.fromkeys(names, PASSWORD), tell_logs=False)
+        builders = [RealBuilder(f"lines-{name}", "lines", (name,)) for name in names]
+        real = RealMaster("new", folder / "new", builders, slaves=dict.fromkeys(names, PASSWORD), tell_logs=False)
         ours = our_master(folder / "ours", ["our"], "lines", ["date +%s.%N > began; cat data"])
         stack.enter_context(real)
         stack.enter_context(ours)
 
-        def slave(kind: str, master: Master | OurMaster, name: str) -> Slave:
+        def slave(kind: str, master: RealMaster | OurMaster, name: str) -> SlaveProgram:
             made = stack.enter_context(make_slave(kind, folder / f"{master.directory.name}-{name}", master, name))
             made.wait_attached()
             return made

@@ -43,7 +43,7 @@ import attrs
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from slaveproto.testing.conformance.master import MasterSocket
-from slaveproto.testing.peers import Builder, BuildResult, Kind, Master, OurSlave, Runner
+from slaveproto.testing.peers import BuildResult, Kind, OurSlave, RealBuilder, RealMaster, Runner
 
 MASTERS: Final = ("old", "new", "scripted")
 
@@ -138,7 +138,7 @@ def write(case: Case, path: Path) -> Printed:
 # -- what the masters stored
 
 
-def stored_by_old(master: Master, build: BuildResult) -> hashlib._Hash:
+def stored_by_old(master: RealMaster, build: BuildResult) -> hashlib._Hash:
     """Digest the output of a build: netstrings of a digit for the stream, 0 is standard output, and a piece."""
     found = hashlib.sha256()
     with open(master.directory / f"m_{build.builder}" / f"{build.number}-log-shell-stdio", "rb") as file:
@@ -157,7 +157,7 @@ CHUNKS: Final = """
 """
 
 
-def stored_by_new(master: Master, build: BuildResult, *, flat: bool) -> hashlib._Hash:
+def stored_by_new(master: RealMaster, build: BuildResult, *, flat: bool) -> hashlib._Hash:
     """Digest the output of a build: chunks of lines, each with a letter for the stream, o is standard output."""
     found = hashlib.sha256()
     with contextlib.closing(sqlite3.connect(master.directory / "state.sqlite")) as database:
@@ -211,10 +211,10 @@ def cases(most: int) -> list[Case]:
 
 def with_real_master(kind: Kind, runners: list[Runner], folder: Path, most: int) -> Iterator[Row]:
     """Let a real master have it all; its disk is read when it has stopped."""
-    builders = [Builder(f"cat-{runner}", "cat", (runner,)) for runner in runners]
+    builders = [RealBuilder(f"cat-{runner}", "cat", (runner,)) for runner in runners]
     found: list[tuple[Row, Callable[[], bool]]] = []
     slaves = {str(runner): "pw" for runner in runners}
-    with Master(kind, folder / "master", builders, slaves=slaves, tell_logs=False) as master:
+    with RealMaster(kind, folder / "master", builders, slaves=slaves, tell_logs=False) as master:
         for runner in runners:
             with OurSlave(folder / runner, master, runner, runner=runner) as slave:
                 master.wait_attached(runner)
@@ -231,7 +231,7 @@ def with_real_master(kind: Kind, runners: list[Runner], folder: Path, most: int)
         yield attrs.evolve(row, complete=row.complete and is_complete())
 
 
-def _is_complete(master: Master, build: BuildResult, case: Case, printed: Printed) -> bool:
+def _is_complete(master: RealMaster, build: BuildResult, case: Case, printed: Printed) -> bool:
     if master.kind == "old":
         return stored_by_old(master, build).hexdigest() == printed.raw
     if case.make is lines:

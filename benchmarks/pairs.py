@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.machine import cpu_seconds
-from slaveproto.testing.peers import Attachable, OurMaster, OurSlave, RealSlave, Slave
+from slaveproto.testing.peers import Attachable, OurMaster, OurSlave, RealSlave, SlaveProgram
 from slaveproto.testing.peers.our_master import EXAMPLE_LISTEN
 
 OUR_SLAVE: Final = "our slave"
@@ -23,7 +23,7 @@ OLD_MASTER: Final = "0.8.4p1 master"
 PASSWORD: Final = "pw"
 
 
-def make_slave(kind: str, directory: Path, door: Attachable, name: str) -> Slave:
+def make_slave(kind: str, directory: Path, door: Attachable, name: str) -> SlaveProgram:
     """Make a slave of one of the kinds above, which runs when entered."""
     if kind == OUR_SLAVE:
         return OurSlave(directory, door, name)

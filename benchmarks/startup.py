@@ -19,7 +19,7 @@ import attrs
 
 from benchmarks.figures import OURS, Comparison, Figure, Options, in_turns, times_less
 from benchmarks.machine import cpu_seconds, resident_kilobytes
-from slaveproto.testing.peers import Kind, Master, OurSlave, OwnSlave, Slave, poll
+from slaveproto.testing.peers import Kind, MatchingSlave, OurSlave, RealMaster, SlaveProgram, poll
 
 OWN: Final[Mapping[Kind, str]] = {"new": "buildbot-worker 4.3.0", "old": "buildslave 0.8.4"}
 VERSIONS: Final[Mapping[Kind, str]] = {"new": "4.3.0", "old": "0.8.4p1"}
@@ -49,14 +49,14 @@ class _OurTellingSlave(OurSlave):
         return [sys.executable, "-c", program, "slave", str(self.directory)]
 
 
-class _OwnTellingSlave(OwnSlave):
+class _OwnTellingSlave(MatchingSlave):
     def create(self) -> None:
         super().create()
         tac = self.directory / "buildbot.tac"
         tac.write_text(TELL_MODULES + tac.read_text())
 
 
-def cost(slave: Slave, master: Master, idle: float) -> Cost:
+def cost(slave: SlaveProgram, master: RealMaster, idle: float) -> Cost:
     """Start a slave, look at it, stop it."""
     with slave:
         slave.wait_attached()
@@ -67,7 +67,7 @@ def cost(slave: Slave, master: Master, idle: float) -> Cost:
     return Cost(cpu, memory)
 
 
-def modules(slave: Slave, master: Master) -> float:
+def modules(slave: SlaveProgram, master: RealMaster) -> float:
     """Start a slave and ask it how many modules it has imported."""
     with slave:
         slave.wait_attached()
@@ -90,14 +90,14 @@ def _beside(kind: Kind, options: Options) -> Iterator[Figure]:
     numbers = iter(range(1000))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with Master(kind, folder / "master", ["hello"], slaves={"our": "pw", "own": "pw"}) as master:
+        with RealMaster(kind, folder / "master", ["hello"], slaves={"our": "pw", "own": "pw"}) as master:
 
-            def start(name: str, make: Callable[[Path, Master, str], Slave]) -> Cost:
+            def start(name: str, make: Callable[[Path, RealMaster, str], SlaveProgram]) -> Cost:
                 slave = make(folder / f"{name}{next(numbers)}", master, name)
                 return cost(slave, master, 0.1 if options.smoke else 2.0)
 
             found = in_turns(
-                options.runs, {OURS: partial(start, "our", OurSlave), own: partial(start, "own", OwnSlave)}
+                options.runs, {OURS: partial(start, "our", OurSlave), own: partial(start, "own", MatchingSlave)}
             )
             counts = {
                 OURS: [modules(_OurTellingSlave(folder / "our", master, "our"), master)],

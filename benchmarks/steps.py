@@ -16,7 +16,7 @@ from typing import Final
 from benchmarks.figures import OURS, Comparison, Figure, Options, in_turns, times_less
 from benchmarks.link import SlowLink
 from benchmarks.pairs import NEW_SLAVE, OUR_SLAVE, PASSWORD, make_slave, our_master, trigger
-from slaveproto.testing.peers import Builder, Master, OurMaster
+from slaveproto.testing.peers import OurMaster, RealBuilder, RealMaster
 
 PAIR: Final = "4.3.0 pair"
 STEPS: Final = 20
@@ -33,8 +33,8 @@ def rows(options: Options) -> Iterator[Figure]:
     """Row 8."""
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         folder = Path(scratch)
-        builders = [Builder(f"trivial-{name}", "trivial", (name,)) for name in DELAYS]
-        real = Master("new", folder / "new", builders, slaves=dict.fromkeys(DELAYS, PASSWORD), tell_logs=False)
+        builders = [RealBuilder(f"trivial-{name}", "trivial", (name,)) for name in DELAYS]
+        real = RealMaster("new", folder / "new", builders, slaves=dict.fromkeys(DELAYS, PASSWORD), tell_logs=False)
         ours = our_master(folder / "ours", list(DELAYS), "trivial", ["true"] * STEPS)
         stack.enter_context(real)
         stack.enter_context(ours)
@@ -68,7 +68,7 @@ def _our_build(master: OurMaster, builder: str) -> None:
     trigger(master, builder, "--wait")
 
 
-def _real_build(master: Master, builder: str) -> None:
+def _real_build(master: RealMaster, builder: str) -> None:
     result = master.build(builder, PATIENCE)
     assert result.result == "success", result
     # It makes a step of looking at the worker, too.

@@ -27,7 +27,7 @@ import attrs
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.link import SlowLink
-from slaveproto.testing.peers import Builder, Master, OurSlave, RealSlave, Slave
+from slaveproto.testing.peers import OurSlave, RealBuilder, RealMaster, RealSlave, SlaveProgram
 
 TRANSFERS: Final = {"up": 256, "down": 16, "updir": 16}
 """Entries of the peers' catalogue and the KiB of a block of their steps."""
@@ -96,7 +96,9 @@ class Row:
         return self.size / 1e6 / self.seconds
 
 
-def measure(link: SlowLink, master: Master, slave: Slave, rtt: int, transfer: str, size: int, timeout: float) -> Row:
+def measure(
+    link: SlowLink, master: RealMaster, slave: SlaveProgram, rtt: int, transfer: str, size: int, timeout: float
+) -> Row:
     """Carry something once."""
     builder = f"{slave.name}-{transfer}"
     here, there = slave.directory / builder / "build" / "data", master.directory / "files" / builder / "data"
@@ -119,10 +121,10 @@ def measure(link: SlowLink, master: Master, slave: Slave, rtt: int, transfer: st
 def rows(rtts: list[int], size: int, worker_size: int, runs: int) -> Iterator[Row]:
     """Make every transfer: those of the worker once, ours `runs` times."""
     names = [f"{name}-{rtt}" for rtt in rtts for name in (WORKER, *RUNNERS)]
-    builders = [Builder(f"{name}-{transfer}", transfer, (name,)) for name in names for transfer in TRANSFERS]
+    builders = [RealBuilder(f"{name}-{transfer}", transfer, (name,)) for name in names for transfer in TRANSFERS]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with Master("new", folder / "master", builders, slaves=dict.fromkeys(names, "pw")) as master:
+        with RealMaster("new", folder / "master", builders, slaves=dict.fromkeys(names, "pw")) as master:
             for rtt in rtts:
                 with SlowLink(master, rtt / 1000) as link:
                     for kind in (WORKER, *RUNNERS):
@@ -150,7 +152,7 @@ def _median(tries: list[Row]) -> Row:
     )
 
 
-def _slave(kind: str, directory: Path, link: SlowLink, rtt: int) -> Slave:
+def _slave(kind: str, directory: Path, link: SlowLink, rtt: int) -> SlaveProgram:
     if kind == WORKER:
         return RealSlave(directory, link, f"{kind}-{rtt}", kind="new")
     return OurSlave(directory, link, f"{kind}-{rtt}", runner="trio" if kind == "trio" else "threads")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from slaveproto.testing.peers import Builder, BuildResult, Master, OurSlave, PeerUnavailable, install
+from slaveproto.testing.peers import BuildResult, OurSlave, PeerUnavailable, RealBuilder, RealMaster, install
 from slaveproto.testing.peers.install import cache_folder, is_installed
 
 
@@ -36,7 +36,9 @@ def main() -> int:
 def first_build(folder: Path) -> BuildResult:
     """Start a master and a slave, build once, stop both."""
     progress("starting a master")
-    with Master("new", folder / "master", [Builder("first-build", "first")], slaves={"our": "secret"}) as master:
+    with RealMaster(
+        "new", folder / "master", [RealBuilder("first-build", "first")], slaves={"our": "secret"}
+    ) as master:
         progress(f"it listens on 127.0.0.1:{master.port}; starting the slave")
         with OurSlave(folder / "slave", master, "our") as slave:
             try:

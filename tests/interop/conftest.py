@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slaveproto.testing.peers import Builder, BuildResult, Kind, Master, OurSlave, OwnSlave
+from slaveproto.testing.peers import BuildResult, Kind, MatchingSlave, OurSlave, RealBuilder, RealMaster
 from tests.interop.available import require
 from tests.interop.compare import BUILDERS, INTERRUPTED, NEW_BUILDERS, OLD_BUILDERS, OURS
 
@@ -20,12 +20,12 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-def master(kind: Kind, tmp_path: Path) -> Iterator[Master]:
+def master(kind: Kind, tmp_path: Path) -> Iterator[RealMaster]:
     """A running master with the builders of the scenarios and the slaves ``own`` and ``our``."""
-    paired = [Builder(f"{slave}-{name}", name, (slave,)) for name in INTERRUPTED for slave in ("own", "our")]
-    builders = [Builder(name, slaves=("our",)) for name in ("hello", "slow1", "interrupt")]
+    paired = [RealBuilder(f"{slave}-{name}", name, (slave,)) for name in INTERRUPTED for slave in ("own", "our")]
+    builders = [RealBuilder(name, slaves=("our",)) for name in ("hello", "slow1", "interrupt")]
     slaves = {"own": "pw-own", "our": "pw-our"}
-    with Master(kind, tmp_path / "master", [*paired, *builders], slaves=slaves) as master:
+    with RealMaster(kind, tmp_path / "master", [*paired, *builders], slaves=slaves) as master:
         yield master
 
 
@@ -35,10 +35,10 @@ def paired_builds(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Mappi
     root = tmp_path_factory.mktemp(f"{kind}-builds")
     names = BUILDERS + OLD_BUILDERS + NEW_BUILDERS
     slaves = {name: f"pw-{name}" for name in ("own", *OURS)}
-    builders = [Builder(f"{slave}-{name}", name, (slave,)) for name in names for slave in slaves]
+    builders = [RealBuilder(f"{slave}-{name}", name, (slave,)) for name in names for slave in slaves]
     with ExitStack() as stack:
-        master = stack.enter_context(Master(kind, root / "master", builders, slaves=slaves))
-        stack.enter_context(OwnSlave(root / "own", master, "own"))
+        master = stack.enter_context(RealMaster(kind, root / "master", builders, slaves=slaves))
+        stack.enter_context(MatchingSlave(root / "own", master, "own"))
         for name, runner in OURS.items():
             stack.enter_context(OurSlave(root / name, master, name, runner=runner))
         for name in slaves:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slaveproto.testing.peers import Builder, Kind, Master, Slave
+from slaveproto.testing.peers import Kind, RealBuilder, RealMaster, SlaveProgram
 from slaveproto.testing.peers.processes import read_log
 
 pytestmark = pytest.mark.peers
@@ -24,7 +24,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_pb_client_meets_the_master(master: Master) -> None:
+def test_pb_client_meets_the_master(master: RealMaster) -> None:
     """No slave answers, so the master refuses the login in the end; it has called before."""
     result = run("pb_client.py", "127.0.0.1", str(master.port), "our", "pw-our")
     assert result.returncode == 0, result.stderr
@@ -32,7 +32,7 @@ def test_pb_client_meets_the_master(master: Master) -> None:
     assert "LoginRefused" in result.stdout
 
 
-def test_pb_client_with_a_wrong_password(master: Master) -> None:
+def test_pb_client_with_a_wrong_password(master: RealMaster) -> None:
     result = run("pb_client.py", "127.0.0.1", str(master.port), "our", "wrong")
     assert result.returncode == 0, result.stderr
     assert "UnauthorizedLogin" in result.stdout
@@ -46,7 +46,7 @@ def test_with_buildbot_master(kind: Kind) -> None:
     assert "first-build #1 on slave our: success" in result.stdout
 
 
-class OwnCommandSlave(Slave):
+class OwnCommandSlave(SlaveProgram):
     """The example with a command of its own."""
 
     ready = r"Attached\("
@@ -63,7 +63,7 @@ class OwnCommandSlave(Slave):
 
 
 def test_a_command_of_ones_own(kind: Kind, tmp_path: Path) -> None:
-    master = Master(kind, tmp_path / "master", [Builder("checksum", slaves=("our",))])
+    master = RealMaster(kind, tmp_path / "master", [RealBuilder("checksum", slaves=("our",))])
     with master, OwnCommandSlave(tmp_path / "slave", master, "our"):
         master.wait_attached("our")
         build = master.build("checksum")

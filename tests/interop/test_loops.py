@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from slaveproto.testing.peers import Builder, BuildResult, Master, OurSlave, RealSlave, Slave, SlaveKind, poll
+from slaveproto.testing.peers import (
+    BuildResult,
+    OurSlave,
+    RealBuilder,
+    RealMaster,
+    RealSlave,
+    SlaveKind,
+    SlaveProgram,
+    poll,
+)
 from slaveproto.testing.peers.processes import Program, free_port, read_log
 from tests.interop.available import require
 from tests.interop.compare import facts
@@ -27,7 +36,7 @@ LOOPS = {"asy": "asyncio_slave.py", "sel": "selectors_slave.py"}
 BUILDERS = ("hello", "shell", "pty", "timeout", "upload", "interrupt")
 
 
-class ExampleSlave(Slave):
+class ExampleSlave(SlaveProgram):
     """One of the examples that are slaves."""
 
     ready = r"Attached\("
@@ -81,8 +90,8 @@ class ExampleMaster(Program):
 class Site:
     """A real master with three slaves of ours, and a build of every builder on each."""
 
-    master: Master
-    slaves: Mapping[str, Slave]
+    master: RealMaster
+    slaves: Mapping[str, SlaveProgram]
     builds: Mapping[str, BuildResult]
 
 
@@ -91,11 +100,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     require("new")
     root = tmp_path_factory.mktemp("loops")
     names = ("our", *LOOPS)
-    builders = [Builder(f"{slave}-{name}", name, (slave,)) for name in BUILDERS for slave in names]
+    builders = [RealBuilder(f"{slave}-{name}", name, (slave,)) for name in BUILDERS for slave in names]
     with ExitStack() as stack:
         passwords = {name: f"pw-{name}" for name in names}
-        master = stack.enter_context(Master("new", root / "master", builders, slaves=passwords))
-        slaves: dict[str, Slave] = {"our": OurSlave(root / "our", master, "our")}
+        master = stack.enter_context(RealMaster("new", root / "master", builders, slaves=passwords))
+        slaves: dict[str, SlaveProgram] = {"our": OurSlave(root / "our", master, "our")}
         slaves |= {name: ExampleSlave(root / name, master, name) for name in LOOPS}
         for name, slave in slaves.items():
             stack.enter_context(slave)
@@ -112,7 +121,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(master, slaves, builds)
 
 
-def wait_for_sleep(slave: Slave) -> None:
+def wait_for_sleep(slave: SlaveProgram) -> None:
     """Wait until a step of a slave has come to its ``sleep``."""
     poll(
         lambda: any(words.startswith("sleep") for words in slave.step_processes().values()),

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from slaveproto.testing.peers import OurBuild, OurBuilds, OurMaster, OurSlave, RealSlave, Runner, Shutdown, Slave, poll
+from slaveproto.testing.peers import (
+    OurBuild,
+    OurBuilds,
+    OurMaster,
+    OurSlave,
+    RealSlave,
+    Runner,
+    Shutdown,
+    SlaveProgram,
+    poll,
+)
 from tests.interop.available import is_available, require
 from tests.interop.steps import DATA, PEERS, REAL, Peer, facts_of, is_real, mismatches
 
@@ -50,7 +60,7 @@ def slave_of(
     *,
     password: str | None = None,
     may_shut_down: bool = False,
-) -> Slave:
+) -> SlaveProgram:
     """Return the slave of a peer that has a process of its own."""
     shutdown: Shutdown | None = "signal" if may_shut_down else None
     if is_real(peer):
@@ -117,7 +127,7 @@ on_every_slave = pytest.mark.parametrize("peer", SLAVES, indirect=True)
 on_real_slaves = pytest.mark.parametrize("peer", REAL, indirect=True)
 
 
-def wait_for_sleep(slave: Slave) -> None:
+def wait_for_sleep(slave: SlaveProgram) -> None:
     """Wait until the build has come to its ``sleep`` on a slave."""
     poll(
         lambda: any(words.startswith("sleep") for words in slave.step_processes().values()),
@@ -127,7 +137,7 @@ def wait_for_sleep(slave: Slave) -> None:
 
 
 @pytest.fixture
-def sleeping(peer: Peer, tmp_path: Path) -> Iterator[tuple[OurBuilds, Slave]]:
+def sleeping(peer: Peer, tmp_path: Path) -> Iterator[tuple[OurBuilds, SlaveProgram]]:
     """Our master, and a slave on which the build has come to its ``sleep``."""
     master = OurBuilds(tmp_path / "master", text_for(peer, "steps-interrupted.toml"))
     with master, slave_of(peer, tmp_path / "slave", master) as slave:
@@ -151,7 +161,7 @@ def check_interrupted(master: OurBuilds) -> None:
 
 
 @on_every_slave
-def test_interrupt(sleeping: tuple[OurBuilds, Slave]) -> None:
+def test_interrupt(sleeping: tuple[OurBuilds, SlaveProgram]) -> None:
     master, slave = sleeping
     check_interrupted(master)
     poll(lambda: not slave.step_processes(), 5, "the processes of the step are gone")
@@ -159,7 +169,7 @@ def test_interrupt(sleeping: tuple[OurBuilds, Slave]) -> None:
 
 
 @on_every_slave
-def test_slave_is_killed_in_a_build(sleeping: tuple[OurBuilds, Slave]) -> None:
+def test_slave_is_killed_in_a_build(sleeping: tuple[OurBuilds, SlaveProgram]) -> None:
     """The build is begun anew when the slave is back."""
     master, slave = sleeping
     slave.kill()
@@ -170,7 +180,9 @@ def test_slave_is_killed_in_a_build(sleeping: tuple[OurBuilds, Slave]) -> None:
 
 
 @on_real_slaves
-def test_second_slave_of_a_name_is_refused(peer: Peer, sleeping: tuple[OurBuilds, Slave], tmp_path: Path) -> None:
+def test_second_slave_of_a_name_is_refused(
+    peer: Peer, sleeping: tuple[OurBuilds, SlaveProgram], tmp_path: Path
+) -> None:
     master, first = sleeping
     with slave_of(peer, tmp_path / "second", master) as second:
         second.wait_exit(20)  # a refusal other than that of the password is the end of every real slave
@@ -182,7 +194,7 @@ def test_second_slave_of_a_name_is_refused(peer: Peer, sleeping: tuple[OurBuilds
 # the master waits for 10 s, therefore not with every slave
 @pytest.mark.parametrize("peer", ["old", "new"], indirect=True)
 def test_second_slave_takes_the_place_of_one_that_hangs(
-    peer: Peer, sleeping: tuple[OurBuilds, Slave], tmp_path: Path
+    peer: Peer, sleeping: tuple[OurBuilds, SlaveProgram], tmp_path: Path
 ) -> None:
     master, first = sleeping
     first.freeze()

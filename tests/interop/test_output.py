@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from slaveproto.testing.peers import Builder, BuildResult, Kind, Master, OurSlave
+from slaveproto.testing.peers import BuildResult, Kind, OurSlave, RealBuilder, RealMaster
 from tests.interop.compare import OURS
 
 pytestmark = pytest.mark.peers
@@ -41,9 +41,9 @@ def builds(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str,
     """The build of `much` on our slave with each runner, by its name."""
     root = tmp_path_factory.mktemp(f"{kind}-much")
     slaves = dict.fromkeys(OURS, "pw")
-    builders = [Builder(f"{name}-much", "much", (name,)) for name in OURS]
+    builders = [RealBuilder(f"{name}-much", "much", (name,)) for name in OURS]
     with ExitStack() as stack:
-        master = stack.enter_context(Master(kind, root / "master", builders, slaves=slaves))
+        master = stack.enter_context(RealMaster(kind, root / "master", builders, slaves=slaves))
         for name, runner in OURS.items():
             slave = stack.enter_context(OurSlave(root / name, master, name, runner=runner))
             folder = slave.directory / f"{name}-much" / "build"

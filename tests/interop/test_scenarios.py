@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from slaveproto.testing.peers import Builder, Kind, Master, OurSlave, OwnSlave, Runner, Slave, poll
+from slaveproto.testing.peers import Kind, MatchingSlave, OurSlave, RealBuilder, RealMaster, Runner, SlaveProgram, poll
 from tests.interop.compare import INTERRUPTED, mismatches
 
 pytestmark = pytest.mark.peers
@@ -20,14 +20,14 @@ def runner(request: pytest.FixtureRequest) -> Runner:
 
 
 @pytest.fixture
-def slave(master: Master, runner: Runner, tmp_path: Path) -> Iterator[OurSlave]:
+def slave(master: RealMaster, runner: Runner, tmp_path: Path) -> Iterator[OurSlave]:
     """Our slave, attached to the master."""
     with OurSlave(tmp_path / "our", master, "our", runner=runner) as slave:
         master.wait_attached("our")
         yield slave
 
 
-def wait_for_sleep(slave: Slave) -> set[int]:
+def wait_for_sleep(slave: SlaveProgram) -> set[int]:
     """Wait until a step of a slave has come to its ``sleep``; return the processes of its steps."""
 
     def sleeping() -> set[int]:
@@ -37,12 +37,12 @@ def wait_for_sleep(slave: Slave) -> set[int]:
     return poll(sleeping, 15, f"a step on {slave.name} sleeps")
 
 
-def wait_for_end_of(pids: set[int], slave: Slave) -> None:
+def wait_for_end_of(pids: set[int], slave: SlaveProgram) -> None:
     """Wait, no longer than a kill takes, until the given processes of steps are gone."""
     poll(lambda: not pids & slave.step_processes().keys(), 2, f"{pids} are gone")
 
 
-def test_attach(master: Master, slave: OurSlave) -> None:
+def test_attach(master: RealMaster, slave: OurSlave) -> None:
     status = master.status().slaves["our"]
     assert (status.admin, status.host) == ("Test Admin <admin@example.org>\n", "a test host\n")
     assert status.version
@@ -51,8 +51,8 @@ def test_attach(master: Master, slave: OurSlave) -> None:
 
 
 @pytest.mark.parametrize("builder", INTERRUPTED)
-def test_interrupt(kind: Kind, master: Master, slave: OurSlave, tmp_path: Path, builder: str) -> None:
-    with OwnSlave(tmp_path / "own", master, "own") as own:
+def test_interrupt(kind: Kind, master: RealMaster, slave: OurSlave, tmp_path: Path, builder: str) -> None:
+    with MatchingSlave(tmp_path / "own", master, "own") as own:
         master.wait_attached("own")
         names = [f"own-{builder}", f"our-{builder}"]
         tokens = [master.force(name) for name in names]
@@ -65,13 +65,13 @@ def test_interrupt(kind: Kind, master: Master, slave: OurSlave, tmp_path: Path, 
     assert not (text := mismatches(kind, builder, *builds)), text
 
 
-def test_builder_list_changes(master: Master, slave: OurSlave) -> None:
-    master.reconfig(builders=[Builder("kept", "hello", ("our",)), Builder("removed", "hello", ("our",))])
+def test_builder_list_changes(master: RealMaster, slave: OurSlave) -> None:
+    master.reconfig(builders=[RealBuilder("kept", "hello", ("our",)), RealBuilder("removed", "hello", ("our",))])
     master.wait_attached("our")
     assert master.build("kept").result == "success"
     # 4.3 tells a slave of another directory only when the list of names changes as well
     master.reconfig(
-        builders=[Builder("kept", "hello", ("our",), directory="moved"), Builder("added", "hello", ("our",))]
+        builders=[RealBuilder("kept", "hello", ("our",), directory="moved"), RealBuilder("added", "hello", ("our",))]
     )
     master.wait_attached("our")
     assert "removed" not in master.status().builders
@@ -82,7 +82,7 @@ def test_builder_list_changes(master: Master, slave: OurSlave) -> None:
     assert slave.running
 
 
-def test_master_killed_in_a_build(master: Master, slave: OurSlave) -> None:
+def test_master_killed_in_a_build(master: RealMaster, slave: OurSlave) -> None:
     master.force("slow1")
     pids = wait_for_sleep(slave)
     master.kill()
@@ -93,7 +93,7 @@ def test_master_killed_in_a_build(master: Master, slave: OurSlave) -> None:
     assert master.build("hello").result == "success"
 
 
-def test_wrong_password_is_corrected(master: Master, runner: Runner, tmp_path: Path) -> None:
+def test_wrong_password_is_corrected(master: RealMaster, runner: Runner, tmp_path: Path) -> None:
     with OurSlave(tmp_path / "our", master, "our", password="other", runner=runner) as slave:
         # the second refusal shows that the slave tries again by itself
         poll(lambda: master.log().count("invalid login from user 'our'") >= 2, 20, "two logins are refused")
@@ -104,12 +104,12 @@ def test_wrong_password_is_corrected(master: Master, runner: Runner, tmp_path: P
         assert master.build("hello").result == "success"
 
 
-def test_graceful_shutdown_of_an_idle_slave(master: Master, slave: OurSlave) -> None:
+def test_graceful_shutdown_of_an_idle_slave(master: RealMaster, slave: OurSlave) -> None:
     master.graceful("our")
     assert slave.wait_exit(10) == 0
 
 
-def test_graceful_shutdown_of_a_busy_slave(master: Master, slave: OurSlave) -> None:
+def test_graceful_shutdown_of_a_busy_slave(master: RealMaster, slave: OurSlave) -> None:
     token = master.force("slow1")
     wait_for_sleep(slave)
     master.graceful("our")
@@ -117,7 +117,7 @@ def test_graceful_shutdown_of_a_busy_slave(master: Master, slave: OurSlave) -> N
     assert slave.wait_exit(10) == 0
 
 
-def test_sigterm_in_a_build(master: Master, slave: OurSlave) -> None:
+def test_sigterm_in_a_build(master: RealMaster, slave: OurSlave) -> None:
     master.force("interrupt")
     pids = wait_for_sleep(slave)
     slave.process.terminate()

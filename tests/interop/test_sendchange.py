@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slaveproto.testing.peers import Change, ChangeServer, Kind, OurMaster, OurSlave, poll, sendchange
+from slaveproto.testing.peers import ChangeServer, Kind, OurMaster, OurSlave, SentChange, poll, sendchange
 from slaveproto.wire import Failure, Value
 
 pytestmark = pytest.mark.peers
@@ -76,7 +76,7 @@ def typed(value: Value) -> str:
 )
 def test_what_it_sends(kind: Kind, case: str, tmp_path: Path) -> None:
     with ChangeServer() as server:
-        done = sendchange(kind, server.port, Change(**CASES[case]["said"]), tmp_path)
+        done = sendchange(kind, server.port, SentChange(**CASES[case]["said"]), tmp_path)
     assert (done.returncode, done.stdout) == (0, "change sent successfully\n")
     assert (server.names, server.minds) == ([b"change"], [None])
     (call,) = server.calls
@@ -86,7 +86,7 @@ def test_what_it_sends(kind: Kind, case: str, tmp_path: Path) -> None:
 
 def test_what_it_says_when_it_is_refused(kind: Kind, tmp_path: Path) -> None:
     with ChangeServer() as server:
-        done = sendchange(kind, server.port, Change("me"), tmp_path, auth="change:wrong")
+        done = sendchange(kind, server.port, SentChange("me"), tmp_path, auth="change:wrong")
     assert done.returncode == 1
     assert ("UnauthorizedLogin" if kind == "old" else "RemoteError") in done.stdout
     assert not server.calls
@@ -94,7 +94,7 @@ def test_what_it_says_when_it_is_refused(kind: Kind, tmp_path: Path) -> None:
 
 def test_what_it_says_when_the_change_is_refused(kind: Kind, tmp_path: Path) -> None:
     with ChangeServer(Failure("builtins.ValueError", "no such branch")) as server:
-        done = sendchange(kind, server.port, Change("me"), tmp_path)
+        done = sendchange(kind, server.port, SentChange("me"), tmp_path)
     assert done.returncode == 1
     assert "no such branch" in done.stdout
 
@@ -109,18 +109,18 @@ def our_master(tmp_path: Path) -> Iterator[OurMaster]:
 
 def test_a_change_makes_our_master_build(kind: Kind, our_master: OurMaster, tmp_path: Path) -> None:
     stable, every = (our_master.directory / f"{name}.built" for name in ("stable", "every"))
-    done = sendchange(kind, our_master.port, Change("me", ["a.c"], branch="other"), tmp_path / "home")
+    done = sendchange(kind, our_master.port, SentChange("me", ["a.c"], branch="other"), tmp_path / "home")
     assert (done.returncode, done.stdout) == (0, "change sent successfully\n")
     poll(every.exists, 20, "a build of the builder for all branches")
     assert not stable.exists()
-    change = Change("Zoë", ["ä.c"], branch="stable", comments="☃", properties={"schlüssel": "wört"})
+    change = SentChange("Zoë", ["ä.c"], branch="stable", comments="☃", properties={"schlüssel": "wört"})
     done = sendchange(kind, our_master.port, change, tmp_path / "home")
     assert (done.returncode, done.stdout) == (0, "change sent successfully\n")
     poll(stable.exists, 20, "a build of the builder for that branch")
 
 
 def test_our_master_refuses_a_wrong_password(kind: Kind, our_master: OurMaster, tmp_path: Path) -> None:
-    done = sendchange(kind, our_master.port, Change("me"), tmp_path / "home", auth="change:wrong")
+    done = sendchange(kind, our_master.port, SentChange("me"), tmp_path / "home", auth="change:wrong")
     assert done.returncode == 1
     assert ("UnauthorizedLogin" if kind == "old" else "RemoteError") in done.stdout
     assert not list(our_master.directory.glob("*.built"))

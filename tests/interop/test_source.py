@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slaveproto.testing.peers import Builder, BuildResult, Master, OurSlave, OwnSlave, Slave, poll
+from slaveproto.testing.peers import BuildResult, MatchingSlave, OurSlave, RealBuilder, RealMaster, SlaveProgram, poll
 from slaveproto.testing.peers.repositories import PROGRAMS, make_repositories, make_stand_ins, missing
 from tests.interop.available import require, require_programs
 from tests.interop.compare import OURS, SOURCE_BUILDERS, mismatches
@@ -26,8 +26,8 @@ class Site:
     """A real master with its own slave and two of ours, and a build of every builder on each."""
 
     root: Path
-    master: Master
-    slaves: Mapping[str, Slave]
+    master: RealMaster
+    slaves: Mapping[str, SlaveProgram]
     builds: Mapping[str, BuildResult]
 
 
@@ -41,13 +41,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     systems = [name for name in SOURCE_BUILDERS if name not in PROGRAMS or missing(name) is None]
     if all(missing(name) is None for name in ("git", "svn", "bzr")):
         systems.append(MENDED)
-    builders = [Builder(f"{slave}-{name}", name, (slave,)) for name in systems for slave in names]
-    builders += [Builder(f"{slave}-hanging", "hanging", (slave,)) for slave in OURS]
+    builders = [RealBuilder(f"{slave}-{name}", name, (slave,)) for name in systems for slave in names]
+    builders += [RealBuilder(f"{slave}-hanging", "hanging", (slave,)) for slave in OURS]
     passwords = {name: f"pw-{name}" for name in names}
-    master = Master("old", root / "master", builders, slaves=passwords, repositories=root / "repositories")
+    master = RealMaster("old", root / "master", builders, slaves=passwords, repositories=root / "repositories")
     with ExitStack() as stack:
         stack.enter_context(master)
-        slaves: dict[str, Slave] = {"own": OwnSlave(root / "own", master, "own")}
+        slaves: dict[str, SlaveProgram] = {"own": MatchingSlave(root / "own", master, "own")}
         slaves |= {name: OurSlave(root / name, master, name, runner=runner) for name, runner in OURS.items()}
         for name, slave in slaves.items():
             slave.programs = root / "programs"
@@ -141,11 +141,11 @@ def test_interrupted(our: str, site: Site) -> None:
 def test_a_tree_of_the_own_slave_is_updated(site: Site, tmp_path: Path) -> None:
     """Whoever changes from the own slave to ours keeps the base directory, and every tree in it."""
     systems = [name for name in ("git", "svn", "hg", "cvs", "bzr", "darcs") if missing(name) is None]
-    builders = [Builder(f"own-{name}", f"{name}_once", ("own",)) for name in systems]
+    builders = [RealBuilder(f"own-{name}", f"{name}_once", ("own",)) for name in systems]
     slaves = {"own": "pw"}
     repositories = site.root / "repositories"
-    with Master("old", tmp_path / "master", builders, slaves=slaves, repositories=repositories) as master:
-        with OwnSlave(tmp_path / "base", master, "own") as own:
+    with RealMaster("old", tmp_path / "master", builders, slaves=slaves, repositories=repositories) as master:
+        with MatchingSlave(tmp_path / "base", master, "own") as own:
             master.wait_attached("own")
             before = master.build_all([builder.name for builder in builders], at_once=6, timeout=60)
             own.stop()

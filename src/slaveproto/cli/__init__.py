@@ -1,4 +1,4 @@
-"""The program `slaveproto`."""
+"""The program `slaveproto`: finds the subcommand and imports that one only."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _occupy_standard_streams() -> None:
-    """Open what is closed of descriptors 0 to 2: else they become those of our files, and get error messages."""
+    """Open those of descriptors 0 to 2 that are closed; a file of ours could get the number, and error messages."""
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(opened)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
+    """Parser that reports a mistake in one line."""
 
     def __init__(self, **options: Any) -> None:
         # To find out how wide the terminal is, argparse loads half a megabyte, at each start.
@@ -62,7 +62,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     for name, (help_text, describe) in _COMMANDS.items():
         command = commands.add_parser(name, help=help_text)
-        # What the others need is not even imported: a slave is to be small.
+        # The other subcommands are not imported, which keeps a slave small.
         if name in arguments:
             describe(command)
     return parser
@@ -114,4 +114,4 @@ _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
     "trigger": ("make a master that runs build something", _trigger),
     "builds": ("list what a master has built", _builds),
 }
-"""What each is for, and what tells of its options."""
+"""Subcommands: the line of help, and the function that adds description and arguments."""

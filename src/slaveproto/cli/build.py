@@ -1,4 +1,4 @@
-"""`slaveproto build`: build once, and tell how it went."""
+"""The subcommand `build`: builds once and shows the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slaveproto.cli.requirements import need_posix, need_trio
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """Say what the subcommand does and takes."""
+    """Add the subcommand's description and arguments."""
     parser.description = (
         "Start a master, wait for its slaves, build the builders of FILE.toml, show what they write, and "
         "end. If the file names no slave, one inside the program is used. Ctrl-C ends what runs; a second one does "
@@ -28,7 +28,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Build; returns the documented exit code.
+    """Build and return the documented exit code.
 
     Raises:
         UsageError: the file or the options are wrong, or the program cannot listen where it should.
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def choose(file: BuildFile, names: list[str] | None, slave: str | None) -> list[BuilderEntry]:
-    """Return the builders that are to be built, in the file's order.
+    """Return the builders to build, in the file's order.
 
     Raises:
         UsageError: there is no such builder, or slave, or the slave does not build it.

@@ -1,4 +1,4 @@
-"""`slaveproto master`: build whenever there is reason to, until told to stop."""
+"""The subcommand `master`: builds on changes, on schedule or when asked, until it is stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from slaveproto.cli.requirements import need_posix, need_trio
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """Say what the subcommand does and takes."""
+    """Add the subcommand's description and arguments."""
     parser.description = (
         "Accept the slaves of FILE.toml and build on changes (`buildbot sendchange`), on schedule, or on "
         "`slaveproto trigger`, with a log on standard error. What was built, what waits and the logs are kept in the "
@@ -25,7 +25,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the master; returns the documented exit code.
+    """Run the master and return the documented exit code.
 
     Raises:
         UsageError: the file is wrong, the program cannot listen where it should, or its state directory is in use.

@@ -1,4 +1,4 @@
-"""What is not there everywhere: packages that are not installed by default, and POSIX."""
+"""Checks for what a subcommand needs: trio, and a POSIX system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from slaveproto.ci.errors import UsageError
 
 
 def need_trio() -> None:
-    """See to it that trio is there.
+    """Check that trio is installed.
 
     Raises:
         UsageError: it is not.
@@ -19,7 +19,7 @@ def need_trio() -> None:
 
 
 def need_posix() -> None:
-    """See to it that this is no Windows.
+    """Check that this is not Windows.
 
     Raises:
         UsageError: it is.

@@ -1,4 +1,4 @@
-"""`slaveproto slave`: run a slave in the foreground."""
+"""The subcommand `slave`: runs a slave in the foreground."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ else:
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """Say what the subcommand does and takes."""
+    """Add the subcommand's description and arguments."""
     parser.description = (
         "Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGINT, SIGTERM or "
         "SIGHUP stops it and kills what it runs; a second one does not wait for what dies slowly. Configured with "
@@ -61,7 +61,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the slave; returns the documented exit code.
+    """Run the slave and return the documented exit code.
 
     Raises:
         UsageError: the directory is not a slave's, or its configuration is wrong.
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     settings = load(basedir)
     if settings.allow_shutdown == "signal" and not _HANG_UP:
         raise UsageError(
-            f'{basedir}: allow_shutdown = "signal" means SIGHUP, which there is none of here; "file" works'
+            f'{basedir}: allow_shutdown = "signal" means SIGHUP, which this system does not have; "file" works'
         )
     if settings.umask is not None:
         os.umask(settings.umask)
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class _Slave(Protocol):
-    """What signal handlers and other threads may do."""
+    """Running slave, as signal handlers and other threads see it."""
 
     def post(self, item: Input) -> None:
         """Hand an input to the session."""
@@ -110,7 +110,7 @@ class _Slave(Protocol):
 
 
 _Drive: TypeAlias = Callable[[SlaveSession, Callable[[SlaveEvent], None], Callable[[_Slave], None]], None]
-"""Runs a session to its end; is told whom to tell what happens, and what to give the running slave to."""
+"""Runner of a session; takes the session, a function for its announcements, and one for the running slave."""
 
 
 def _threads() -> _Drive:
@@ -137,7 +137,7 @@ def _trio() -> _Drive:
         token: trio.lowlevel.TrioToken
 
         def post(self, item: Input) -> None:
-            # What comes after the end has nobody to tell.
+            # After the end there is no session to tell.
             with contextlib.suppress(trio.RunFinishedError):
                 self.token.run_sync_soon(self.slave.post, item)
 
@@ -168,15 +168,15 @@ def _obey_signals(slave: _Slave, allow_shutdown: str) -> None:
         if allow_shutdown == "signal":
             signal.signal(number, lambda *_: slave.post(AskShutdown()))
         elif signal.getsignal(number) is not signal.SIG_IGN:
-            # Unless somebody said nohup.
+            # Unless it was started under nohup.
             signal.signal(number, stop)
     if sys.platform != "win32":
-        # Whoever started us may have left it ignored, and then nobody learns how a process ended.
+        # A parent may have left it ignored, and then the kernel does not tell how a child ended.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class _Log:
-    """Prints what happens, and remembers how it ended. A reader that is stuck costs lines, never the slave."""
+    """Log on standard error; remembers how the session ended. A reader that is stuck costs lines, never the slave."""
 
     def __init__(self) -> None:
         self.gave_up = False
@@ -191,7 +191,7 @@ class _Log:
             self.gave_up = event.gave_up
 
     def close(self) -> None:
-        """Wait for the last lines, but not for ever."""
+        """Wait until the last lines are written, or `PATIENCE` is over."""
         self._lines.put(None)
         self._thread.join(PATIENCE)
 

@@ -1,4 +1,4 @@
-"""What `slaveproto trigger` and `slaveproto builds` do."""
+"""Work of the subcommands `trigger` and `builds`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slaveproto.ci.store import FILE_NAME, Store
 
 
 def run_trigger(options: argparse.Namespace) -> int:
-    """Ask for a build; returns the documented exit code.
+    """Ask for a build and return the documented exit code.
 
     Raises:
         UsageError: no master runs, or it does not know the builder.
@@ -55,7 +55,7 @@ def _answers(client: socket.socket, question: dict[str, Any]) -> Iterator[dict[s
 
 
 def run_builds(options: argparse.Namespace) -> int:
-    """List builds; 0.
+    """List builds and return 0.
 
     Raises:
         UsageError: the master has no state, or it cannot be read.

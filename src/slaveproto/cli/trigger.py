@@ -1,4 +1,4 @@
-"""`slaveproto trigger` and `slaveproto builds`: ask a master that runs, and look at what it remembers."""
+"""The subcommands `trigger`, which asks a running master for a build, and `builds`, which lists those it has done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from slaveproto.cli.requirements import need_posix
 
 
 def describe_trigger(parser: argparse.ArgumentParser) -> None:
-    """Say what `trigger` does and takes."""
+    """Add the description and arguments of `trigger`."""
     parser.description = "Ask the master that runs for FILE.toml on this machine to build BUILDER."
     parser.epilog = (
         "exit codes: 0 the request is taken (with --wait: the build succeeded), 1 the build did not succeed, or "
@@ -21,7 +21,7 @@ def describe_trigger(parser: argparse.ArgumentParser) -> None:
 
 
 def describe_builds(parser: argparse.ArgumentParser) -> None:
-    """Say what `builds` does and takes."""
+    """Add the description and arguments of `builds`."""
     parser.description = (
         "List the last builds of the master of FILE.toml, whether it runs or not. Their logs are files in "
         "the folder logs/BUILD of its state directory."

@@ -14,7 +14,7 @@ def parse_address(text: str) -> tuple[str, int]:
     """Return host and port of `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the text has another form.
     """
     if text.startswith(("http:", "https:")):
         raise UsageError(f"{text}: give the master's host and slave port, not the address of its web page")

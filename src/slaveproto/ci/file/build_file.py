@@ -1,4 +1,4 @@
-"""The file that says what is built where: `slaveproto build`, `master` and `trigger` read it."""
+"""The build file: which slaves there are, and what is built on them. docs/build-file.md explains it."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class MasterSettings:
     """`[master]`. Times are in seconds, paths are absolute.
 
     Args:
-        listen: host and port; None if the file does not say it.
-        tls_cert: the certificates that it shows.
-        tls: what the master needs for TLS, None for no TLS.
-        state_dir: what the program remembers.
+        listen: host and port; None if the file does not name them.
+        tls_cert: file with the certificates that the master shows.
+        tls: the context for TLS, None for no TLS.
+        state_dir: folder of the program's database and logs.
         change_password: of the user `change`; empty for no such user.
         config: the master's times, and their defaults; its accounts come from the other sections.
     """
@@ -55,9 +55,9 @@ class SlaveEntry:
     """`[[slave]]`.
 
     Args:
-        name: as it logs in.
+        name: the user name of its login.
         password: in clear.
-        max_builds: how many builds it may run at a time; None for any number.
+        max_builds: the most builds at a time; None for any number.
     """
 
     name: str
@@ -71,11 +71,11 @@ class BuilderEntry:
 
     Args:
         name: for people.
-        slaves: names of those that may build it.
+        slaves: names of the slaves that may build it.
         builddir: relative to the slave's base directory.
         env: variables of all its commands.
-        triggers: what makes the master build it.
-        steps: what is done.
+        triggers: the changes and times that make the master build it.
+        steps: the steps, in order.
     """
 
     name: str
@@ -88,13 +88,13 @@ class BuilderEntry:
 
 @attrs.frozen
 class BuildFile:
-    """All that a file says.
+    """Contents of a build file.
 
     Args:
         path: the file.
-        master: how the master is reached.
-        slaves: in the file's order, by name; empty if the embedded slave is to be used.
-        builders: likewise.
+        master: the section `[master]`.
+        slaves: by name, in the file's order; empty if the embedded slave is to be used.
+        builders: by name, in the file's order.
     """
 
     path: str
@@ -103,7 +103,7 @@ class BuildFile:
     builders: Mapping[str, BuilderEntry]
 
     def master_config(self, local_password: str, *, changes: bool) -> MasterConfig:
-        """Return what the master has to know.
+        """Return the configuration of the master.
 
         Args:
             local_password: of the embedded slave.
@@ -153,12 +153,12 @@ def _master(at: At, value: object) -> MasterSettings:
 
 
 def _tls(at: At, certificate: str, key: str) -> ssl.SSLContext:
-    # Few files need it, and it is big.
+    # Few files need this module, and it is big.
     import ssl
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # Without a password at hand, or Python would ask for one on the terminal.
+        # With an empty password, for without one Python would ask on the terminal.
         context.load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
         raise at.wrong(f"and tls_key should be a certificate and its key, but: {error}") from None
@@ -172,7 +172,7 @@ def _slaves(top: At, value: object, master: MasterSettings) -> dict[str, SlaveEn
         given = read_table(at, item, SLAVE_KEYS, ["name"])
         _check_new(at.key("name"), given["name"], found)
         if given["name"] == CHANGE_USER and master.change_password:
-            raise at.key("name").wrong('is that of the user who tells of changes; change_password = "" frees it')
+            raise at.key("name").wrong('is that of the user who reports changes; change_password = "" frees it')
         if ("password" in given) == ("password_file" in given):
             raise at.wrong("should have password or password_file, and not both")
         if "password_file" in given:
@@ -226,18 +226,18 @@ def _check_slaves(builder: At, names: tuple[str, ...], slaves: Mapping[str, Slav
 
 
 def default_builddir(name: str) -> str:
-    """Return a directory that is named like a builder, without what is awkward in a path."""
+    """Return a builder's name as a directory, with `_` for each character that is awkward in a path."""
     directory = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")
-    # `info` is where a slave keeps what it tells of itself.
+    # A slave's files about itself are in `info`.
     return directory if directory not in ("", "info") else f"{directory}_"
 
 
-# -- what may be said
+# -- kinds of this file
 
 
 def _listen(at: At, value: object) -> tuple[str, int]:
     text = values.text(at, value)
-    # Port 0 is any that is free: right here, but not for `create-slave`.
+    # Port 0 means any free port, which `create-slave` cannot take.
     any_port = text.endswith(":0")
     try:
         host, port = parse_address(f"{text[:-1]}1" if any_port else text)

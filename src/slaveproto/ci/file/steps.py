@@ -1,4 +1,4 @@
-"""The steps of a build file."""
+"""Steps of a build file: a table of the keys, and how each makes a step."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Action:
     """A kind of step.
 
     Args:
-        make: makes it of what its key and the keys beside it mean.
-        value: what the value of its key means to `make`, by the names of its arguments.
-        beside: which keys may stand beside it, besides those of all steps.
-        keys: those of its own table; empty if its value is no table.
+        make: the step type, or a function with its arguments.
+        value: the kind of its key's value; returns arguments for `make`, by name.
+        beside: keys that may stand beside it, besides those of all steps.
+        keys: keys of its own table; empty if its value is no table.
     """
 
     make: Callable[..., AnyStep]
@@ -33,10 +33,10 @@ class Action:
 
 
 def read_step(at: At, value: object) -> AnyStep:
-    """Return the step that a table is.
+    """Return the step that a table describes.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it describes none, or has a wrong key or value.
     """
     table = of_type(at, value, dict)
     named = [key for key in table if key in ACTIONS]
@@ -66,7 +66,7 @@ def _table(
     names: Mapping[str, str] | None = None,
     **beside: Kind,
 ) -> Action:
-    """`names` are those of the arguments that are not called like their key."""
+    """Return an action whose key has a table; `names` maps a key to its argument, where the two differ."""
     called = names or {}
 
     def value(at: At, value: object) -> dict[str, Any]:
@@ -93,7 +93,7 @@ COMMON: Final[dict[str, Kind]] = {
     "warn_on_warnings": values.flag,
     "always_run": values.flag,
 }
-"""What any step may have."""
+"""Keys that any step may have."""
 
 ACTIONS: Final[dict[str, Action]] = {
     "shell": _alone(
@@ -171,4 +171,4 @@ ACTIONS: Final[dict[str, Action]] = {
         names={"text": "data"},
     ),
 }
-"""What a step may do, by the key that says it."""
+"""Actions by their key."""

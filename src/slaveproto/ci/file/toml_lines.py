@@ -1,4 +1,4 @@
-"""On which line of a TOML file something is; the standard library's parser does not tell.
+"""Line numbers of the keys and items of a TOML file, which the standard library's parser does not tell.
 
 Source: the TOML 1.0 specification.
 """

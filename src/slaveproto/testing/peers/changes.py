@@ -30,8 +30,8 @@ CHALLENGE = b"0123456789abcdef"
 
 
 @dataclass(frozen=True)
-class Change:
-    """What a person tells ``buildbot sendchange``; what is empty is not said at all.
+class SentChange:
+    """Arguments of ``buildbot sendchange``; an empty one is left out.
 
     `vc` and `codebase` are known to 4.3 only.
     """
@@ -72,7 +72,7 @@ class Change:
 def sendchange(
     kind: Kind,
     port: int,
-    change: Change,
+    change: SentChange,
     home: Path,
     *,
     auth: str | None = "change:changepw",
@@ -80,7 +80,7 @@ def sendchange(
 ) -> subprocess.CompletedProcess[str]:
     """Run the real program, in `home`; standard error is part of the output.
 
-    Without `auth` it says what it says by itself.
+    Without `auth` the program uses its own default.
     """
     home.mkdir(parents=True, exist_ok=True)
     words = [str(install(kind)), "-W", "ignore", "-c", PROGRAM, "sendchange", f"--master={host}:{port}"]
@@ -104,17 +104,17 @@ class ChangeServer:
     """Takes changes, one connection after the other, and keeps the calls; a context manager.
 
     Args:
-        refusal: what answers `addChange`, if it is to fail.
+        refusal: the failure that answers `addChange`; None to accept it.
     """
 
     def __init__(self, refusal: Failure | None = None) -> None:
         self._refusal = refusal
         self.names: list[Value] = []
-        """Who asked to log in."""
+        """User names that asked to log in."""
         self.minds: list[Value] = []
-        """What each gave for a mind."""
+        """Minds that they gave."""
         self.calls: list[Call] = []
-        """What was called after the login."""
+        """Calls after the login."""
         self.errors: list[BaseException] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]

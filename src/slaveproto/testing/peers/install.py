@@ -1,4 +1,4 @@
-"""Installing the real programs, once, into a cache folder."""
+"""Installation of the real programs, once, into a cache folder."""
 
 import fcntl
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["old", "new"]
-"""A generation of which there are a master and a slave."""
+"""Generations that have a master and a slave."""
 SlaveKind = Literal["old", "mid", "new"]
-"""A generation of which there is a slave."""
+"""Generations that have a slave."""
 
 HERE = Path(__file__).parent
 
@@ -55,7 +55,7 @@ def python_of(kind: SlaveKind) -> Path:
 
 
 def is_installed(kind: SlaveKind) -> bool:
-    """Tell whether `install` has finished for this generation before."""
+    """Return whether `install` has finished for this generation before."""
     return (cache_folder() / kind / "ok").exists()
 
 
@@ -71,7 +71,7 @@ def install(kind: SlaveKind) -> Path:
         if not is_installed(kind):
             target = cache / kind
             shutil.rmtree(target, ignore_errors=True)
-            log = _Log(cache / f"install-{kind}.log")
+            log = _InstallLog(cache / f"install-{kind}.log")
             if kind == "new":
                 _install_new(target, log)
             else:
@@ -81,7 +81,7 @@ def install(kind: SlaveKind) -> Path:
     return python_of(kind)
 
 
-class _Log:
+class _InstallLog:
     """Runs the commands of one installation and keeps what they print."""
 
     def __init__(self, path: Path) -> None:
@@ -103,14 +103,14 @@ class _Log:
 
 
 def _install_environment() -> dict[str, str]:
-    """Return the caller's environment, as it knows the proxy, less what misleads an interpreter."""
+    """Return the caller's environment, which may name a proxy, without variables that mislead an interpreter."""
     env = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONWARNINGS="ignore")
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYENV_VERSION"):
         env.pop(name, None)
     return env
 
 
-def _install_new(target: Path, log: _Log) -> None:
+def _install_new(target: Path, log: _InstallLog) -> None:
     log.run(sys.executable, "-m", "venv", target)
     pip = (target / "bin" / "python", "-m", "pip", "install", "-r", HERE / "new-requirements.txt")
     try:
@@ -119,7 +119,7 @@ def _install_new(target: Path, log: _Log) -> None:
         log.run(*pip)
 
 
-def _install_python2(kind: Literal["old", "mid"], target: Path, log: _Log) -> None:
+def _install_python2(kind: Literal["old", "mid"], target: Path, log: _InstallLog) -> None:
     python2 = find_python2()
     if python2 is None:
         raise PeerUnavailable("no Python 2.7 with ssl and zlib: tried $SLAVEPROTO_PYTHON2, pyenv, PATH")

@@ -17,8 +17,8 @@ from slaveproto.testing.peers.processes import Program, environment, free_port, 
 
 
 @dataclass(frozen=True)
-class Builder:
-    """A builder: what it is called, what it does and who may build it."""
+class RealBuilder:
+    """A builder of the real master: its name, its steps, and the slaves that may build it."""
 
     name: str
     catalog: str = ""
@@ -31,7 +31,7 @@ class Builder:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What the master stored of one step; `logs` maps log name to stream name to text, if it is to tell that."""
+    """Record of one step, as the master stored it; `logs` maps log name to stream name to text, with ``tell_logs``."""
 
     name: str
     result: str | None
@@ -41,7 +41,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What the master stored of one build."""
+    """Record of one build, as the master stored it."""
 
     builder: str
     number: int
@@ -81,7 +81,7 @@ class Status:
     running: Sequence[Running]
 
 
-class Master(Program):
+class RealMaster(Program):
     """A real master of one generation; a context manager that is ready to build when entered."""
 
     host = "127.0.0.1"
@@ -90,7 +90,7 @@ class Master(Program):
         self,
         kind: Kind,
         directory: Path,
-        builders: Iterable[Builder | str],
+        builders: Iterable[RealBuilder | str],
         *,
         slaves: Mapping[str, str] | None = None,
         keepalive: int = 3600,
@@ -150,7 +150,7 @@ class Master(Program):
         return read_log(self.directory / "stdio.log")
 
     def reconfig(
-        self, *, builders: Iterable[Builder | str] | None = None, slaves: Mapping[str, str] | None = None
+        self, *, builders: Iterable[RealBuilder | str] | None = None, slaves: Mapping[str, str] | None = None
     ) -> None:
         """Give the running master another list of builders or slaves."""
         if builders is not None:
@@ -170,7 +170,7 @@ class Master(Program):
         poll(finished, 30, "the new configuration is in use")
 
     def status(self) -> Status:
-        """Return what the master knows at this moment."""
+        """Return the master's present status."""
         answer = self._control("status")
         return Status(
             slaves={name: SlaveStatus(**slave) for name, slave in answer["slaves"].items()},
@@ -257,7 +257,7 @@ class Master(Program):
         self._control("stop", builder=builder)
 
     def ping(self, builder: str) -> bool:
-        """Ask the slaves of a builder for a sign of life; whether all gave one."""
+        """Ping the slaves of a builder; return whether all answered."""
         return bool(self._control("ping", builder=builder))
 
     def graceful(self, slave: str) -> None:
@@ -297,10 +297,10 @@ class Master(Program):
         return answer["result"]
 
 
-def _builders(builders: Iterable[Builder | str]) -> list[Builder]:
+def _builders(builders: Iterable[RealBuilder | str]) -> list[RealBuilder]:
     """Fill the gaps in a list of builders."""
     full = []
     for builder in builders:
-        b = Builder(builder) if isinstance(builder, str) else builder
-        full.append(Builder(b.name, b.catalog or b.name, b.slaves, b.directory or b.name))
+        b = RealBuilder(builder) if isinstance(builder, str) else builder
+        full.append(RealBuilder(b.name, b.catalog or b.name, b.slaves, b.directory or b.name))
     return full

@@ -19,7 +19,7 @@ EXAMPLE_LISTEN = 'listen = "127.0.0.1:9989"'
 
 @dataclass(frozen=True)
 class OurStep:
-    """What ``--json`` says of a step."""
+    """Record of a step, as ``--json`` writes it."""
 
     name: str
     result: str
@@ -30,7 +30,7 @@ class OurStep:
 
 @dataclass(frozen=True)
 class OurBuild:
-    """What ``--json`` says of a build."""
+    """Record of a build, as ``--json`` writes it."""
 
     builder: str
     slave: str | None
@@ -47,7 +47,7 @@ class _OurProgram(Program):
     """One of our two programs that read a file.
 
     Args:
-        directory: where it runs; made unless it is there.
+        directory: its working directory; made if it is missing.
         text: of the file. Where it listens as in the README's example it gets a port of its own.
         arguments: more words for the command line.
     """
@@ -100,7 +100,7 @@ class _OurProgram(Program):
             raise TimeoutError(f"{error}\n{self.log()[-3000:]}") from None
 
     def interrupt(self) -> None:
-        """Send what Ctrl-C sends."""
+        """Send the signal of Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
 

@@ -1,4 +1,4 @@
-"""Starting, watching and ending the programs under test."""
+"""Programs under test: start, watch and end them."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def twistd(python: Path) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -50,7 +50,7 @@ class Program(ABC):
     """One program, run in its base directory; a context manager that ends it."""
 
     output_file = "stdio.log"
-    """Where its standard output goes; standard error goes to ``stdio.log``."""
+    """Name of the file that takes its standard output; standard error goes to ``stdio.log``."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -100,12 +100,12 @@ class Program(ABC):
 
     @property
     def peak_memory(self) -> float:
-        """The most resident memory since its start, or since `forget_peak`, in megabytes (Linux)."""
+        """Peak of the resident memory since its start, or since `forget_peak`, in megabytes (Linux)."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
     def forget_peak(self) -> float:
-        """Let the peak begin anew; return the resident memory, in megabytes (Linux)."""
+        """Reset the peak; return the resident memory, in megabytes (Linux)."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
         return self.peak_memory
 
@@ -132,7 +132,7 @@ class Program(ABC):
         self.process.wait()
 
     def freeze(self) -> None:
-        """Stop the program as it is: it answers nothing more, its connections stay."""
+        """Freeze the program: it answers nothing, and its connections stay open."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:

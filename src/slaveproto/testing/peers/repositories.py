@@ -15,7 +15,7 @@ PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "cvs": ("cvs",),
     "darcs": ("darcs",),
 }
-"""What each system needs."""
+"""Programs that each system needs."""
 
 STAND_INS: Final = ("mtn", "p4", "bk", "repo")
 """Programs that cannot be installed: `make_stand_ins` makes one that records what it is asked."""
@@ -25,7 +25,7 @@ PERSON: Final = "Test Person <test@example.org>"
 
 
 def missing(system: str) -> str | None:
-    """Return which program a system lacks here."""
+    """Return the first program that a system lacks here; None if all are installed."""
     return next((name for name in PROGRAMS[system] if shutil.which(name) is None), None)
 
 
@@ -181,7 +181,7 @@ MAKERS: Final[Mapping[str, Callable[[_Shell, Path], None]]] = {
 # Tells what it was asked, and does just enough that the next command finds what it expects.
 _STAND_IN: Final = r"""#!/bin/sh
 name=${0##*/}
-# To the stream that nobody reads.
+# To the stream that is not read.
 stream=2; [ "$name" = repo ] && stream=1
 { printf '%s in %s:' "$name" "${PWD##*/}"; printf ' [%s]' "$@"; echo; } >&"$stream"
 case "$name $*" in

@@ -1,4 +1,4 @@
-"""The slave of the project and the slaves of the real Buildbot."""
+"""Slaves: the program of this project, and those of Buildbot."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal, Protocol
 
 from slaveproto.testing.peers.install import HERE, SlaveKind, install
-from slaveproto.testing.peers.master import Master
+from slaveproto.testing.peers.master import RealMaster
 from slaveproto.testing.peers.processes import Program, environment, poll, processes_below, read_log, twistd
 
 Runner = Literal["threads", "trio"]
 Shutdown = Literal["signal", "file"]
 
 TAC: Final[Mapping[SlaveKind, str]] = {"old": "old", "mid": "old", "new": "new"}
-"""In which folder of inside/ there is a slave.tac for a generation."""
+"""Folder of inside/ with the slave.tac of each generation."""
 
 
 class Attachable(Protocol):
@@ -40,20 +40,20 @@ class Attachable(Protocol):
         """Names of its slaves to their passwords."""
 
 
-class Slave(Program):
+class SlaveProgram(Program):
     """A slave with its base directory, made for one master.
 
     Args:
         directory: the base directory, to be made.
         master: where it logs in.
-        name: as whom.
-        password: the one that the master knows unless it is given.
-        allow_shutdown: what makes it ask the master for its shutdown: SIGHUP, or the file ``shutdown.stamp``.
-        keepalive: seconds between its signs of life.
+        name: its user name there.
+        password: by default the one that the master knows.
+        allow_shutdown: how it can be made to ask the master for its shutdown: SIGHUP, or the file ``shutdown.stamp``.
+        keepalive: seconds between two keepalive calls.
     """
 
     ready: ClassVar[str]
-    """A pattern of what its log says each time that it is attached."""
+    """Pattern that its log has once for each attachment."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Slave(Program):
 
     @property
     def attachments(self) -> int:
-        """How often it was attached, by its own log."""
+        """Number of its attachments, by its own log."""
         return len(re.findall(self.ready, self.log()))
 
     def wait_attached(self, times: int = 1, timeout: float = 30) -> None:
@@ -126,12 +126,12 @@ class Slave(Program):
         self.end_steps()
 
 
-class RealSlave(Slave):
+class RealSlave(SlaveProgram):
     """The real slave of one generation.
 
     Args:
         kind: the generation.
-        arguments, options: as for any `Slave`.
+        arguments, options: as for any `SlaveProgram`.
     """
 
     ready = r"Connected to .*; (?:slave|worker) is ready"
@@ -170,19 +170,19 @@ class RealSlave(Slave):
         return read_log(self.directory / "twistd.log") + read_log(self.directory / "stdio.log")
 
 
-class OwnSlave(RealSlave):
+class MatchingSlave(RealSlave):
     """The real slave of a real master's own generation."""
 
-    def __init__(self, directory: Path, master: Master, name: str, password: str | None = None) -> None:
+    def __init__(self, directory: Path, master: RealMaster, name: str, password: str | None = None) -> None:
         super().__init__(directory, master, name, password, kind=master.kind)
 
 
-class OurSlave(Slave):
+class OurSlave(SlaveProgram):
     """The slave program of this project.
 
     Args:
-        runner: on what it runs; the program's own choice if it is not given.
-        arguments, options: as for any `Slave`.
+        runner: the runner that drives it; by default the program's own choice.
+        arguments, options: as for any `SlaveProgram`.
     """
 
     ready = "attached; "

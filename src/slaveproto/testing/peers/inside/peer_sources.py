@@ -1,9 +1,9 @@
 # -*- coding: utf-8 -*-
 """The builders about source commands, for the 0.8.4p1 master; runs in Python 2.7.
 
-S.repositories is where src/slaveproto/testing/peers/repositories.py made its repositories, one set for each slave, so that nobody has to
-wait for anybody.  Most steps send a command as it is, for
-that way every argument can be tried; of each system there is one step of the master's own, too.
+S.repositories is the folder of peers/repositories.py, with one set of repositories for each slave, so that no slave has to
+wait for another.  Most steps send a command as it is, so that every argument can be tried; of each system there is one
+step of the master's own, too.
 """
 
 PATCH = '--- a/file\n+++ b/file\n@@ -1,2 +1,3 @@\n one\n two\n+three\n'
