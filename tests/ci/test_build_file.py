@@ -255,7 +255,7 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         (f"{SLAVE}max_build = 1", "4: unknown key 'max_build'; there are name, password, password_file, max_builds"),
         (SLAVE + SLAVE, "5: name 'ex' comes twice"),
         (SLAVE.replace("ex", "change"),
-         "2: name is that of the user who tells of changes; change_password = \"\" frees it"),
+         "2: name is that of the user who reports changes; change_password = \"\" frees it"),
         # [[builder]]
         (SLAVE, " the file has no [[builder]]"),
         ("[[builder]]", "1: [[builder]] has no name"),
