@@ -10,7 +10,7 @@ from typing import Any
 from slaveproto.machine import Table
 from slaveproto.master import states as master
 from slaveproto.slave.states import COMMAND, LINK, SLAVE_BUILDER
-from slaveproto.wire.states import LOGIN, NEGOTIATION_CLIENT
+from slaveproto.wire.states import LOGIN, NEGOTIATION_CLIENT, SERVER_LOGIN
 
 TARGET = Path(__file__).parent / "states.md"
 
@@ -18,13 +18,16 @@ TARGET = Path(__file__).parent / "states.md"
 TABLES: tuple[tuple[Table[Any, Any], str, str], ...] = (
     (NEGOTIATION_CLIENT, "the server (drawn for a client; a server blames CHOOSE instead of OFFER)", "wire/states.py"),
     (LOGIN, "the server", "wire/states.py"),
+    (SERVER_LOGIN, "the client", "wire/states.py"),
     (LINK, "the master", "slave/states.py"),
     (SLAVE_BUILDER, "the master", "slave/states.py"),
     (COMMAND, "the master", "slave/states.py"),
-    (master.PEER, "whoever connected", "master/states.py"),
+    (master.PEER, "the peer", "master/states.py"),
     (master.SEAT, "the slave that has the name", "master/states.py"),
     (master.ATTACH, "the slave", "master/states.py"),
+    (master.LISTING, "the slave", "master/states.py"),
     (master.REMOTE_BUILDER, "the slave", "master/states.py"),
+    (master.STEP, "no one: all events are ours", "master/states.py"),
     (master.REMOTE_COMMAND, "the slave", "master/states.py"),
     (master.DEPARTURE, "the slave", "master/states.py"),
     (master.TRANSFER, "the slave", "master/states.py"),

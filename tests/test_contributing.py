@@ -67,7 +67,7 @@ def test_a_setting_of_the_master_has_its_key() -> None:
     [
         (slave_events, (slave_events.Input, slave_events.SlaveEvent), set()),
         (master_events, (master_events.MasterInput, master_events.MasterEvent), {"Outcome", "SlaveInfo"}),
-        (wire_events, (wire_events.Event,), set()),
+        (wire_events, (wire_events.Event,), {"RefusalReason"}),
     ],
     ids=["slave", "master", "wire"],
 )

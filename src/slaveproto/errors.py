@@ -1,4 +1,14 @@
-"""The exceptions of slaveproto. Blame is a type: look at which one you got."""
+"""The exceptions of slaveproto. Blame is a type.
+
+Rules.
+
+* `LocalProtocolError` blames the caller: nothing was sent and nothing changed.
+* `RemoteProtocolError` blames the peer. It ends the connection; a call that was being served is failed first, so that
+  the peer can log why. One exception: on a slave, a call that its builder cannot take in its state only fails, for a
+  master that lost count is better served by an answer than by a lost slave.
+* `CallFailed` (and `CommandError`, `UnreadableValue`) fail one call of the peer. The connection lives on.
+* `HostError` is the host's: the effect that was asked for did not work.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +53,21 @@ class HostError(SlaveProtoError):
         self.strerror = strerror
 
 
-class CommandError(SlaveProtoError):
-    """A command cannot be run as asked; it ends with this as its failure.
+class CallFailed(SlaveProtoError):
+    """One call of the peer cannot be carried out: it is answered with a failure, and the connection lives on.
 
     Args:
-        kind: dotted name of the exception that a real slave would report.
-        message: the text that the master shows.
+        kind: dotted name of the exception that the peer's side knows, such as `builtins.TypeError`.
+        message: its text.
+        parents: dotted names of the classes that `kind` derives from, for kinds that are neither Python's nor
+            Twisted's.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, parents: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.kind = kind
+        self.parents = parents
+
+
+class CommandError(CallFailed):
+    """A command cannot be run as asked; it ends with this as its failure, which the master shows."""

@@ -94,7 +94,7 @@ class Machine(Generic[S, E]):
         self.state = self.table.next_state(self.state, event)
         return self.state
 
-    def can(self, event: E) -> bool:
-        """Whether `event` has a row, meant or tolerated, in the present state."""
-        row = self.table.moves[self.state]
-        return event in row or event in self.table.tolerated.get(self.state, {})
+    @property
+    def over(self) -> bool:
+        """Whether the state is an end: the protocol means no event there any more."""
+        return not self.table.moves[self.state]

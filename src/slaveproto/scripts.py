@@ -4,7 +4,7 @@ Rules.
 
 * A script runs to its end, even if its result is no longer needed; only `TaskPool.abandon` stops it before.
 * A script is never resumed from inside itself.
-* An exception that leaves a script ends its task as a `failure` and nothing else.
+* An exception that leaves a script ends its task and nothing else; `Task.failed` says what becomes of it.
 * Each effect has one answer, found by the effect's type: first among the `answers` of the task, then among those of
   the pool. An effect that has none is raised inside the script as TypeError.
 * An answer is a function `(task, effect, now)`. It returns the reply; or it returns `WAIT`, and the script stays where
@@ -56,7 +56,7 @@ from slaveproto.effects import (
     Spawn,
     TimerFired,
 )
-from slaveproto.errors import CommandError, HostError, LocalProtocolError
+from slaveproto.errors import CallFailed, HostError, LocalProtocolError
 from slaveproto.timers import Timers
 from slaveproto.wire.values import Failure
 
@@ -69,9 +69,9 @@ Answers: TypeAlias = Mapping[type[Effect[Any]], Callable[[Any, Any, float], obje
 """The functions that answer effects, by the types of these."""
 
 
-def failure_of(kind: str, message: str) -> Failure:
+def failure_of(kind: str, message: str, parents: tuple[str, ...] = ()) -> Failure:
     """Return a failure that can be sent, however much its message quotes of what the peer sent."""
-    return Failure(kind, message[:_LONGEST_MESSAGE])
+    return Failure(kind, message[:_LONGEST_MESSAGE], parents)
 
 
 class Task:
@@ -87,7 +87,7 @@ class Task:
 
     def __init__(self, script: Script[Any]) -> None:
         self._script = script
-        self._mailbox: deque[ScriptEvent] = deque()
+        self._mailbox: deque[object] = deque()
         self._mailbox_bytes = 0
         self._timers: Timers[str] = Timers()
         self._listening = False
@@ -113,6 +113,19 @@ class Task:
     def finished(self, now: float) -> None:
         """Do what is left to do at the end of the script; called once."""
 
+    def failed(self, error: Exception) -> None:
+        """Take the exception that left the script. Here it becomes the task's `failure`, whatever it is.
+
+        Scripts may be a user's own: whatever goes wrong in one must still end its task.
+        """
+        match error:
+            case CallFailed():
+                self.failure = failure_of(error.kind, str(error), error.parents)
+            case HostError():
+                self.failure = failure_of("builtins.OSError", f"[Errno {error.errno}] {error.strerror}")
+            case _:
+                self.failure = failure_of(f"{type(error).__module__}.{type(error).__qualname__}", str(error))
+
     def start(self, now: float) -> Effect[Any] | None:
         """Run to the first wait."""
         return self._run(None, None, now)
@@ -126,12 +139,12 @@ class Task:
         self._listening = False
         return self._run(None, error, now)
 
-    def tell(self, event: ScriptEvent, now: float) -> Effect[Any] | None:
+    def tell(self, event: object, now: float) -> Effect[Any] | None:
         """Put an event into the mailbox; the script takes it when it asks for one."""
         self.put(event)
         return self.look(now)
 
-    def put(self, event: ScriptEvent) -> None:
+    def put(self, event: object) -> None:
         """Put an event into the mailbox without resuming the script."""
         if not self.done:
             self._mailbox.append(event)
@@ -147,7 +160,7 @@ class Task:
         self._listening = False
         return self._run(event, None, now)
 
-    def _next_event(self, now: float) -> ScriptEvent | None:
+    def _next_event(self, now: float) -> object | None:
         if self._mailbox:
             event = self._mailbox.popleft()
             self._mailbox_bytes -= len(event.data) if isinstance(event, ProcessOutput) else 0
@@ -178,18 +191,18 @@ class Task:
                     return None
         except StopIteration as end:
             self.result = end.value
-        except CommandError as failure:
-            self.failure = failure_of(failure.kind, str(failure))
-        except HostError as failure:
-            self.failure = failure_of("builtins.OSError", f"[Errno {failure.errno}] {failure.strerror}")
         except Exception as failure:
-            # Scripts may be a user's own: whatever goes wrong in one must still end its task.
-            self.failure = failure_of(f"{type(failure).__module__}.{type(failure).__qualname__}", str(failure))
+            self._end()
+            self.failed(failure)
+            return None
+        self._end()
+        return None
+
+    def _end(self) -> None:
         self.done = True
         self._timers.clear()
         self._mailbox.clear()
         self._mailbox_bytes = 0
-        return None
 
     def _set_timer(self, effect: SetTimer, now: float) -> None:
         if effect.after is None:

@@ -78,7 +78,7 @@ class Building:
     @property
     def unread(self) -> int:
         """Bytes that the connection brought and nobody has taken."""
-        return self.driver.session.slaves["bot1"].visit.unread.size
+        return self.driver.session.slaves["bot1"].peer.unread.size
 
     def hold(self, kind: type[object]) -> None:
         """Do not perform effects of a kind until `perform_held`."""

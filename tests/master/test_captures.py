@@ -103,7 +103,9 @@ def play(name: str) -> MasterSession:
                 # The same password, for our own challenge.
                 password = users[user].encode()
                 assert response == digest(password, tape.challenge), "the recorded client computes another digest"
-                message[5] = [b"tuple", digest(password, session._visits[1]._given), *rest]
+                login = session._peers[1]._login
+                assert login is not None
+                message[5] = [b"tuple", digest(password, login.challenge), *rest]
             case _:
                 pass
         for heard in hear(message):
@@ -121,7 +123,7 @@ def play(name: str) -> MasterSession:
                     pass
     for message in tape.sent[2:]:
         if message[3] == b"addChange":
-            exports = session._visits[1].connection._exports.by_luid.items()
+            exports = session._peers[1].connection._exports.by_luid.items()
             message[2] = next(luid for luid, export in exports if "perspective" in export.local.label)
             hear(message)
     return session

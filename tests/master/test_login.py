@@ -18,10 +18,9 @@ from slaveproto.master import (
     SlaveAccount,
     SlaveAttached,
 )
-from slaveproto.master.peer import MOST_TRIES
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, ScriptedSlave
 from slaveproto.wire import Failure, Local, LoginRefused, Remote, Value, digest
-from slaveproto.wire.login import UNAUTHORIZED
+from slaveproto.wire.login import MOST_TRIES, UNAUTHORIZED
 from tests.master.support import BOT1, BOT2, GENERATIONS, attached, configured, is_open, nothing_left, reasons
 from tests.wire.support import vectors
 

@@ -43,7 +43,7 @@ def deaf(slave: ScriptedSlave) -> None:
 
 def holder_of(driver: MasterDriver) -> object:
     """The peer that is attached as `bot1`."""
-    return driver.links[driver.session.slaves["bot1"].visit.number].peer
+    return driver.links[driver.session.slaves["bot1"].peer.number].peer
 
 
 # -- the table
@@ -457,7 +457,7 @@ class Crowd(RuleBasedStateMachine):
             assert len(attached) <= 1
             if attached:
                 slave = self.driver.session.slaves[name.decode()]
-                assert self.driver.links[slave.visit.number].peer is attached[0]
+                assert self.driver.links[slave.peer.number].peer is attached[0]
         assert census["slaves"] == len([p for p in self.peers if p.open and p.avatar is not None])
         assert census["connections"] == len([p for p in self.peers if p.open])
         assert census["seats"] <= 2

@@ -104,7 +104,6 @@ def test_every_row_of_the_table(state: TransferState, event: TransferEvent) -> N
     for step in PATHS[state]:
         machine.fire(step)
     target = TARGETS[state].get(event)
-    assert machine.can(event) is (target is not None)
     if target is not None:
         assert machine.fire(event) is target
 

@@ -27,6 +27,7 @@ from slaveproto.master import (
     UploadDirectory,
     UploadFile,
 )
+from slaveproto.master.dialect import SLAVE, WORKER
 from slaveproto.master.steps import LARGEST_BLOCK
 from slaveproto.master.translate import CommandRequest, Env, commands_for
 from slaveproto.updates import Dialect
@@ -49,7 +50,7 @@ class Slave:
 
     def orders(self, step: AnyStep, env: Env | None = None) -> tuple[CommandRequest, ...]:
         info = SlaveInfo("", "", "", "", self.system, "", 0, {}, self.commands, {})
-        return commands_for(step, env or {}, info, self.dialect)
+        return commands_for(step, env or {}, info, SLAVE if self.dialect is Dialect.BYTES else WORKER)
 
     def only(self, step: AnyStep, env: Env | None = None) -> CommandRequest:
         (order,) = self.orders(step, env)

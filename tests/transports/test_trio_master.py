@@ -231,7 +231,7 @@ async def test_output_that_nobody_reads_is_dropped_with_its_step(tmp_path: Path)
         async with build.step(Shell(command="echo x")) as step:
             await until(lambda: step.is_over)
         assert step.outcome.result is Result.SUCCESS
-        assert not them.master._hub.session._realm.steps
+        assert not them.master._hub.session._steps
 
 
 async def test_cancellation_ends_the_step_and_nothing_else(tmp_path: Path) -> None:
@@ -523,17 +523,17 @@ async def test_a_slow_reader_slows_its_slave_and_nobody_else(tmp_path: Path) -> 
     async with pair(tmp_path) as them, trio.open_nursery() as nursery:
         await nursery.start(functools.partial(run_own_slave, name="other"), them.master.port, tmp_path)
         other = await them.master.wait_attached("other")
-        visit = them.master._hub.session.slaves["bot"].visit
+        peer = them.master._hub.session.slaves["bot"].peer
         async with them.slave.build("b") as build:
             async with build.step(Shell(command=f"head -c {size} /dev/zero")) as step:
-                await until(lambda: visit.paused)
+                await until(lambda: peer.paused)
                 async with other.build("b") as quick, quick.step(Shell(command="echo quick")) as second:
                     assert await read(second) == b"quick\n"
                 assert not step.is_over
-                assert visit.unread.size < HIGH_WATER + 1_000_000
+                assert peer.unread.size < HIGH_WATER + 1_000_000
                 assert len(await read(step)) == size
             assert step.outcome.result is Result.SUCCESS
-            assert visit.unread.size == 0
+            assert peer.unread.size == 0
         nursery.cancel_scope.cancel()
 
 

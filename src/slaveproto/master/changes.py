@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from slaveproto.errors import CommandError
+from slaveproto.errors import CallFailed
 from slaveproto.limits import Limits
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import parameters
@@ -55,17 +55,17 @@ def read_change(call: Call) -> Change:
     """Return the change that a call of `addChange` tells of.
 
     Raises:
-        CommandError: it tells of none.
+        CallFailed: it tells of none.
     """
     (told,) = parameters(call, "changedict")
     if not isinstance(told, dict):
-        raise CommandError("builtins.TypeError", "addChange takes a dictionary")
+        raise CallFailed("builtins.TypeError", "addChange takes a dictionary")
     entries = {_text(key): value for key, value in told.items()}
     files = entries.get("files")
     properties = entries.get("properties")
     when = entries.get("when", entries.get("when_timestamp"))
     if _texts_in(files) + _texts_in(properties) > Limits().message:
-        raise CommandError("builtins.ValueError", "the change says more than fits into a message")
+        raise CallFailed("builtins.ValueError", "the change says more than fits into a message")
     return Change(
         who=_text(entries.get("who", entries.get("author"))),
         files=tuple(_text(name) for name in files) if isinstance(files, (list, tuple)) else (),

@@ -1,31 +1,43 @@
 """One step on a slave: the commands that it takes, what they say, and how it ends.
 
+Rules.
+
+* The step's commands run one after the other; the first that fails, or an interruption, is the last.
+* Only `complete` ends a command. What comes after it is answered and forgotten.
+* Output goes to the step's spool at once, and is announced once until it is taken. Output of an abandoned step is
+  dropped.
+* A file of the step is put in its place when the last command has ended well; only then the step is over.
+
 Source: `process/buildstep.py` (RemoteCommand, LoggedRemoteCommand) of Buildbot 0.8.4p1, `process/remotecommand.py` of
 4.3.0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final
 
-from slaveproto.effects import FileStamp, Stat
-from slaveproto.errors import CommandError, HostError, LocalProtocolError, RemoteProtocolError
+from slaveproto.effects import FileStamp, Script, Stat
+from slaveproto.errors import HostError, LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine
-from slaveproto.master.context import MasterContext
+from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.events import Outcome, StartStep, StepFinished, StepSpoke
+from slaveproto.master.happenings import CommandOver, SourceFound, StepOver
 from slaveproto.master.info import text_of
-from slaveproto.master.output import STDIO, Output, Spool, UnreadBytes
+from slaveproto.master.output import STDIO, Output, Spool
+from slaveproto.master.peer import Peer
 from slaveproto.master.results import Result
 from slaveproto.master.sizes import MOST_OF_A_MESSAGE, size_of
-from slaveproto.master.states import REMOTE_COMMAND, RemoteCommandEvent
+from slaveproto.master.states import REMOTE_COMMAND, STEP, RemoteCommandEvent, StepEvent, StepState
 from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Shell, UploadDirectory, UploadFile
-from slaveproto.master.transfer import Reader, TransferObject, Writer
+from slaveproto.master.tasks import Ask, MasterTask
+from slaveproto.master.transfer import Reader, Transfer, Writer
 from slaveproto.master.translate import CommandRequest
+from slaveproto.updates import plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
-from slaveproto.wire.serving import Servant, no_such_method, parameters
-from slaveproto.wire.values import Failure, Local, Value
+from slaveproto.wire.serving import no_such_method, parameters
+from slaveproto.wire.values import Failure, Local, Remote, Value
 
 MOST_ITEMS: Final = 64
 """Kinds of updates that one step may send beyond text and `rc`."""
@@ -38,46 +50,74 @@ ABANDONED: Final = "the program no longer waits for it"
 """The reason of the interrupt of a step that was abandoned, as the slave is told it."""
 
 
-class CommandLine(Protocol):
-    """The way to the slave that runs a step's commands."""
+class StepOutput:
+    """The output of one step: its spool, and the last update of each kind that has no meaning here.
 
-    def start_command(self, command: RemoteCommand, arguments: dict[Value, Value], now: float) -> None:
-        """Call `startCommand`; LocalProtocolError if the arguments cannot be sent."""
+    Args:
+        number: of the step.
+        logs: names of the log files that the step asked for.
+        shows_rc: whether the exit code is told in the output.
+        spool: takes the text.
+        context: the surroundings.
+    """
 
-    def set_patience(self, step: StepRun, until: float) -> None:
-        """End the connection if a step is not over by then."""
+    def __init__(
+        self, number: int, logs: Mapping[str, object], shows_rc: bool, spool: Spool, context: MasterContext
+    ) -> None:
+        self.spool = spool
+        self.shows_rc = shows_rc
+        self.items: dict[str, Value] = {}
+        self.wanted = True
+        """Whether the program still reads it."""
+        self._number = number
+        self._logs = logs
+        self._context = context
+        self._sizes: dict[str, int] = {}
 
-    def interrupt_command(self, command: RemoteCommand, why: str, now: float) -> None:
-        """Call `interruptCommand`."""
+    def say(self, log: str, stream: str, data: bytes) -> None:
+        """Add output."""
+        if data and self.wanted and self.spool.add(Output(log, stream, data)):
+            self._context.announce(StepSpoke(self._number))
 
-    def serve(self, local: Local, servant: Servant) -> None:
-        """Let the slave call an object."""
+    def say_log(self, log: str, data: bytes) -> None:
+        """Add what a log file has; a log that was not asked for is dropped, for there is no end of names."""
+        if log in self._logs:
+            self.say(log, "log", data)
 
-    def touch(self) -> None:
-        """There may be something to send."""
-
-    def step_over(self, step: StepRun, now: float) -> None:
-        """The step is at its end, and its command with it."""
+    def keep(self, key: str, value: Value) -> None:
+        """Keep the last update of a kind, as long as all of them are not too much."""
+        self._sizes.pop(key, None)
+        self.items.pop(key, None)
+        size = size_of(value, most=LARGEST_ITEMS) + len(key)
+        if len(self.items) < MOST_ITEMS and sum(self._sizes.values()) + size <= LARGEST_ITEMS:
+            self.items[key] = value
+            self._sizes[key] = size
 
 
 class RemoteCommand:
-    """What a slave reports to while it runs one command.
+    """The object that a slave reports to while it runs one command.
 
     Args:
-        step: whose command it is.
-        order: what it is.
+        step: the number of the step whose command it is.
+        request: the command.
         number: of the command, for people.
+        output: takes what it says.
+        context: the surroundings.
     """
 
-    def __init__(self, step: StepRun, order: CommandRequest, number: str) -> None:
+    def __init__(
+        self, step: int, request: CommandRequest, number: str, output: StepOutput, context: MasterContext
+    ) -> None:
         self.local = Local(f"command {number}")
-        self.order = order
+        self.request = request
         self.number = number
         self.machine = Machine(REMOTE_COMMAND)
-        self.rc: int | None = None
-        self._step: StepRun | None = step
+        self._step = step
+        self._rc: int | None = None
+        self._output: StepOutput | None = output
+        self._context = context
 
-    def handle(self, connection: Connection, call: Call, now: float) -> None:
+    def handle(self, connection: Connection, call: Call) -> None:
         """Take `update` or `complete`; what comes after the end is answered and forgotten."""
         match call.method:
             case "update":
@@ -90,27 +130,33 @@ class RemoteCommand:
                     raise RemoteProtocolError(f"complete takes a failure, not {type(failure).__name__}")
                 self.machine.fire(RemoteCommandEvent.COMPLETE)
                 connection.answer(call.id)
-                self._over(failure, now)
+                self._over(failure)
             case _:
                 raise no_such_method(call)
 
-    def started(self, outcome: Value | Failure, now: float) -> None:
-        """The answer to `startCommand`."""
-        if isinstance(outcome, Failure):
+    def starting(self, target: Remote, arguments: tuple[Value, ...]) -> Script[None]:
+        """Call `startCommand`; a script."""
+        try:
+            (started,) = yield from Ask(((target, "startCommand", (self.local, *arguments)),))
+        except LocalProtocolError as error:
+            # What the step takes cannot be said: too long, say.
+            self._over(None, str(error))
+            return
+        if isinstance(started, Failure):
             self.machine.fire(RemoteCommandEvent.REFUSED)
-            self._over(outcome, now)
+            self._over(started)
         else:
             self.machine.fire(RemoteCommandEvent.STARTED)
 
-    def _over(self, failure: Failure | None, now: float) -> None:
-        step, self._step = self._step, None
-        if step is not None:
-            step.command_over(self, failure, now)
+    def _over(self, failure: Failure | None, problem: str = "") -> None:
+        output, self._output = self._output, None
+        if output is not None:
+            self._context.report(CommandOver(self._step, self._rc, failure, problem))
 
     def lose(self) -> None:
-        """Nothing more will come."""
+        """Expect nothing more."""
         self.machine.fire(RemoteCommandEvent.LOSE)
-        self._step = None
+        self._output = None
 
     def _update(self, updates: Value) -> int:
         if not isinstance(updates, (list, tuple)):
@@ -125,30 +171,28 @@ class RemoteCommand:
                 case _:
                     raise RemoteProtocolError("an update is a pair of a dictionary and a number")
             acknowledged = max(acknowledged, number)
-            if self._step is not None:
+            if self._output is not None:
                 for key, value in update.items():
                     left -= size_of(key, value, most=LARGEST_ITEMS)
                     if left < 0:
                         raise RemoteProtocolError("an update that says more than fits into a message")
-                    self._take(self._step, text_of(key), value)
+                    self._take(self._output, text_of(key), value)
         return acknowledged
 
-    def _take(self, step: StepRun, key: str, value: Value) -> None:
+    def _take(self, output: StepOutput, key: str, value: Value) -> None:
         match key, value:
             case (("stdout" | "stderr" | "header"), (bytes() | str())):
-                step.say(STDIO, key, _raw(value))
+                output.say(STDIO, key, _raw(value))
             case "log", ((bytes() | str()) as name, (bytes() | str()) as text):
-                # What nobody asked for is dropped: there is no end of names.
-                if isinstance(step.what, Shell) and text_of(name) in step.what.logfiles:
-                    step.say(text_of(name), "log", _raw(text))
+                output.say_log(text_of(name), _raw(text))
             case "rc", int() if not isinstance(value, bool):
-                self.rc = value
-                if isinstance(step.what, Shell):
-                    step.say(STDIO, "header", b"program finished with exit code %d\n" % value)
+                self._rc = value
+                if output.shows_rc:
+                    output.say(STDIO, "header", b"program finished with exit code %d\n" % value)
             case (("stdout" | "stderr" | "header" | "log" | "rc"), _):
                 raise RemoteProtocolError(f"an update of {key!r} is {type(value).__name__}")
             case _:
-                step.keep(key, value)
+                output.keep(key, value)
 
 
 class StepRun:
@@ -156,157 +200,179 @@ class StepRun:
 
     Args:
         start: what to run, and its number.
-        line: the way to the slave.
-        realm: the surroundings.
-        unread: counts what the connection brought.
-        now: the time.
+        peer: the slave's connection.
+        target: the slave's builder.
+        context: the surroundings.
     """
 
-    def __init__(
-        self, start: StartStep, line: CommandLine, realm: MasterContext, unread: UnreadBytes, now: float
-    ) -> None:
+    def __init__(self, start: StartStep, peer: Peer, target: Remote, context: MasterContext) -> None:
         self.number = start.step
         self.build = start.build
         self.what: AnyStep = start.what
-        self.spool = Spool(unread)
-        self.over = False
-        self._line = line
-        self._realm = realm
-        self._unread = unread
-        self._started = now
-        self._orders: list[CommandRequest] = []
+        logs = start.what.logfiles if isinstance(start.what, Shell) else {}
+        self._output = StepOutput(start.step, logs, isinstance(start.what, Shell), Spool(peer.unread), context)
+        self._peer = peer
+        self._target = target
+        self._context = context
+        self._started = context.now
+        self._machine = Machine(STEP)
+        self._requests: list[CommandRequest] = []
         self._command: RemoteCommand | None = None
-        self._transfer: TransferObject | None = None
-        self._interrupted = ""
-        self._abandoned = False
+        self._transfer: Transfer | None = None
+        self._judged: tuple[Result, str] = (Result.EXCEPTION, "")
+        # Why it was interrupted.
+        self._reason = ""
         self._rcs: list[int | None] = []
-        self._items: dict[str, Value] = {}
-        self._weights: dict[str, int] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether it is over; there may be output that is not taken."""
+        return self._machine.state is StepState.OVER
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether it is over and its output is not wanted any more."""
+        return self.over and not self._output.wanted
+
+    @property
+    def spool(self) -> Spool:
+        """Its output that is not taken."""
+        return self._output.spool
 
     # -- from the beginning
 
-    def begin(self, orders: Callable[[], tuple[CommandRequest, ...]], now: float) -> None:
-        """Make ready what it takes on this side, and send the first command."""
-        self._realm.steps[self.number] = self
+    def begin(self, requests: tuple[CommandRequest, ...], problem: str) -> None:
+        """Make ready what it takes on this side, and send the first command.
+
+        Args:
+            requests: its commands.
+            problem: why the slave cannot run it; empty if it can.
+        """
+        self._requests = list(requests)
+        what = self.what
+        if problem:
+            self._conclude(Result.EXCEPTION, problem)
+        elif not requests:
+            self._conclude(Result.SUCCESS, "")
+        elif isinstance(what, DownloadFile):
+            self._context.start(MasterTask(self._peer.number, self._looking(what.src)))
+        else:
+            if isinstance(what, (UploadFile, UploadDirectory)):
+                self._transfer = Writer(self.number, what, self._peer, self._context)
+            elif isinstance(what, DownloadString):
+                self._transfer = Reader(self.number, what.data, len(what.data), self._peer, self._context)
+            self._send()
+
+    def _looking(self, source: str) -> Script[None]:
         try:
-            self._orders = list(orders())
-        except CommandError as error:
-            self._conclude(Result.EXCEPTION, str(error), now)
+            stamp = yield from Stat(source)
+        except HostError as error:
+            self._context.report(SourceFound(self.number, None, f"{source} on the master: {error.strerror}"))
             return
-        if not self._orders:
-            self._conclude(Result.SUCCESS, "", now)
-        elif isinstance(self.what, DownloadFile):
-            source = self.what.src
-
-            def found(stamp: object, now: float) -> None:
-                if not self.over:
-                    self._source_found(source, stamp, now)
-
-            self._realm.ask(Stat(source), found)
+        if isinstance(stamp, FileStamp):
+            self._context.report(SourceFound(self.number, stamp.size, ""))
         else:
-            if isinstance(self.what, (UploadFile, UploadDirectory)):
-                self._transfer = Writer(self.what, self._realm, self._unread, self._line.touch)
-            elif isinstance(self.what, DownloadString):
-                self._transfer = Reader(self.what.data, len(self.what.data), self._realm, self._line.touch)
-            self._send(now)
+            self._context.report(SourceFound(self.number, None, f"{source} on the master: no such file"))
 
-    def _source_found(self, source: str, stamp: object, now: float) -> None:
-        if self._interrupted:
-            self._conclude(Result.CANCELLED, self._interrupted, now)
-        elif isinstance(stamp, FileStamp):
-            self._transfer = Reader(source, stamp.size, self._realm, self._line.touch)
-            self._send(now)
+    def source_found(self, found: SourceFound) -> None:
+        """Go on once the file to be sent was looked at."""
+        if self.over:
+            return
+        if self._machine.state is StepState.UNWANTED:
+            self._conclude(Result.CANCELLED, self._reason)
+        elif found.size is None or not isinstance(self.what, DownloadFile):
+            self._conclude(Result.FAILURE, found.problem)
         else:
-            why = stamp.strerror if isinstance(stamp, HostError) else "no such file"
-            self._conclude(Result.FAILURE, f"{source} on the master: {why}", now)
+            self._transfer = Reader(self.number, self.what.src, found.size, self._peer, self._context)
+            self._send()
 
-    def _send(self, now: float) -> None:
-        order = self._orders.pop(0)
-        for note in order.notes:
-            self.say(STDIO, "header", f"NOTE: {note}\n".encode())
-        arguments = dict(order.arguments)
-        if order.object_key is not None and self._transfer is not None:
+    def _send(self) -> None:
+        self._machine.fire(StepEvent.COMMAND)
+        request = self._requests.pop(0)
+        for note in request.notes:
+            self._output.say(STDIO, "header", f"NOTE: {note}\n".encode())
+        arguments = dict(request.arguments)
+        if request.object_key is not None and self._transfer is not None:
             # The key in the kind of all the others.
             text = any(isinstance(key, str) for key in arguments)
-            arguments[order.object_key if text else order.object_key.encode()] = self._transfer.local
-        command = RemoteCommand(self, order, self._realm.next_command())
-        try:
-            self._line.start_command(command, arguments, now)
-        except LocalProtocolError as error:
-            # What it takes cannot be said: too long, say.
-            self._conclude(Result.EXCEPTION, str(error), now)
-            return
-        self._command = command
-        self._line.serve(command.local, command)
-        if order.object_key is not None and self._transfer is not None:
-            self._line.serve(self._transfer.local, self._transfer)
+            arguments[request.object_key if text else request.object_key.encode()] = self._transfer.local
+            self._peer.serve(self._transfer.local, self._transfer)
+        number = self._context.next_command()
+        command = self._command = RemoteCommand(self.number, request, number, self._output, self._context)
+        self._peer.serve(command.local, command)
+        head = plain((number, request.command), self._peer.dialect.text, "utf-8")
+        assert isinstance(head, tuple)
+        self._context.start(MasterTask(self._peer.number, command.starting(self._target, (*head, arguments))))
 
     # -- on the way
 
-    def say(self, log: str, stream: str, data: bytes) -> None:
-        """Add output."""
-        if data and not self._abandoned and self.spool.add(Output(log, stream, data)):
-            self._realm.announce(StepSpoke(self.number))
-
-    def keep(self, key: str, value: Value) -> None:
-        """Keep the last update of a kind that has no meaning here, as long as all of them are not too much."""
-        self._weights.pop(key, None)
-        self._items.pop(key, None)
-        weight = size_of(value, most=LARGEST_ITEMS) + len(key)
-        if len(self._items) < MOST_ITEMS and sum(self._weights.values()) + weight <= LARGEST_ITEMS:
-            self._items[key] = value
-            self._weights[key] = weight
-
-    def interrupt(self, why: str, now: float) -> None:
+    def interrupt(self, why: str) -> None:
         """Ask the slave to end it. Only the first time counts, and only while a command runs."""
-        first, self._interrupted = not self._interrupted, self._interrupted or why or "interrupted"
-        command = self._command
-        if command is not None and command.machine.can(RemoteCommandEvent.INTERRUPT) and first:
-            command.machine.fire(RemoteCommandEvent.INTERRUPT)
-            self._line.interrupt_command(command, why, now)
+        before = self._machine.state
+        state = self._machine.fire(StepEvent.INTERRUPT)
+        if state is StepState.OVER:
+            return
+        self._reason = self._reason or why or "interrupted"
+        if before is StepState.RUNNING and self._command is not None:
+            self._command.machine.fire(RemoteCommandEvent.INTERRUPT)
+            arguments = plain((self._command.number, why), self._peer.dialect.text, "utf-8")
+            assert isinstance(arguments, tuple)
+            self._peer.call(self._target, "interruptCommand", arguments)
 
-    def abandon(self, patience: float, now: float) -> None:
+    def abandon(self, patience: float) -> None:
         """Drop its output, interrupt it, and give it some time to end. Only the first time counts."""
+        first, self._output.wanted = self._output.wanted, False
         self.spool.take()
-        if not self.over and not self._abandoned:
-            self._abandoned = True
-            self.interrupt(ABANDONED, now)
-            self._line.set_patience(self, now + patience)
+        if first and not self.over:
+            self.interrupt(ABANDONED)
+            due = self._context.now + patience
+            self._context.timers.set((self._peer.number, Alarm.STEP, self.number), due)
 
-    def lose(self, why: str, now: float) -> None:
-        """The slave is gone."""
-        if self._command is not None and self._command.machine.can(RemoteCommandEvent.LOSE):
+    def lose(self, why: str) -> None:
+        """End with the slave."""
+        if self.over:
+            return
+        if self._command is not None:
             self._command.lose()
         if self._transfer is not None:
-            self._transfer.settle(False, lambda *_: None, now)
-        result = Result.CANCELLED if self._interrupted else Result.RETRY
-        self._conclude(result, self._interrupted or why, now)
+            self._transfer.settle(wanted=False)
+        result = Result.CANCELLED if self._reason else Result.RETRY
+        self._conclude(result, self._reason or why)
 
     # -- to the end
 
-    def command_over(self, command: RemoteCommand, failure: Failure | None, now: float) -> None:
-        """A command completed, or was refused."""
-        self._rcs.append(command.rc)
+    def command_over(self, report: CommandOver) -> None:
+        """Go on once a command completed, or was refused."""
+        if self.over:
+            return
+        if report.problem:
+            self._conclude(Result.EXCEPTION, report.problem)
+            return
+        self._rcs.append(report.rc)
+        failure = report.failure
         if failure is not None:
-            self.say(STDIO, "header", f"\nremote failure: {failure.kind}: {failure.message}\n".encode(errors="replace"))
-        if self._orders and failure is None and not self._interrupted:
-            self._send(now)
+            text = f"\nremote failure: {failure.kind}: {failure.message}\n"
+            self._output.say(STDIO, "header", text.encode(errors="replace"))
+        if self._requests and failure is None and self._machine.state is StepState.RUNNING:
+            self._send()
             return
-        result, why = self._judge(failure)
+        result, why = self._judged = self._judge(failure)
         if self._transfer is None:
-            self._conclude(result, why, now)
+            self._conclude(result, why)
+        else:
+            self._machine.fire(StepEvent.SETTLE)
+            self._transfer.settle(wanted=result is Result.SUCCESS)
+
+    def transfer_over(self, problem: str) -> None:
+        """End once the file is in its place, or removed."""
+        # The connection may be lost while a file is put in its place.
+        if self.over:
             return
-
-        def settled(problem: str, now: float) -> None:
-            # The connection may be lost while a file is put in its place.
-            if not self.over:
-                if problem and result is Result.SUCCESS:
-                    self.say(STDIO, "header", f"{problem}\n".encode(errors="replace"))
-                    self._conclude(Result.FAILURE, problem, now)
-                else:
-                    self._conclude(result, why, now)
-
-        self._transfer.settle(result is Result.SUCCESS, settled, now)
+        result, why = self._judged
+        if problem and result is Result.SUCCESS:
+            self._output.say(STDIO, "header", f"{problem}\n".encode(errors="replace"))
+            result, why = Result.FAILURE, problem
+        self._conclude(result, why)
 
     @property
     def _rc(self) -> int | None:
@@ -316,8 +382,8 @@ class StepRun:
         return next((rc for rc in reversed(self._rcs) if rc), 0)
 
     def _judge(self, failure: Failure | None) -> tuple[Result, str]:
-        if self._interrupted:
-            return Result.CANCELLED, self._interrupted
+        if self._machine.state is StepState.INTERRUPTED:
+            return Result.CANCELLED, self._reason
         if failure is not None:
             return Result.EXCEPTION, f"{failure.kind}: {failure.message}"
         rc, what = self._rc, self.what
@@ -331,15 +397,13 @@ class StepRun:
             return Result.SUCCESS, ""
         return Result.FAILURE, "no exit code" if rc is None else f"exit code {rc}"
 
-    def _conclude(self, result: Result, why: str, now: float) -> None:
-        self.over = True
+    def _conclude(self, result: Result, why: str) -> None:
+        self._machine.fire(StepEvent.END)
         self._command = None
-        if self._abandoned:
-            # Its output is not asked for any more.
-            del self._realm.steps[self.number]
-        self._line.step_over(self, now)
-        outcome = Outcome(result, self._rc, why, self._items, now - self._started)
-        self._realm.announce(StepFinished(self.number, outcome))
+        self._context.timers.cancel((self._peer.number, Alarm.STEP, self.number))
+        self._context.report(StepOver(self.build, self.number))
+        outcome = Outcome(result, self._rc, why, self._output.items, self._context.now - self._started)
+        self._context.announce(StepFinished(self.number, outcome))
 
 
 def _raw(text: bytes | str) -> bytes:

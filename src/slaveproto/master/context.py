@@ -1,118 +1,137 @@
-"""What every part of a master session shares: where it says what happened, and where it asks the host for something."""
+"""The surroundings of one master session, shared by all of its parts."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from enum import auto
+from typing import Any, TypeAlias
 
-import attrs
-
-from slaveproto.effects import HostEffect, Request
-from slaveproto.errors import HostError, LocalProtocolError
-from slaveproto.master.events import MasterEvent, StartStep
+from slaveproto.effects import Effect, HostEffect, Request
+from slaveproto.errors import HostError, LocalProtocolError, RemoteProtocolError
+from slaveproto.machine import Symbol
+from slaveproto.master.config import MasterConfig
+from slaveproto.master.events import MasterEvent
+from slaveproto.master.happenings import Asked, Happening, PeerBroke
 from slaveproto.master.interning import Interner
-from slaveproto.master.output import Spool
+from slaveproto.master.tasks import Ask, MasterTask
 from slaveproto.timers import Timers
 
 
-@attrs.frozen
-class Abandoned:
-    """The timer of a step that was abandoned and has to end in time."""
+class Alarm(Symbol):
+    """Deadlines of a connection."""
 
-    step: int
-
-
-Timer: TypeAlias = "tuple[int, str | int | Abandoned]"
-"""A connection, and what of it is due: a name, the number of a call that waits for its answer, or a step."""
-
-Then: TypeAlias = Callable[[object, float], None]
-"""What goes on with the reply to an effect, or with the `HostError` that it failed with."""
+    LOGIN = auto()
+    ANSWER = auto()
+    KEEPALIVE = auto()
+    DEPARTURE = auto()
+    STEP = auto()
 
 
-class Builder(Protocol):
-    """The builder that a build has."""
-
-    def start_step(self, start: StartStep, now: float) -> None:
-        """Run a step; raises LocalProtocolError if that is not possible."""
-
-    def end_build(self, now: float) -> None:
-        """The build is over; raises LocalProtocolError if its step is not."""
-
-
-class Step(Protocol):
-    """A step whose output can be asked for."""
-
-    spool: Spool
-    over: bool
-
-    def interrupt(self, why: str, now: float) -> None:
-        """Ask the slave to end it."""
-
-    def abandon(self, patience: float, now: float) -> None:
-        """Drop its output and interrupt it; end the connection if it is not over in time."""
+Timer: TypeAlias = tuple[int, Alarm, int]
+"""A connection, what of it is due, and the number of the call or step that it is about; else 0."""
 
 
 class MasterContext:
-    """The surroundings of one master session."""
+    """The clock, the queues and the registries of one master session.
 
-    def __init__(self) -> None:
+    Args:
+        config: the present configuration.
+    """
+
+    def __init__(self, config: MasterConfig) -> None:
+        self.config = config
         self.now = 0.0
         """The time of the present input."""
         self.events: deque[MasterEvent] = deque()
+        self.happenings: deque[Happening] = deque()
+        """Reports of children to the session."""
         self.timers: Timers[Timer] = Timers()
-        self.sayings = Interner()
+        self.interner = Interner()
         self.touched: dict[int, None] = {}
         """Connections that may have something to send."""
-        self.builds: dict[int, Builder] = {}
-        """The builders that builds have, by the number of the build."""
-        self.lost: dict[int, str] = {}
-        """Why builds have no slave any more that have not been ended yet."""
-        self.steps: dict[int, Step] = {}
-        """The steps whose output can be asked for."""
-        self.commands = 0
-        """Commands started so far; the last one's number."""
+        self._commands = 0
         self._last_request = 0
         self._requests: list[Request] = []
-        self._waiting: dict[int, Then | None] = {}
+        self._waiting: dict[int, MasterTask | None] = {}
 
     @property
-    def waiting(self) -> int:
-        """How many requests are not replied to."""
-        return len(self._waiting)
+    def waiting(self) -> list[int]:
+        """The requests that are not replied to."""
+        return list(self._waiting)
 
     def announce(self, event: MasterEvent) -> None:
-        """Say what happened."""
+        """Announce an event to the program."""
         self.events.append(event)
+
+    def report(self, happening: Happening) -> None:
+        """Report to the session."""
+        self.happenings.append(happening)
 
     def next_command(self) -> str:
         """Return the number of a new command as slaves get it; it is for people."""
-        self.commands += 1
-        return str(self.commands)
+        self._commands += 1
+        return str(self._commands)
 
-    def tell(self, effect: HostEffect) -> None:
-        """Ask the host for something that is never replied to."""
+    # -- requests
+
+    def request(self, effect: HostEffect) -> None:
+        """Ask the host for an effect that is never replied to."""
         self._last_request += 1
         self._requests.append(Request(self._last_request, effect))
 
-    def ask(self, effect: HostEffect, then: Then | None) -> None:
-        """Ask the host for something; `then` gets the reply."""
-        self.tell(effect)
-        self._waiting[self._last_request] = then
+    def have_done(self, effect: HostEffect) -> None:
+        """Ask the host for an effect whose reply does not matter."""
+        self.request(effect)
+        self._waiting[self._last_request] = None
 
     def take_requests(self) -> list[Request]:
         """Return the effects to start now."""
         requests, self._requests = self._requests, []
         return requests
 
-    def reply(self, request: int, result: object | HostError, now: float) -> None:
-        """An effect was performed, or failed.
+    def reply(self, request: int, result: object) -> None:
+        """Take the reply to an effect, or the `HostError` that it failed with.
 
         Raises:
-            LocalProtocolError: nobody asked for it, or it was replied to.
+            LocalProtocolError: there is no such request, or it was replied to.
         """
         if request not in self._waiting:
-            raise LocalProtocolError(f"nobody waits for request {request}")
-        then = self._waiting.pop(request)
-        if then is not None:
-            then(result, now)
+            raise LocalProtocolError(f"there is no request {request} to report on")
+        task = self._waiting.pop(request)
+        if task is None:
+            return
+        if isinstance(result, HostError):
+            self._go_on(task, lambda: task.throw(result, self.now))
+        else:
+            self._go_on(task, lambda: task.reply(result, self.now))
+
+    # -- scripts
+
+    def start(self, task: MasterTask) -> None:
+        """Start a task."""
+        self._go_on(task, lambda: task.start(self.now))
+
+    def tell(self, task: MasterTask, event: object) -> None:
+        """Give an event to a task."""
+        self._go_on(task, lambda: task.tell(event, self.now))
+
+    def answer(self, task: MasterTask, answers: object) -> None:
+        """Give a task the answers to its calls, or throw in the error for which they were not made."""
+        if isinstance(answers, LocalProtocolError):
+            self._go_on(task, lambda: task.throw(answers, self.now))
+        else:
+            self._go_on(task, lambda: task.reply(answers, self.now))
+
+    def _go_on(self, task: MasterTask, step: Callable[[], Effect[Any] | None]) -> None:
+        try:
+            effect = step()
+        except RemoteProtocolError as error:
+            self.report(PeerBroke(task.connection, str(error)))
+            return
+        if isinstance(effect, Ask):
+            self.report(Asked(task, effect))
+        elif effect is not None:
+            assert isinstance(effect, HostEffect)
+            self.request(effect)
+            self._waiting[self._last_request] = task

@@ -1,30 +1,41 @@
-"""One connection to the master, from the first byte to the last: negotiation, login, and who calls whom.
+"""One connection to the master, from the first byte to the last: negotiation, login, and the calls of both sides.
 
-Source: manual page, section "Connection"; `pbmanager.py` of Buildbot 0.8.4p1, `twisted/spread/pb.py` and
-`twisted/cred` for the login.
+Rules.
+
+* The peer is a stranger until its login is accepted. Until then its limits are those of `STRANGER`, and its time is
+  counted from the moment when it was accepted, however much it says.
+* After the login, silence is counted from the last byte: on a slow link an answer may well wait behind a large message.
+  A peer that is not read is not silent.
+* `receive` takes bytes; the session takes their events one by one, and has `on_event` carry each out, so that whatever
+  an event led to is done before the next.
+* Every object of the peer that arrives is given back, unless a receiver keeps it.
+
+Not in the table: challenge and response, which are those of `wire.login.ServerLogin`; the seat of a slave's name, and
+who may log in, which are the session's.
+
+Source: manual page, section "Connection"; `pbmanager.py` of Buildbot 0.8.4p1, `twisted/spread/pb.py` and `twisted/cred`
+for the login.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol, TypeAlias
+import re
+from collections.abc import Iterable
+from typing import Final, assert_never
 
 import attrs
 
 from slaveproto.effects import CloseConnection
-from slaveproto.errors import CommandError, LocalProtocolError, RemoteProtocolError
+from slaveproto.errors import CallFailed, LocalProtocolError, RemoteProtocolError
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
-from slaveproto.master.config import Account
-from slaveproto.master.context import MasterContext
+from slaveproto.master.context import Alarm, MasterContext
+from slaveproto.master.dialect import SLAVE, SlaveDialect
 from slaveproto.master.events import Accepted, LoginFailed, MasterNotice
+from slaveproto.master.happenings import AnswersCame, LoginWanted, PeerLeft
 from slaveproto.master.output import UnreadBytes
-from slaveproto.master.states import PEER, PeerEvent
-from slaveproto.master.states import PeerState as VisitState
-from slaveproto.updates import Dialect
-from slaveproto.wire.banana import NEED_DATA
+from slaveproto.master.states import PEER, PeerEvent, PeerState
+from slaveproto.master.tasks import Answer, Ask, MasterTask
 from slaveproto.wire.connection import Connection, Role
 from slaveproto.wire.events import (
     Answered,
@@ -35,11 +46,12 @@ from slaveproto.wire.events import (
     Failed,
     NotUnderstood,
     Opened,
+    RefusalReason,
     Refused,
     Released,
 )
-from slaveproto.wire.login import UNAUTHORIZED, digest
-from slaveproto.wire.serving import Servant, no_such_method, parameters
+from slaveproto.wire.login import LOGIN_METHODS, UNAUTHORIZED, ServerLogin
+from slaveproto.wire.serving import PB_ERROR, Servant, no_such_method
 from slaveproto.wire.values import Failure, Local, Remote, Value
 
 STRANGER: Final = Limits(
@@ -52,116 +64,103 @@ STRANGER: Final = Limits(
     references=20,
     unsent=256 * 1024,
 )
-"""What somebody who has not logged in can make us hold."""
+"""Limits of a peer that has not logged in."""
 
 HIGH_WATER: Final = 1024 * 1024
-"""Bytes that a connection may have brought and nobody has taken, before it is left unread."""
-
-MOST_TRIES: Final = 10
-"""Logins that somebody may try over one connection."""
+"""Bytes that a connection may have brought and that are not taken, before it is left unread."""
 
 MOST_REFUSED: Final = 100
 """Calls of one connection that may fail because they make no sense, before it is closed."""
 
-LOGIN: Final = "login"
-INVALID_OBJECT: Final = "Invalid Object ID"
+SPEAKS_HTTP: Final = "it speaks HTTP, as a browser, a proxy, or a worker with protocol=msgpack_..."
 
-LONGEST_NAME: Final = 1000
-"""Characters of a user name that are looked at."""
+_HTTP: Final = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) ")
+_LONGEST_HTTP: Final = 8
 
-# Every connection has the same, and serves them by itself.
+# Every connection has the same.
 _ROOT: Final = Local("root")
-_CHALLENGER: Final = Local("challenger")
 
-Continuation: TypeAlias = Callable[["Value | Failure", float], None]
+
+@attrs.define(eq=False)
+class _Asked:
+    """An `Ask` that waits for its answers; without a task they are dropped."""
+
+    task: MasterTask | None
+    lenient: bool
+    keep: bool
+    answers: list[Answer | None]
+    left: int
 
 
 @attrs.frozen
 class _Pending:
-    """A call of ours that waits for its answer; what it means is told by `Peer.call`."""
+    """A call of ours that waits for its answer, which is the `place`th of what was asked."""
 
     method: str
-    then: Continuation | None
     timeout: float | None
-    busy: Callable[[float], None] | None
-    keep: bool
+    asked: _Asked | None
+    place: int = 0
 
 
-class Host(Protocol):
-    """What a visit needs of the session."""
-
-    def log_in(self, visit: Peer, name: str, now: float) -> None:
-        """Somebody responded to the challenge; call `check` with the account, now or later."""
-
-    def left(self, visit: Peer, why: str, now: float) -> None:
-        """The visit is over."""
+_NOT_ASKED: Final = _Pending("", None, None)
 
 
 class Peer:
-    """One connection.
+    """The other end of one connection.
 
     Args:
-        accepted: who came.
-        realm: the surroundings.
-        host: the session.
+        accepted: the connection.
+        context: the surroundings.
         trusted: the limits after the login.
-        timeout: seconds until the login has to be done.
-        now: the time.
     """
 
     # A master has thousands.
     __slots__ = (
-        "_challenge", "_challenges", "_given", "_host", "_leaving", "_login", "_login_until", "_machine", "_pending",
-        "_perspective", "_realm", "_refused", "_response", "_serving", "_timeout", "_trusted", "connection", "dialect",
-        "last_heard", "mind", "name", "number", "peer", "questions", "slave", "unread",
+        "_context", "_first", "_leaving", "_login", "_login_until", "_machine", "_pending", "_perspective", "_refused",
+        "_serving", "_timeout", "_trusted", "connection", "dialect", "last_heard", "mind", "name", "number", "peer",
+        "questions", "slave", "unread",
     )  # fmt: skip
 
-    def __init__(
-        self, accepted: Accepted, realm: MasterContext, host: Host, trusted: Limits, timeout: float, now: float
-    ) -> None:
+    def __init__(self, accepted: Accepted, context: MasterContext, trusted: Limits) -> None:
         self.number = accepted.connection
         self.peer = accepted.peer
+        """Its address."""
         self.name: str | None = None
         """The user name: as the peer said it, from the login on as the account has it."""
         self.slave: str | None = None
         """The same, once it is a slave."""
         self.mind: Remote | None = None
-        self.dialect = Dialect.TEXT
+        self.dialect: SlaveDialect = SLAVE
         self.unread = UnreadBytes()
-        self.last_heard = now
-        self._challenge = accepted.challenge
-        self._challenges = 0
-        self._realm = realm
-        self._host = host
-        self._trusted = trusted
-        self._timeout = timeout
-        self._login_until = now + timeout
-        self._machine = Machine(PEER)
-        if accepted.secure:
-            self._machine.fire(PeerEvent.SECURED)
-        self._given = b""
-        self._response = b""
-        self._login: int | None = None
-        self._refused = 0
-        self._serving: dict[Local, Servant] = {_ROOT: _Root(self), _CHALLENGER: _Challenger(self)}
+        self.last_heard = context.now
         self.questions: dict[int, None] = {}
         """Calls of the peer that the program has not answered yet."""
+        self._context = context
+        self._trusted = trusted
+        self._timeout = context.config.login_timeout
+        self._login_until = context.now + self._timeout
+        self._machine = Machine(PEER)
+        self._refused = 0
+        self._first = b""
+        self._serving: dict[Local, Servant] = {}
         self._pending: dict[int, _Pending] = {}
         self._perspective: Local | None = None
         self._leaving = False
         self.connection = Connection(Role.SERVER, root=_ROOT, limits=STRANGER)
-        self.touch()
-        realm.timers.set((self.number, LOGIN), self._login_until)
+        self._login: ServerLogin | None = ServerLogin(self.connection, _ROOT, accepted.challenge)
+        context.timers.set((self.number, Alarm.LOGIN, 0), self._login_until)
+        if accepted.secure:
+            self.secured()
 
     @property
-    def state(self) -> VisitState:
-        """Where the visit is."""
+    def state(self) -> PeerState:
+        """The state of the connection."""
         return self._machine.state
 
     @property
     def gone(self) -> bool:
         """Whether it is over."""
-        return self._machine.state is VisitState.GONE
+        return self._machine.state is PeerState.GONE
 
     @property
     def paused(self) -> bool:
@@ -169,100 +168,97 @@ class Peer:
         return self.unread.size > HIGH_WATER
 
     def touch(self) -> None:
-        """There may be something to send."""
-        self._realm.touched[self.number] = None
+        """Note that there may be something to send."""
+        self._context.touched[self.number] = None
 
     def data_to_send(self) -> bytes:
-        """Return bytes for the peer and forget them."""
-        if self._machine.state is VisitState.SECURING:
-            return b""
-        return self.connection.data_to_send()
+        """Return bytes for the connection and forget them; none while TLS is agreed on."""
+        return b"" if self._machine.state is PeerState.SECURING else self.connection.data_to_send()
 
-    # -- what comes in
+    # -- incoming
 
     def secured(self) -> None:
-        """The handshake is done, and the greeting can go out.
+        """Begin to speak: the handshake of TLS is done, or there is none.
 
         Raises:
-            LocalProtocolError: there was none.
+            LocalProtocolError: no handshake is under way.
         """
-        try:
-            self._machine.fire(PeerEvent.SECURED)
-        except LocalProtocolError as error:
-            raise LocalProtocolError(f"no handshake of connection {self.number} is under way") from error
+        if self._machine.state is not PeerState.SECURING:
+            raise LocalProtocolError(f"no handshake of connection {self.number} is under way")
+        self._machine.fire(PeerEvent.SECURED)
         self.touch()
 
-    def received(self, data: bytes, now: float) -> None:
-        """Take bytes.
+    def receive(self, data: bytes) -> None:
+        """Take bytes; their events come from `connection`. Those of HTTP end the connection.
 
         Raises:
-            LocalProtocolError: the handshake is not done.
+            LocalProtocolError: the handshake of TLS is not done.
         """
-        if self._machine.state is VisitState.SECURING:
+        if self._machine.state is PeerState.SECURING:
             raise LocalProtocolError(f"the handshake of connection {self.number} is under way")
-        self.last_heard = now
+        self.last_heard = self._context.now
         self.touch()
+        if self._machine.state is PeerState.NEGOTIATING:
+            self._first += data[: _LONGEST_HTTP - len(self._first)]
+            if _HTTP.match(self._first):
+                self.end(f"broke the protocol: {SPEAKS_HTTP}")
+                return
         self.connection.receive_data(data)
-        try:
-            # What an event leads to may end the visit, and with it the reading.
-            while not self.gone:
-                event = self.connection.next_event()
-                if event is NEED_DATA:
-                    break
-                self._on_event(event, now)
-        except RemoteProtocolError as error:
-            self.end(f"broke the protocol: {error}", now)
 
-    def _on_event(self, event: Event, now: float) -> None:
+    def on_event(self, event: Event) -> None:
+        """Take one event of the connection."""
         match event:
+            case Call():
+                self._on_call(event)
+            case Answered(number, value):
+                pending = self._take_pending(number)
+                self._answered(pending, value)
+                if pending.asked is None or not pending.asked.keep:
+                    self.drop(event.remotes)
+            case Failed(number, failure):
+                self._answered(self._take_pending(number), failure)
             case Opened():
                 self._machine.fire(PeerEvent.OPENED)
-            case Call():
-                self._on_call(event, now)
-            case Answered() | Failed():
-                pending = self._pending.pop(event.id)
-                if not self._pending:
-                    # A dictionary that is emptied otherwise stays as large as it was.
-                    self._pending.clear()
-                self._realm.timers.cancel((self.number, event.id))
-                outcome: Value | Failure = event.failure if isinstance(event, Failed) else event.value
-                if pending.then is not None:
-                    pending.then(outcome, now)
-                if isinstance(event, Answered) and not pending.keep:
-                    self.drop(event.remotes)
+                self._first = b""
             case Refused():
-                # Nobody who speaks this protocol calls an object that he was not given.
-                if event.failure.message == INVALID_OBJECT:
+                if event.reason is RefusalReason.UNKNOWN_OBJECT:
+                    # No client that speaks this protocol calls an object that it was not given.
                     raise RemoteProtocolError(f"called {event.method!r} of an object that it was not given")
                 self._count_refusal(f"refused a call of {event.method!r}: {event.failure.message}")
             case NotUnderstood():
-                who = "we do not understand its" if event.ours else "it does not understand our"
-                self._count_refusal(f"{who} message {event.command!r}")
+                subject = "we do not understand its" if event.ours else "it does not understand our"
+                self._count_refusal(f"{subject} message {event.command!r}")
             case Released():
                 self._serving.pop(event.local, None)
                 if event.local is self._perspective:
                     self._leaving = True
-                    self.leave_if_done(now)
+                    self.leave_if_done()
             case CallLost() | Closed():
                 pass
+            case _:
+                assert_never(event)
 
-    def _on_call(self, call: Call, now: float) -> None:
-        servant = self._serving.get(call.target)
+    def _on_call(self, call: Call) -> None:
         try:
-            if servant is None:
+            servant = self._serving.get(call.target)
+            if servant is not None:
+                servant.handle(self.connection, call)
+            elif self._login is not None and self._login.concerns(call):
+                self._on_login(self._login, call)
+            elif call.target is _ROOT:
+                raise RemoteProtocolError(f"called {call.method!r} of the root object after its login")
+            else:
                 raise no_such_method(call)
-            servant.handle(self.connection, call, now)
-        except CommandError as error:
-            self.connection.fail(call.id, Failure(error.kind, str(error)[:1000]))
+        except CallFailed as error:
+            self.connection.fail(call.id, Failure(error.kind, str(error)[:1000], error.parents))
             self._count_refusal(f"a call of {call.method[:200]!r} failed: {error}")
-            self.drop(call.remotes)
-            return
         except RemoteProtocolError as error:
             # It is told before the connection ends; for a slave that may be all that it can log.
             if self.connection.is_open:
-                self.connection.fail(call.id, Failure("twisted.spread.pb.Error", str(error)[:1000]))
+                self.connection.fail(call.id, Failure(PB_ERROR, str(error)[:1000]))
             raise
-        self.drop(call.remotes)
+        if call.remotes:
+            self.drop(call.remotes)
 
     def _count_refusal(self, text: str) -> None:
         self._refused += 1
@@ -270,58 +266,67 @@ class Peer:
             raise RemoteProtocolError(f"more than {MOST_REFUSED} calls that make no sense")
         self.notice(text)
 
-    def expired(self, what: str | int, now: float) -> None:
-        """A deadline of this connection has come."""
-        if what == LOGIN:
-            if self._machine.state is VisitState.SECURING:
-                self.end(f"TLS: no handshake within {self._timeout:g} s", now)
-            else:
-                self.end(f"did not log in within {self._timeout:g} s", now)
-        elif isinstance(what, int) and what in self._pending:
-            pending = self._pending[what]
+    def _take_pending(self, number: int) -> _Pending:
+        pending = self._pending.pop(number)
+        if not self._pending:
+            # A dictionary that is emptied otherwise stays as large as it was.
+            self._pending.clear()
+        self._context.timers.cancel((self.number, Alarm.ANSWER, number))
+        return pending
+
+    def _answered(self, pending: _Pending, answer: Answer) -> None:
+        asked = pending.asked
+        if asked is None:
+            return
+        asked.answers[pending.place] = answer
+        asked.left -= 1
+        if not asked.left and asked.task is not None:
+            self._context.report(AnswersCame(asked.task, tuple(asked.answers)))
+
+    def expired(self, alarm: Alarm, number: int) -> None:
+        """Take a deadline of this connection that has come."""
+        if alarm is Alarm.LOGIN:
+            secured = self._machine.state is not PeerState.SECURING
+            what = "did not log in" if secured else "TLS: no handshake"
+            self.end(f"{what} within {self._timeout:g} s")
+        elif alarm is Alarm.ANSWER and number in self._pending:
+            pending = self._pending[number]
             assert pending.timeout is not None
-            # Whoever is not read, or has just said something, is not silent.
-            heard = now if self.paused else self.last_heard
-            if heard + pending.timeout <= now:
-                self.end(f"did not answer {pending.method} within {pending.timeout:g} s", now)
-            elif pending.busy is not None:
-                pending.busy(now)
+            # A peer that is not read, or has just said something, is not silent.
+            heard = self._context.now if self.paused else self.last_heard
+            if heard + pending.timeout <= self._context.now:
+                self.end(f"did not answer {pending.method} within {pending.timeout:g} s")
+            elif pending.asked is not None and pending.asked.lenient and pending.asked.task is not None:
+                task, pending.asked.task = pending.asked.task, None
+                self._context.report(AnswersCame(task, ()))
             else:
-                self._realm.timers.set((self.number, what), heard + pending.timeout)
+                self._context.timers.set((self.number, Alarm.ANSWER, number), heard + pending.timeout)
 
-    # -- what goes out
+    # -- outgoing
 
-    def call(
-        self,
-        target: Remote,
-        method: str,
-        args: Sequence[Value],
-        *,
-        then: Continuation | None,
-        timeout: float | None = None,
-        busy: Callable[[float], None] | None = None,
-        keep: bool = False,
-    ) -> None:
-        """Call the peer.
+    def ask(self, task: MasterTask, ask: Ask) -> None:
+        """Make the calls of a script; their answers are reported when all of them are there.
 
-        Args:
-            target: its object.
-            method: the name.
-            args: the arguments.
-            then: gets the answer.
-            timeout: seconds after which a peer that has said nothing is taken for dead. One that has said something
-                gets as many seconds from there.
-            busy: is called once instead, when a peer has not answered in time but has said something.
-            keep: whether `then` sees to the objects in the answer; else they are given back.
+        Raises:
+            LocalProtocolError: the arguments of one cannot be sent.
+        """
+        count = len(ask.calls)
+        asked = _Asked(task, ask.lenient, ask.keep, [None] * count, count)
+        self.touch()
+        for place, (target, method, args) in enumerate(ask.calls):
+            number = self.connection.call(target, method, args)
+            self._pending[number] = _Pending(method, ask.timeout, asked, place)
+            if ask.timeout is not None:
+                self._context.timers.set((self.number, Alarm.ANSWER, number), self._context.now + ask.timeout)
+
+    def call(self, target: Remote, method: str, args: tuple[Value, ...]) -> None:
+        """Call the peer; its answer does not matter.
 
         Raises:
             LocalProtocolError: the arguments cannot be sent.
         """
-        number = self.connection.call(target, method, args)
+        self._pending[self.connection.call(target, method, args)] = _NOT_ASKED
         self.touch()
-        self._pending[number] = _Pending(method, then, timeout, busy, keep)
-        if timeout is not None:
-            self._realm.timers.set((self.number, number), self._realm.now + timeout)
 
     def serve(self, local: Local, servant: Servant) -> None:
         """Let the peer call an object that it is about to be given."""
@@ -334,155 +339,98 @@ class Peer:
             self.touch()
 
     def drop(self, remotes: Iterable[Remote]) -> None:
-        """Give back objects of the peer's that nobody keeps."""
+        """Give back objects of the peer's that no receiver keeps."""
         for remote in remotes:
             if remote is not self.mind:
                 self.release(remote)
 
     def notice(self, text: str) -> None:
-        """Say something about this peer."""
-        self._realm.announce(MasterNotice(f"{self.peer}: {text}", self.slave))
+        """Announce something about this peer."""
+        self._context.announce(MasterNotice(f"{self.peer}: {text}", self.slave))
 
     # -- the login
 
-    def challenge(self, call: Call) -> None:
-        """Answer `login`: anybody gets a challenge."""
-        (name,) = parameters(call, "username")
-        if not isinstance(name, (bytes, str)):
-            raise CommandError("builtins.TypeError", "the user name is a string")
-        self._try(PeerEvent.LOGIN)
-        name = name[: 4 * LONGEST_NAME]
-        text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
-        self.name = text[:LONGEST_NAME]
-        seed = self._challenge + self._challenges.to_bytes(4, "big")
-        self._given = hashlib.sha256(seed).digest()[:16]
-        self._serving[_CHALLENGER] = _Challenger(self)
-        self.connection.answer(call.id, (self._given, _CHALLENGER))
-
-    def respond(self, call: Call, now: float) -> None:
-        """Take the response; who it is, is looked up before it is looked at."""
-        response, mind = parameters(call, "response", "mind")
-        self._machine.fire(PeerEvent.RESPOND)
+    def _on_login(self, login: ServerLogin, call: Call) -> None:
+        if call.method in LOGIN_METHODS:
+            self._machine.fire(PeerEvent.TRY)
+        credentials = login.handle(call)
+        self.name = login.name
+        if credentials is None:
+            return
+        self._machine.fire(PeerEvent.CHECK)
         # From here on it waits for us.
-        self._realm.timers.cancel((self.number, LOGIN))
-        self._login = call.id
-        self.mind = mind if isinstance(mind, Remote) else None
-        self._response = response if isinstance(response, bytes) else b""
-        self._host.log_in(self, self.name or "", now)
+        self._context.timers.cancel((self.number, Alarm.LOGIN, 0))
+        self.mind = credentials.mind
+        self._context.report(LoginWanted(self.number, credentials))
 
-    def check(self, account: Account | None) -> bool:
-        """Whether the response is that of the account; takes as long without one."""
-        password = (account.password if account is not None else "").encode("utf-8", "surrogateescape")
-        right = hmac.compare_digest(digest(password, self._given), self._response)
-        return right and account is not None
+    def check(self, password: str | None) -> bool:
+        """Whether the response is that of a password; None, for a user that does not exist, takes as long."""
+        assert self._login is not None
+        return self._login.check(None if password is None else password.encode("utf-8", "surrogateescape"))
 
-    def refuse(self, why: str, *, kind: str = UNAUTHORIZED, message: str = "") -> None:
-        """Answer the login with a failure; the connection may try again until its time is over."""
+    def refuse(self, why: str, *, kind: str = UNAUTHORIZED, message: str = "", credentials: bool | None = None) -> None:
+        """Answer the login with a failure; the peer may try again until its time is over.
+
+        Args:
+            why: for people.
+            kind: of the failure.
+            message: of the failure.
+            credentials: whether name or password were the reason; None for what `kind` says.
+        """
+        assert self._login is not None
         self._machine.fire(PeerEvent.REFUSE)
-        self._report(why, credentials=kind == UNAUTHORIZED)
-        self._realm.timers.set((self.number, LOGIN), self._login_until)
-        self._answer_login(Failure(kind, message))
-        if self.mind is not None:
-            mind, self.mind = self.mind, None
-            self.release(mind)
-
-    def _answer_login(self, outcome: Value | Failure) -> None:
-        call, self._login = self._login, None
-        if call is not None:
-            self.touch()
-            if isinstance(outcome, Failure):
-                self.connection.fail(call, outcome)
-            else:
-                self.connection.answer(call, outcome)
+        self._report(why, credentials=kind == UNAUTHORIZED if credentials is None else credentials)
+        self._context.timers.set((self.number, Alarm.LOGIN, 0), self._login_until)
+        self.mind = None
+        self._login.refuse(Failure(kind, message))
+        self.touch()
 
     def contend(self) -> None:
-        """Somebody of that name is here already."""
+        """Wait for a name that another connection has."""
         self._machine.fire(PeerEvent.CONTEND)
 
     def attach(self) -> None:
-        """It is a slave, and may be called from now on."""
+        """Become a slave that may be called from now on."""
         self._machine.fire(PeerEvent.ATTACH)
         self.slave = self.name
         self.connection.set_limits(self._trusted)
 
     def admit(self, label: str, avatar: Servant) -> None:
         """Answer the login with a perspective."""
+        login, self._login = self._login, None
+        assert login is not None
         self._machine.fire(PeerEvent.ADMIT)
         self.connection.set_limits(self._trusted)
         self._perspective = Local(label)
         self._serving[self._perspective] = avatar
-        self._answer_login(self._perspective)
+        login.accept(self._perspective)
+        self.touch()
 
-    def refuse_anonymous(self, call: Call) -> None:
-        """Nobody is let in without a name."""
-        self._try(PeerEvent.ANONYMOUS)
-        self._report("anonymous logins are not allowed", credentials=True)
-        text = "No checker for twisted.cred.credentials.IAnonymous"
-        self.connection.fail(call.id, Failure("twisted.cred.error.UnhandledCredentials", text))
-
-    def _try(self, how: PeerEvent) -> None:
-        self._machine.fire(how)
-        self._challenges += 1
-        if self._challenges > MOST_TRIES:
-            raise RemoteProtocolError(f"tried to log in more than {MOST_TRIES} times")
-
-    def leave_if_done(self, now: float) -> None:
-        """End the visit of somebody who gave his perspective back, once he has all his answers."""
+    def leave_if_done(self) -> None:
+        """End the connection of a peer that gave its perspective back, once it has all its answers."""
         if self._leaving and not self.questions:
-            self.end("logged out", now)
+            self.end("logged out")
 
     def _report(self, why: str, *, credentials: bool = False) -> None:
-        self._realm.announce(LoginFailed(self.number, self.peer, self.name, why, credentials))
+        self._context.announce(LoginFailed(self.number, self.peer, self.name, why, credentials))
 
     # -- the end
 
-    def end(self, why: str, now: float, *, closed: bool = False) -> None:
-        """End the visit. `closed` tells that the connection is not there any more."""
+    def end(self, why: str, *, closed: bool = False) -> None:
+        """End the connection. `closed` tells that the runner has it no more."""
         if self.gone:
             return
-        unknown = self.state not in (VisitState.ADMITTED, VisitState.REFUSED)
+        unknown = self.state not in (PeerState.ADMITTED, PeerState.REFUSED)
         last = self.data_to_send()
         self._machine.fire(PeerEvent.END)
         self.connection.close()
         if not closed:
-            self._realm.tell(CloseConnection(self.number, last))
+            self._context.request(CloseConnection(self.number, last))
         for number in self._pending:
-            self._realm.timers.cancel((self.number, number))
+            self._context.timers.cancel((self.number, Alarm.ANSWER, number))
         self._pending.clear()
         self._serving.clear()
-        self._realm.timers.cancel((self.number, LOGIN))
+        self._context.timers.cancel((self.number, Alarm.LOGIN, 0))
         if unknown:
             self._report(why)
-        self._host.left(self, why, now)
-
-
-class _Root:
-    """What is published: the way in."""
-
-    __slots__ = ("_visit",)
-
-    def __init__(self, visit: Peer) -> None:
-        self._visit = visit
-
-    def handle(self, connection: Connection, call: Call, now: float) -> None:
-        match call.method:
-            case "login":
-                self._visit.challenge(call)
-            case "loginAnonymous":
-                self._visit.refuse_anonymous(call)
-            case _:
-                raise no_such_method(call)
-
-
-class _Challenger:
-    """Takes the response to a challenge. It lives on for the call that it serves, though the peer drops it at once."""
-
-    __slots__ = ("_visit",)
-
-    def __init__(self, visit: Peer) -> None:
-        self._visit = visit
-
-    def handle(self, connection: Connection, call: Call, now: float) -> None:
-        if call.method != "respond":
-            raise no_such_method(call)
-        self._visit.respond(call, now)
+        self._context.report(PeerLeft(self.number, why))

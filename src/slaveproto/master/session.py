@@ -1,10 +1,20 @@
-"""The master, without I/O: every connection to one port, and everybody who comes over them.
+"""The master, without I/O: every connection to one port, and the slaves and users that come over them.
 
-`MasterSession` is a pure function of its constructor's arguments and of the inputs that `handle` was given. The order
-for whoever drives it: `handle` an input; perform every one of `requests()`; for each of `connections_to_send()` send
+`MasterSession` is a pure function of its constructor's arguments and of the inputs that `handle` was given. To drive
+it: `handle` an input; perform every one of `requests()`; for each of `connections_to_send()` send
 `data_to_send(connection)` whenever the data before it is sent; read `next_event()` until None; take `output(step)` of
 every step that spoke or finished; leave a connection unread while it is `paused`; wait for the next input, but no
 longer than until `deadline`.
+
+Rules.
+
+* The session owns its connections (`Peer`), the slaves that they belong to (`BuildSlave`), and the registries of builds
+  and steps. Children know no parent: they report by values (`happenings`), and `_settle` carries those out one by one,
+  before the next event of a connection is taken.
+* One name, one seat: who comes under a name that is taken is the contender, and the holder has `ARBITRATION` seconds to
+  show that it is alive. A newer contender takes the older one's place.
+* What the program wants is refused with `LocalProtocolError`, and then nothing has changed. What happened a moment ago,
+  and the program has not read yet, is no fault of the program: it refuses a build, and ends a step.
 
 Source: manual page, sections "Connection" to "Building"; `pbmanager.py`, `process/botmaster.py` of Buildbot 0.8.4p1,
 `worker/manager.py` of 4.3.0.
@@ -16,14 +26,16 @@ from collections.abc import Mapping
 from typing import Final, assert_never
 
 from slaveproto.effects import CloseConnection, Request
-from slaveproto.errors import LocalProtocolError
+from slaveproto.errors import LocalProtocolError, RemoteProtocolError
 from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
-from slaveproto.master.buildslave import DEPARTING, KEEPALIVE, BuildSlave
+from slaveproto.master.builder import RemoteBuilder
+from slaveproto.master.buildslave import DISMISSED, BuildSlave
 from slaveproto.master.changes import read_change
+from slaveproto.master.command import StepRun
 from slaveproto.master.config import Account, ChangeAccount, GuestAccount, MasterConfig, SlaveAccount
-from slaveproto.master.context import Abandoned, MasterContext
+from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.events import (
     AbandonStep,
     Accepted,
@@ -48,23 +60,40 @@ from slaveproto.master.events import (
     StartStep,
     StepFinished,
 )
+from slaveproto.master.happenings import (
+    AnswersCame,
+    Asked,
+    BuildOver,
+    CommandOver,
+    Happening,
+    HolderAlive,
+    LoginWanted,
+    PeerBroke,
+    PeerLeft,
+    SlaveReady,
+    SourceFound,
+    StepOver,
+    TransferOver,
+)
 from slaveproto.master.output import Output
 from slaveproto.master.peer import Peer
 from slaveproto.master.results import Result
-from slaveproto.master.states import SEAT, SeatEvent, SeatState
-from slaveproto.master.states import PeerState as Visits
+from slaveproto.master.states import SEAT, PeerState, SeatEvent, SeatState
+from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import no_such_method
 from slaveproto.wire.values import Failure
 
 ARBITRATION: Final = 10.0
-"""Seconds that the holder of a name has to answer when somebody else comes by the same name."""
+"""Seconds that the holder of a name has to answer when another connection comes by the same name."""
 
 DUPLICATE: Final = "builtins.RuntimeError"
 
+UNHANDLED: Final = "twisted.cred.error.UnhandledCredentials"
 
-class _Place:
+
+class _Seat:
     """The seat of one slave name."""
 
     __slots__ = ("contender", "holder", "machine")
@@ -79,8 +108,8 @@ class MasterSession:
     """One master.
 
     Args:
-        config: who may come, and how long who is waited for.
-        limits: what somebody who has logged in can make us hold.
+        config: who may log in, and the master's patience.
+        limits: what a peer that has logged in can make us hold.
     """
 
     def __init__(
@@ -88,53 +117,64 @@ class MasterSession:
         config: MasterConfig = MasterConfig(),  # noqa: B008  frozen
         limits: Limits = Limits(calls=1000, references=100_000),  # noqa: B008  frozen
     ) -> None:
-        self.config = config
         self._limits = limits
-        self._realm = MasterContext()
-        self._visits: dict[int, Peer] = {}
+        self._context = MasterContext(config)
+        self._peers: dict[int, Peer] = {}
         # Those of them that have not logged in.
         self._strangers: set[int] = set()
-        self._places: dict[str, _Place] = {}
+        self._seats: dict[str, _Seat] = {}
         self._slaves: dict[str, BuildSlave] = {}
+        # The slaves that are attached, or are on their way to that, by the numbers of their connections.
+        self._holders: dict[int, BuildSlave] = {}
+        # The builders that builds have, and why other builds have none any more that are not ended yet.
+        self._builds: dict[int, RemoteBuilder] = {}
+        self._lost: dict[int, str] = {}
+        # Steps whose output can be taken.
+        self._steps: dict[int, StepRun] = {}
+
+    @property
+    def config(self) -> MasterConfig:
+        """The present configuration."""
+        return self._context.config
 
     # -- the doors out
 
     @property
     def deadline(self) -> float | None:
-        """When `handle(Wakeup(), ...)` is due, in the clock of `now`; None for not before another input."""
-        return self._realm.timers.deadline
+        """The time when `handle(Wakeup(), ...)` is due, in the clock of `now`; None for not before another input."""
+        return self._context.timers.deadline
 
     def requests(self) -> list[Request]:
         """Return the effects to start now: `FileEffect`, and `CloseConnection` with your number of the connection."""
-        return self._realm.take_requests()
+        return self._context.take_requests()
 
     def connections_to_send(self) -> list[int]:
         """Return the connections that may have something to send since the last time, each once."""
-        touched, self._realm.touched = self._realm.touched, {}
-        return [number for number in touched if number in self._visits]
+        touched, self._context.touched = self._context.touched, {}
+        return [number for number in touched if number in self._peers]
 
     def data_to_send(self, connection: int) -> bytes:
-        """Return bytes for a connection and forget them; nothing for one that is over."""
-        visit = self._visits.get(connection)
-        return visit.data_to_send() if visit is not None else b""
+        """Return bytes for a connection and forget them; none for one that is over."""
+        peer = self._peers.get(connection)
+        return peer.data_to_send() if peer is not None else b""
 
     def paused(self, connection: int) -> bool:
         """Whether a connection is to be left unread, because what it brought is not taken or not written yet."""
-        visit = self._visits.get(connection)
-        return visit is not None and visit.paused
+        peer = self._peers.get(connection)
+        return peer is not None and peer.paused
 
     def next_event(self) -> MasterEvent | None:
         """Return the next announcement, None if there is no more."""
-        events = self._realm.events
+        events = self._context.events
         return events.popleft() if events else None
 
     def output(self, step: int) -> list[Output]:
-        """Return what a step said and forget it; nothing for one that is over and has said all."""
-        run = self._realm.steps.get(step)
+        """Return what a step said and forget it; nothing for one that is over and whose output was taken."""
+        run = self._steps.get(step)
         if run is None:
             return []
         if run.over:
-            del self._realm.steps[step]
+            del self._steps[step]
         return run.spool.take()
 
     # -- what there is
@@ -145,32 +185,32 @@ class MasterSession:
         return self._slaves
 
     def idle_builders(self, slave: str) -> tuple[str, ...]:
-        """Return the builders of a slave on which a build can be started now, sorted.
+        """Return the names of a slave's builders on which a build can be started now, sorted.
 
-        None of a slave that is not attached, or is leaving. It changes with your own inputs (`StartBuild`, `EndBuild`,
-        `Configure`, ...), and with `SlaveAttached`, `SlaveDetached`, `BuildersChanged`, `BuildRefused`, `BuildLost` and
-        `ShutdownWanted`.
+        This is the one answer to that question. A slave that is not attached, or is leaving, has none. The answer
+        changes with your own inputs (`StartBuild`, `EndBuild`, `Configure`, ...), and with `SlaveAttached`,
+        `SlaveDetached`, `BuildersChanged`, `BuildRefused`, `BuildLost` and `ShutdownWanted`.
         """
-        there = self._slaves.get(slave)
-        return there.idle_builders() if there is not None else ()
+        found = self._slaves.get(slave)
+        return found.idle_builders() if found is not None else ()
 
     @property
     def census(self) -> Mapping[str, int]:
-        """How much there is of everything that comes and goes, for tests: without connections all of it is 0.
+        """The number of everything that comes and goes, for tests: without connections all of it is 0.
 
         Builds count until they are ended, lost ones too; steps until their output is taken; requests until they are
         replied to.
         """
-        realm = self._realm
         return {
-            "connections": len(self._visits),
+            "connections": len(self._peers),
             "strangers": len(self._strangers),
-            "seats": len(self._places),
+            "seats": len(self._seats),
             "slaves": len(self._slaves),
-            "builds": len(realm.builds) + len(realm.lost),
-            "steps": len(realm.steps),
-            "timers": len(realm.timers),
-            "requests": realm.waiting,
+            "holders": len(self._holders),
+            "builds": len(self._builds) + len(self._lost),
+            "steps": len(self._steps),
+            "timers": len(self._context.timers),
+            "requests": len(self._context.waiting),
         }
 
     # -- the door in
@@ -181,95 +221,205 @@ class MasterSession:
         Raises:
             LocalProtocolError: what you want is not possible as things are; nothing changed.
         """
-        realm = self._realm
-        realm.now = now
+        context = self._context
+        context.now = now
+        if isinstance(item, Received):
+            # Nearly all inputs.
+            peer = self._peers.get(item.connection)
+            if peer is not None:
+                self._receive(peer, item.data)
+        else:
+            self._take(item)
+        if context.happenings:
+            self._settle()
+        for number, alarm, what in context.timers.pop_expired(now):
+            peer = self._peers.get(number)
+            if peer is not None:
+                self._expired(peer, alarm, what)
+                self._settle()
+
+    def _receive(self, peer: Peer, data: bytes) -> None:
+        happenings, connection = self._context.happenings, peer.connection
+        peer.receive(data)
+        try:
+            # What an event leads to may end the connection, and with it the reading.
+            while not peer.gone:
+                event = connection.next_event()
+                if event is NEED_DATA:
+                    break
+                peer.on_event(event)
+                if happenings:
+                    self._settle()
+        except RemoteProtocolError as error:
+            peer.end(f"broke the protocol: {error}")
+
+    def _take(self, item: MasterInput) -> None:
         match item:
-            case Received():
-                visit = self._visits.get(item.connection)
-                if visit is not None:
-                    visit.received(item.data, now)
             case Completed():
-                realm.reply(item.request, item.result, now)
+                self._context.reply(item.request, item.result)
             case Rejected():
-                realm.reply(item.request, item.error, now)
+                self._context.reply(item.request, item.error)
             case Wakeup():
                 pass
             case Accepted():
-                self._accept(item, now)
-            case Secured():
-                visit = self._visits.get(item.connection)
-                if visit is not None:
-                    visit.secured()
-            case Disconnected():
-                visit = self._visits.get(item.connection)
-                if visit is not None:
-                    visit.end(item.why or "closed the connection", now, closed=True)
+                self._accept(item)
+            case Secured(number):
+                if number in self._peers:
+                    self._peers[number].secured()
+            case Received(number, data):
+                if number in self._peers:
+                    self._receive(self._peers[number], data)
+            case Disconnected(number, why):
+                if number in self._peers:
+                    self._peers[number].end(why or "closed the connection", closed=True)
             case Configure():
-                self._configure(item.config, now)
+                self._configure(item.config)
             case AnswerAccount():
-                self._answer_account(item, now)
+                self._answer_account(item)
             case AnswerGuest():
-                self._answer_guest(item, now)
+                self._answer_guest(item)
             case Ping():
                 self._slave(item.slave).ping()
-            case StartBuild():
-                self._start_build(item)
-            case StartStep():
-                self._start_step(item, now)
-            case InterruptStep():
-                run = realm.steps.get(item.step)
-                if run is not None:
-                    run.interrupt(item.why, now)
-            case AbandonStep():
-                run = realm.steps.get(item.step)
-                if run is not None:
-                    run.abandon(item.patience, now)
-                    if run.over:
-                        self.output(item.step)
-            case EndBuild():
-                realm.lost.pop(item.build, None)
-                if item.build in realm.builds:
-                    realm.builds[item.build].end_build(now)
             case ShutDownSlave():
                 slave = self._slave(item.slave)
                 if item.graceful:
-                    slave.let_go(now)
+                    slave.let_go()
                 else:
-                    slave.shut_down(now)
+                    slave.shut_down()
             case Disconnect():
-                self._slave(item.slave).visit.end(item.why, now)
+                self._slave(item.slave).peer.end(item.why)
+            case StartBuild() | StartStep() | InterruptStep() | AbandonStep() | EndBuild():
+                self._take_order(item)
             case Stop():
-                for visit in list(self._visits.values()):
-                    visit.end(item.why, now)
+                for peer in list(self._peers.values()):
+                    peer.end(item.why)
             case _:
                 assert_never(item)
-        for number, what in realm.timers.pop_expired(now):
-            visit = self._visits.get(number)
-            if visit is not None:
-                self._expired(visit, what, now)
 
-    # What happened a moment ago, and is not read yet, is nobody's fault: it refuses a build and ends a step.
+    def _take_order(self, item: StartBuild | StartStep | InterruptStep | AbandonStep | EndBuild) -> None:
+        """Take an input that is about a build or a step."""
+        match item:
+            case StartBuild():
+                self._start_build(item)
+            case StartStep():
+                self._start_step(item)
+            case InterruptStep():
+                if item.step in self._steps:
+                    self._steps[item.step].interrupt(item.why)
+            case AbandonStep():
+                if item.step in self._steps:
+                    self._steps[item.step].abandon(item.patience)
+                    self._forget_step(item.step)
+            case EndBuild():
+                self._end_build(item)
+            case _:
+                assert_never(item)
+
+    def _expired(self, peer: Peer, alarm: Alarm, number: int) -> None:
+        match alarm:
+            case Alarm.LOGIN | Alarm.ANSWER:
+                peer.expired(alarm, number)
+            case Alarm.KEEPALIVE:
+                self._holders[peer.number].keep_alive()
+            case Alarm.DEPARTURE:
+                self._holders[peer.number].did_not_go()
+            case Alarm.STEP:
+                peer.end("it did not end an interrupted step")
+            case _:
+                assert_never(alarm)
+
+    # -- what children report
+
+    def _settle(self) -> None:
+        happenings = self._context.happenings
+        while happenings:
+            self._carry_out(happenings.popleft())
+
+    def _carry_out(self, happening: Happening) -> None:
+        match happening:
+            case Asked(task, ask):
+                peer = self._peers.get(task.connection)
+                if peer is not None:
+                    try:
+                        peer.ask(task, ask)
+                    except LocalProtocolError as error:
+                        self._context.answer(task, error)
+            case AnswersCame(task, answers):
+                if task.connection in self._peers:
+                    self._context.answer(task, answers)
+            case CommandOver():
+                if happening.step in self._steps:
+                    self._steps[happening.step].command_over(happening)
+            case TransferOver():
+                if happening.step in self._steps:
+                    self._steps[happening.step].transfer_over(happening.problem)
+            case SourceFound():
+                if happening.step in self._steps:
+                    self._steps[happening.step].source_found(happening)
+            case StepOver():
+                if happening.build in self._builds:
+                    self._builds[happening.build].step_over(happening.step)
+                self._forget_step(happening.step)
+            case BuildOver():
+                self._build_over(happening)
+            case LoginWanted():
+                self._log_in(self._peers[happening.connection], happening.credentials.name)
+            case SlaveReady():
+                holder = self._holders[happening.connection]
+                self._slaves[holder.name] = holder
+            case HolderAlive():
+                self._holder_alive(happening.connection)
+            case PeerBroke():
+                if happening.connection in self._peers:
+                    self._peers[happening.connection].end(f"broke the protocol: {happening.why}")
+            case PeerLeft():
+                self._left(happening)
+            case _:
+                assert_never(happening)
+
+    # -- builds and steps
 
     def _start_build(self, item: StartBuild) -> None:
-        if item.build in self._realm.builds or item.build in self._realm.lost:
+        if item.build in self._builds or item.build in self._lost:
             raise LocalProtocolError(f"there is a build {item.build} already")
         slave = self._slaves.get(item.slave)
         if slave is None:
-            self._realm.announce(BuildRefused(item.build, f"slave {item.slave!r} is not attached"))
-        else:
-            slave.start_build(item)
+            self._context.announce(BuildRefused(item.build, f"slave {item.slave!r} is not attached"))
+            return
+        builder = slave.start_build(item)
+        if builder is not None:
+            self._builds[item.build] = builder
 
-    def _start_step(self, item: StartStep, now: float) -> None:
-        realm = self._realm
-        if item.step in realm.steps:
+    def _start_step(self, item: StartStep) -> None:
+        if item.step in self._steps:
             raise LocalProtocolError(f"there is a step {item.step} already")
-        if item.build in realm.builds:
-            realm.builds[item.build].start_step(item, now)
-        elif item.build in realm.lost:
-            outcome = Outcome(Result.RETRY, None, realm.lost[item.build], {}, 0.0)
-            realm.announce(StepFinished(item.step, outcome))
+        builder = self._builds.get(item.build)
+        if builder is not None:
+            self._steps[item.step] = builder.start_step(item, self._holders[builder.connection].info)
+        elif item.build in self._lost:
+            outcome = Outcome(Result.RETRY, None, self._lost[item.build], {}, 0.0)
+            self._context.announce(StepFinished(item.step, outcome))
         else:
             raise LocalProtocolError(f"there is no build {item.build}")
+
+    def _end_build(self, item: EndBuild) -> None:
+        self._lost.pop(item.build, None)
+        builder = self._builds.get(item.build)
+        if builder is not None:
+            builder.end_build()
+
+    def _build_over(self, happening: BuildOver) -> None:
+        self._builds.pop(happening.build, None)
+        if happening.lost is not None:
+            self._lost[happening.build] = happening.lost
+        holder = self._holders.get(happening.connection)
+        if holder is not None:
+            holder.look()
+
+    def _forget_step(self, step: int) -> None:
+        """Forget a step that is over and was abandoned: its output is not asked for any more."""
+        if step in self._steps and self._steps[step].forgotten:
+            del self._steps[step]
 
     def _slave(self, name: str) -> BuildSlave:
         slave = self._slaves.get(name)
@@ -277,198 +427,192 @@ class MasterSession:
             raise LocalProtocolError(f"slave {name!r} is not attached")
         return slave
 
-    def _expired(self, visit: Peer, what: str | int | Abandoned, now: float) -> None:
-        slave = self._slaves.get(visit.slave or "")
-        if slave is not None and what == KEEPALIVE:
-            slave.keep_alive(now)
-        elif slave is not None and what == DEPARTING:
-            slave.did_not_go(now)
-        elif isinstance(what, Abandoned):
-            visit.end("it did not end an interrupted step", now)
-        else:
-            visit.expired(what, now)
+    # -- logins
 
-    # -- who comes
-
-    def _accept(self, item: Accepted, now: float) -> None:
-        if item.connection in self._visits:
+    def _accept(self, item: Accepted) -> None:
+        if item.connection in self._peers:
             raise LocalProtocolError(f"there is a connection {item.connection} already")
         if len(self._strangers) >= self.config.visitors:
             why = f"there are {len(self._strangers)} others already that have not logged in"
-            self._realm.announce(LoginFailed(item.connection, item.peer, None, why))
-            self._realm.tell(CloseConnection(item.connection, b""))
+            self._context.announce(LoginFailed(item.connection, item.peer, None, why))
+            self._context.request(CloseConnection(item.connection, b""))
             return
         self._strangers.add(item.connection)
-        self._visits[item.connection] = Peer(item, self._realm, self, self._limits, self.config.login_timeout, now)
+        self._peers[item.connection] = Peer(item, self._context, self._limits)
 
-    def log_in(self, visit: Peer, name: str, now: float) -> None:
-        """Find out who somebody is that responded to the challenge."""
+    def _log_in(self, peer: Peer, name: str | None) -> None:
+        """Find out who a client is that responded to the challenge."""
+        if name is None:
+            text = "No checker for twisted.cred.credentials.IAnonymous"
+            peer.refuse("anonymous logins are not allowed", kind=UNHANDLED, message=text, credentials=True)
+            return
         account = self.config.accounts.get(name)
         if account is None and self.config.ask:
-            self._realm.announce(AccountWanted(visit.number, name))
+            self._context.announce(AccountWanted(peer.number, name))
         else:
-            self._decide(visit, account, now)
+            self._decide(peer, account)
 
-    def _answer_account(self, item: AnswerAccount, now: float) -> None:
-        visit = self._visits.get(item.connection)
-        if visit is None:
+    def _answer_account(self, item: AnswerAccount) -> None:
+        peer = self._peers.get(item.connection)
+        if peer is None:
             # It did not wait.
             return
-        if visit.state is not Visits.CHECKING:
+        if peer.state is not PeerState.CHECKING:
             raise LocalProtocolError(f"connection {item.connection} does not wait for an account")
-        self._decide(visit, item.account, now)
+        self._decide(peer, item.account)
 
-    def _decide(self, visit: Peer, account: Account | None, now: float) -> None:
-        if not visit.check(account) or account is None:
-            visit.refuse("wrong name or password")
+    def _decide(self, peer: Peer, account: Account | None) -> None:
+        if not peer.check(None if account is None else account.password) or account is None:
+            peer.refuse("wrong name or password")
             return
         # The program may know users by other names than their own.
-        visit.name = account.name
-        if isinstance(account, SlaveAccount):
-            self._seat(visit, account)
-        else:
-            perspective = (
-                _ChangePerspective(account, self._realm)
-                if isinstance(account, ChangeAccount)
-                else _GuestPerspective(account, visit, self._realm)
-            )
-            visit.admit(f"perspective of {account.name}", perspective)
-            self._strangers.discard(visit.number)
+        peer.name = account.name
+        match account:
+            case SlaveAccount():
+                self._take_seat(peer, account)
+            case ChangeAccount():
+                peer.admit(f"perspective of {account.name}", _ChangePerspective(account, self._context))
+                self._strangers.discard(peer.number)
+            case GuestAccount():
+                peer.admit(f"perspective of {account.name}", _GuestPerspective(account, peer, self._context))
+                self._strangers.discard(peer.number)
+            case _:
+                assert_never(account)
 
     # -- one of a name
 
-    def _seat(self, visit: Peer, account: SlaveAccount) -> None:
-        if visit.mind is None:
-            visit.refuse("a slave without a mind", kind="builtins.ValueError", message="a slave needs a mind")
+    def _take_seat(self, peer: Peer, account: SlaveAccount) -> None:
+        if peer.mind is None:
+            peer.refuse("a slave without a mind", kind="builtins.ValueError", message="a slave needs a mind")
             return
-        place = self._places.setdefault(account.name, _Place())
-        holder = place.holder
+        seat = self._seats.setdefault(account.name, _Seat())
+        holder = seat.holder
         if holder is None:
-            self._attach(place, visit, account)
+            seat.machine.fire(SeatEvent.CLAIM)
+            self._attach(seat, peer, account)
             return
-        contested = place.machine.state is SeatState.CONTESTED
-        place.machine.fire(SeatEvent.CONTEND)
-        visit.contend()
-        rival, place.contender = place.contender, (visit, account)
+        contested = seat.machine.state is SeatState.CONTESTED
+        seat.machine.fire(SeatEvent.CONTEND)
+        peer.contend()
+        rival, seat.contender = seat.contender, (peer, account)
         if rival is not None:
             rival[0].refuse("a newer connection took its place", kind=DUPLICATE, message="rejecting duplicate slave")
         if not contested:
-            holder.is_anybody_there(ARBITRATION, lambda _: self._is_alive(place, holder))
+            holder.arbitrate(ARBITRATION)
 
-    def _is_alive(self, place: _Place, holder: BuildSlave) -> None:
-        # The contender may have given up by now. A holder who is gone answers nothing.
-        if place.contender is not None:
-            place.machine.fire(SeatEvent.ALIVE)
-            (visit, _), place.contender = place.contender, None
-            why = f"{holder.name} is connected from {holder.visit.peer}, and alive"
-            visit.refuse(why, kind=DUPLICATE, message="rejecting duplicate slave")
+    def _holder_alive(self, connection: int) -> None:
+        holder = self._holders.get(connection)
+        seat = self._seats.get(holder.name) if holder is not None else None
+        # The contender may have given up by now.
+        if holder is not None and seat is not None and seat.contender is not None:
+            seat.machine.fire(SeatEvent.ALIVE)
+            (peer, _), seat.contender = seat.contender, None
+            why = f"{holder.name} is connected from {holder.peer.peer}, and alive"
+            peer.refuse(why, kind=DUPLICATE, message="rejecting duplicate slave")
 
-    def _attach(self, place: _Place, visit: Peer, account: SlaveAccount) -> None:
-        assert visit.mind is not None
-        if place.machine.can(SeatEvent.CLAIM):
-            place.machine.fire(SeatEvent.CLAIM)
-        self._strangers.discard(visit.number)
-        visit.attach()
-        place.holder = BuildSlave(account, visit, visit.mind, self._realm, self)
-        place.holder.attach()
+    def _attach(self, seat: _Seat, peer: Peer, account: SlaveAccount) -> None:
+        assert peer.mind is not None
+        self._strangers.discard(peer.number)
+        peer.attach()
+        seat.holder = self._holders[peer.number] = BuildSlave(account, peer, peer.mind, self._context)
+        seat.holder.attach()
 
-    def slave_attached(self, slave: BuildSlave) -> None:
-        """A slave can be used from now on."""
-        self._slaves[slave.name] = slave
-
-    def left(self, visit: Peer, why: str, now: float) -> None:
-        """A connection is over. If somebody waits for the name, it is his."""
-        del self._visits[visit.number]
-        self._strangers.discard(visit.number)
-        place = self._places.get(visit.name or "")
-        if place is None:
+    def _left(self, happening: PeerLeft) -> None:
+        """Forget a connection that is over. A contender for its name gets the seat."""
+        peer = self._peers.pop(happening.connection)
+        self._strangers.discard(peer.number)
+        holder = self._holders.pop(peer.number, None)
+        seat = self._seats.get(peer.name or "")
+        if seat is None:
             return
-        if place.contender is not None and place.contender[0] is visit:
-            place.machine.fire(SeatEvent.WITHDRAW)
-            place.contender = None
-        elif place.holder is not None and place.holder.visit is visit:
-            holder, place.holder = place.holder, None
+        if seat.contender is not None and seat.contender[0] is peer:
+            seat.machine.fire(SeatEvent.WITHDRAW)
+            seat.contender = None
+        elif holder is not None and seat.holder is holder:
+            seat.holder = None
             self._slaves.pop(holder.name, None)
-            holder.lost(why, now)
-            place.machine.fire(SeatEvent.LEAVE)
-            contender, place.contender = place.contender, None
+            holder.lost(happening.why)
+            if seat.contender is not None and seat.contender[0].gone:
+                seat.machine.fire(SeatEvent.WITHDRAW)
+                seat.contender = None
+            seat.machine.fire(SeatEvent.LEAVE)
+            contender, seat.contender = seat.contender, None
             if contender is None:
-                del self._places[holder.name]
+                del self._seats[holder.name]
             else:
-                self._attach(place, *contender)
+                self._attach(seat, *contender)
 
-    def _configure(self, config: MasterConfig, now: float) -> None:
-        self.config = config
-        why = "it is not configured any more"
-        for visit in list(self._visits.values()):
-            account = config.accounts.get(visit.name or "")
-            if visit.state is not Visits.ADMITTED or visit.slave is not None or (account is None and config.ask):
+    def _configure(self, config: MasterConfig) -> None:
+        self._context.config = config
+        for peer in list(self._peers.values()):
+            account = config.accounts.get(peer.name or "")
+            if peer.state is not PeerState.ADMITTED or peer.slave is not None or (account is None and config.ask):
                 continue
             if account is None or isinstance(account, SlaveAccount):
-                visit.end(why, now)
-        for name, place in list(self._places.items()):
+                peer.end(DISMISSED)
+        for name, seat in list(self._seats.items()):
             account = config.accounts.get(name)
             if account is None and config.ask:
                 continue
             # The contender first: it may get the seat of a holder that has to go.
-            if place.contender is not None:
-                visit, _ = place.contender
+            if seat.contender is not None:
+                peer, _ = seat.contender
                 if isinstance(account, SlaveAccount):
-                    place.contender = (visit, account)
+                    seat.contender = (peer, account)
                 else:
-                    place.machine.fire(SeatEvent.WITHDRAW)
-                    place.contender = None
-                    visit.refuse(why)
-            if place.holder is not None:
+                    seat.machine.fire(SeatEvent.WITHDRAW)
+                    seat.contender = None
+                    peer.refuse(DISMISSED)
+            if seat.holder is not None:
                 if isinstance(account, SlaveAccount):
-                    place.holder.configure(account, now)
+                    seat.holder.configure(account)
                 else:
-                    place.holder.dismiss(why, now)
+                    seat.holder.dismiss()
 
     # -- guests
 
-    def _answer_guest(self, item: AnswerGuest, now: float) -> None:
-        visit = self._visits.get(item.connection)
-        if visit is None:
+    def _answer_guest(self, item: AnswerGuest) -> None:
+        peer = self._peers.get(item.connection)
+        if peer is None:
             # It did not wait.
             return
-        if item.call not in visit.questions:
+        if item.call not in peer.questions:
             raise LocalProtocolError(f"connection {item.connection} does not wait for the answer to a call {item.call}")
         if isinstance(item.value, Failure):
-            visit.connection.fail(item.call, item.value)
+            peer.connection.fail(item.call, item.value)
         else:
-            visit.connection.answer(item.call, item.value)
-        del visit.questions[item.call]
-        visit.touch()
-        visit.leave_if_done(now)
+            peer.connection.answer(item.call, item.value)
+        del peer.questions[item.call]
+        peer.touch()
+        peer.leave_if_done()
 
 
 class _ChangePerspective:
-    """What somebody sees who tells of changes."""
+    """The perspective of a user that tells of changes."""
 
-    def __init__(self, account: ChangeAccount, realm: MasterContext) -> None:
+    def __init__(self, account: ChangeAccount, context: MasterContext) -> None:
         self._account = account
-        self._realm = realm
+        self._context = context
 
-    def handle(self, connection: Connection, call: Call, now: float) -> None:
+    def handle(self, connection: Connection, call: Call) -> None:
         if call.method != "addChange":
             raise no_such_method(call, "perspective")
         change = read_change(call)
         connection.answer(call.id)
-        self._realm.announce(ChangeReceived(self._account.name, change))
+        self._context.announce(ChangeReceived(self._account.name, change))
 
 
 class _GuestPerspective:
-    """What a guest sees: what the program lets him see."""
+    """The perspective of a guest: the methods that the program lets it call."""
 
-    def __init__(self, account: GuestAccount, visit: Peer, realm: MasterContext) -> None:
+    def __init__(self, account: GuestAccount, peer: Peer, context: MasterContext) -> None:
         self._account = account
-        self._visit = visit
-        self._realm = realm
+        self._peer = peer
+        self._context = context
 
-    def handle(self, connection: Connection, call: Call, now: float) -> None:
+    def handle(self, connection: Connection, call: Call) -> None:
         if call.method not in self._account.methods:
             raise no_such_method(call, "perspective")
-        self._visit.questions[call.id] = None
-        event = GuestCalled(self._visit.number, call.id, self._account.name, call.method, call.args, call.kwargs)
-        self._realm.announce(event)
+        self._peer.questions[call.id] = None
+        event = GuestCalled(self._peer.number, call.id, self._account.name, call.method, call.args, call.kwargs)
+        self._context.announce(event)

@@ -1,4 +1,11 @@
-"""The tables of the master's side. Each is an agreement of master and slave, seen from the master."""
+"""The tables of a master. Each is an agreement of master and slave, seen from the master.
+
+Rules. A row under `tolerated` is what real peers need although the protocol does not mean it, with its reason beside
+it. An event that changes nothing is a row to the same state, never a question before it is fired.
+
+Not in the tables: who may log in, and the one place that a name has for a holder and a contender at a time
+(`MasterSession`); how a kind of slave is spoken to (`dialect`); the results of steps (`results`).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +15,11 @@ from slaveproto.machine import Symbol, Table
 
 
 class PeerState(Symbol):
-    """Where one connection is."""
+    """States of one connection."""
 
     SECURING = auto()
     NEGOTIATING = auto()
     OPEN = auto()
-    CHALLENGED = auto()
     CHECKING = auto()
     CONTENDING = auto()
     ATTACHING = auto()
@@ -23,13 +29,12 @@ class PeerState(Symbol):
 
 
 class PeerEvent(Symbol):
-    """What moves a connection."""
+    """Events of one connection."""
 
     SECURED = auto()
     OPENED = auto()
-    LOGIN = auto()
-    ANONYMOUS = auto()
-    RESPOND = auto()
+    TRY = auto()
+    CHECK = auto()
     CONTEND = auto()
     ATTACH = auto()
     ADMIT = auto()
@@ -38,18 +43,17 @@ class PeerEvent(Symbol):
 
 
 PEER: Table[PeerState, PeerEvent] = Table(
-    name="visit",
+    name="peer",
     start=PeerState.SECURING,
     moves={
-        # A connection without TLS is secured, in this sense, from its first moment.
+        # Without TLS a connection is secured when it is accepted.
         PeerState.SECURING: {PeerEvent.SECURED: PeerState.NEGOTIATING, PeerEvent.END: PeerState.GONE},
         PeerState.NEGOTIATING: {PeerEvent.OPENED: PeerState.OPEN, PeerEvent.END: PeerState.GONE},
         PeerState.OPEN: {
-            PeerEvent.LOGIN: PeerState.CHALLENGED,
-            PeerEvent.ANONYMOUS: PeerState.REFUSED,
+            PeerEvent.TRY: PeerState.OPEN,
+            PeerEvent.CHECK: PeerState.CHECKING,
             PeerEvent.END: PeerState.GONE,
         },
-        PeerState.CHALLENGED: {PeerEvent.RESPOND: PeerState.CHECKING, PeerEvent.END: PeerState.GONE},
         # CHECKING may take its time: the program may have to be asked who that is.
         PeerState.CHECKING: {
             PeerEvent.REFUSE: PeerState.REFUSED,
@@ -69,17 +73,17 @@ PEER: Table[PeerState, PeerEvent] = Table(
         PeerState.GONE: {},
     },
     tolerated={
-        # A client of Twisted may ask twice before it responds, and try again after a refusal.
-        PeerState.CHALLENGED: {PeerEvent.LOGIN: PeerState.CHALLENGED, PeerEvent.ANONYMOUS: PeerState.REFUSED},
-        PeerState.REFUSED: {PeerEvent.LOGIN: PeerState.CHALLENGED, PeerEvent.ANONYMOUS: PeerState.REFUSED},
+        # A client of Twisted may try again after a refusal.
+        PeerState.REFUSED: {PeerEvent.TRY: PeerState.OPEN},
     },
-    theirs=frozenset({PeerEvent.OPENED, PeerEvent.LOGIN, PeerEvent.ANONYMOUS, PeerEvent.RESPOND}),
+    theirs=frozenset({PeerEvent.OPENED, PeerEvent.TRY, PeerEvent.CHECK}),
 )
-"""The handshake of TLS, negotiation, login, perspective. A slave is attached before its login is answered."""
+"""Agree on TLS, negotiate, log in. TRY begins an attempt, CHECK ends the client's part of it; between them and after
+them the table "login (server)" holds. A slave is attached before its login is answered."""
 
 
 class SeatState(Symbol):
-    """Whether somebody goes by the name of a slave."""
+    """States of the name of a slave. (Buildbot calls this the arbitration of duplicate slaves.)"""
 
     EMPTY = auto()
     TAKEN = auto()
@@ -87,7 +91,7 @@ class SeatState(Symbol):
 
 
 class SeatEvent(Symbol):
-    """What moves a seat."""
+    """Events of the name of a slave."""
 
     CLAIM = auto()
     CONTEND = auto()
@@ -117,24 +121,22 @@ SEAT: Table[SeatState, SeatEvent] = Table(
 
 
 class AttachState(Symbol):
-    """Where the attaching of one slave is."""
+    """States of the attaching of one slave."""
 
     ASKING = auto()
     ASKING_OLD = auto()
     LISTING = auto()
-    INTRODUCING = auto()
     ATTACHED = auto()
     GONE = auto()
 
 
 class AttachEvent(Symbol):
-    """What moves it."""
+    """Events of the attaching of one slave."""
 
     WORKER_INFO = auto()
     NO_WORKER_INFO = auto()
     SLAVE_INFO = auto()
     LISTED = auto()
-    INTRODUCED = auto()
     END = auto()
 
 
@@ -148,28 +150,53 @@ ATTACH: Table[AttachState, AttachEvent] = Table(
             AttachEvent.END: AttachState.GONE,
         },
         AttachState.ASKING_OLD: {AttachEvent.SLAVE_INFO: AttachState.LISTING, AttachEvent.END: AttachState.GONE},
-        AttachState.LISTING: {AttachEvent.LISTED: AttachState.INTRODUCING, AttachEvent.END: AttachState.GONE},
-        AttachState.INTRODUCING: {AttachEvent.INTRODUCED: AttachState.ATTACHED, AttachEvent.END: AttachState.GONE},
+        # The first list of builders: see the table "list of builders".
+        AttachState.LISTING: {AttachEvent.LISTED: AttachState.ATTACHED, AttachEvent.END: AttachState.GONE},
         AttachState.ATTACHED: {AttachEvent.END: AttachState.GONE},
         AttachState.GONE: {},
     },
-    theirs=frozenset(
-        {
-            AttachEvent.WORKER_INFO,
-            AttachEvent.NO_WORKER_INFO,
-            AttachEvent.SLAVE_INFO,
-            AttachEvent.LISTED,
-            AttachEvent.INTRODUCED,
-        }
-    ),
+    theirs=frozenset({AttachEvent.WORKER_INFO, AttachEvent.NO_WORKER_INFO, AttachEvent.SLAVE_INFO, AttachEvent.LISTED}),
 )
-"""ASKING: `print` and `getWorkerInfo`; ASKING_OLD: `getSlaveInfo`, `getCommands` and `getVersion`; LISTING:
-`setBuilderList`; INTRODUCING: `setMaster` and `print` on every builder of a slave before 0.9. The calls of one state
+"""ASKING: `print` and `getWorkerInfo`; ASKING_OLD: `getSlaveInfo`, `getCommands` and `getVersion`. The calls of one
+state
 leave together. Any failure is END, and closes the connection."""
 
 
+class ListingState(Symbol):
+    """States of the list of builders that a slave knows."""
+
+    NONE = auto()
+    SENT = auto()
+    INTRODUCING = auto()
+    LISTED = auto()
+
+
+class ListingEvent(Symbol):
+    """Events of the list of builders."""
+
+    SEND = auto()
+    ANSWER = auto()
+    INTRODUCED = auto()
+
+
+LISTING: Table[ListingState, ListingEvent] = Table(
+    name="list of builders",
+    start=ListingState.NONE,
+    moves={
+        ListingState.NONE: {ListingEvent.SEND: ListingState.SENT},
+        ListingState.SENT: {ListingEvent.ANSWER: ListingState.INTRODUCING},
+        ListingState.INTRODUCING: {ListingEvent.INTRODUCED: ListingState.LISTED},
+        ListingState.LISTED: {ListingEvent.SEND: ListingState.SENT},
+    },
+    theirs=frozenset({ListingEvent.ANSWER, ListingEvent.INTRODUCED}),
+)
+"""The first list and every later one. SENT: `setBuilderList`; INTRODUCING: `setMaster` and `print` on every new builder
+of
+a slave before 0.9, and nothing for a worker. One list at a time: a change meanwhile is sent when this one is done."""
+
+
 class RemoteBuilderState(Symbol):
-    """Where a slave builder is, for the master."""
+    """States of a slave builder, for the master."""
 
     LISTED = auto()
     INTRODUCED = auto()
@@ -182,7 +209,7 @@ class RemoteBuilderState(Symbol):
 
 
 class RemoteBuilderEvent(Symbol):
-    """What moves it."""
+    """Events of it."""
 
     FOUND = auto()
     READY = auto()
@@ -206,34 +233,41 @@ REMOTE_BUILDER: Table[RemoteBuilderState, RemoteBuilderEvent] = Table(
             RemoteBuilderEvent.UNLIST: RemoteBuilderState.GONE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
+        # FOUND again: a later list names it, too, and hands out its object once more.
         RemoteBuilderState.INTRODUCED: {
+            RemoteBuilderEvent.FOUND: RemoteBuilderState.INTRODUCED,
             RemoteBuilderEvent.READY: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.UNLIST: RemoteBuilderState.GONE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         RemoteBuilderState.IDLE: {
+            RemoteBuilderEvent.FOUND: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.PING: RemoteBuilderState.PINGING,
             RemoteBuilderEvent.UNLIST: RemoteBuilderState.GONE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         RemoteBuilderState.PINGING: {
+            RemoteBuilderEvent.FOUND: RemoteBuilderState.PINGING,
             RemoteBuilderEvent.PONG: RemoteBuilderState.STARTING,
             RemoteBuilderEvent.END_BUILD: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         RemoteBuilderState.STARTING: {
+            RemoteBuilderEvent.FOUND: RemoteBuilderState.STARTING,
             RemoteBuilderEvent.STARTED: RemoteBuilderState.BUILDING,
             RemoteBuilderEvent.NOT_STARTED: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.END_BUILD: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         RemoteBuilderState.BUILDING: {
+            RemoteBuilderEvent.FOUND: RemoteBuilderState.BUILDING,
             RemoteBuilderEvent.START_STEP: RemoteBuilderState.COMMANDING,
             RemoteBuilderEvent.END_BUILD: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         # A build cannot end under a command: a slave runs one at a time, and would drop it for the next.
         RemoteBuilderState.COMMANDING: {
+            RemoteBuilderEvent.FOUND: RemoteBuilderState.COMMANDING,
             RemoteBuilderEvent.STEP_OVER: RemoteBuilderState.BUILDING,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
@@ -253,7 +287,7 @@ REMOTE_BUILDER: Table[RemoteBuilderState, RemoteBuilderEvent] = Table(
 
 
 class RemoteCommandState(Symbol):
-    """Where one command is, for the master."""
+    """States of one command, for the master."""
 
     SENT = auto()
     RUNNING = auto()
@@ -263,7 +297,7 @@ class RemoteCommandState(Symbol):
 
 
 class RemoteCommandEvent(Symbol):
-    """What moves it."""
+    """Events of it."""
 
     STARTED = auto()
     REFUSED = auto()
@@ -300,12 +334,13 @@ REMOTE_COMMAND: Table[RemoteCommandState, RemoteCommandEvent] = Table(
             RemoteCommandEvent.INTERRUPT: RemoteCommandState.INTERRUPTING,
             RemoteCommandEvent.LOSE: RemoteCommandState.LOST,
         },
-        RemoteCommandState.DONE: {},
+        # Its step may outlive it: a file is still to be put in its place.
+        RemoteCommandState.DONE: {RemoteCommandEvent.LOSE: RemoteCommandState.DONE},
         RemoteCommandState.LOST: {},
     },
     tolerated={
         # The answer to `startCommand` may come after `complete`. Slaves of 0.8 send what is left of a dropped command
-        # to whoever listens then, so that there may be more after the end, and a second end.
+        # to the next one, so that there may be more after the end, and a second end.
         RemoteCommandState.DONE: {
             RemoteCommandEvent.STARTED: RemoteCommandState.DONE,
             RemoteCommandEvent.REFUSED: RemoteCommandState.DONE,
@@ -320,18 +355,74 @@ REMOTE_COMMAND: Table[RemoteCommandState, RemoteCommandEvent] = Table(
 """Only `complete` ends a command: updates follow after `rc`, too."""
 
 
+class StepState(Symbol):
+    """States of one step of a build."""
+
+    PREPARING = auto()
+    UNWANTED = auto()
+    RUNNING = auto()
+    INTERRUPTED = auto()
+    SETTLING = auto()
+    OVER = auto()
+
+
+class StepEvent(Symbol):
+    """Events of one step."""
+
+    COMMAND = auto()
+    INTERRUPT = auto()
+    SETTLE = auto()
+    END = auto()
+
+
+STEP: Table[StepState, StepEvent] = Table(
+    name="step",
+    start=StepState.PREPARING,
+    moves={
+        # The master looks at the file that it is to send, or the step needs no command at all.
+        StepState.PREPARING: {
+            StepEvent.COMMAND: StepState.RUNNING,
+            StepEvent.INTERRUPT: StepState.UNWANTED,
+            StepEvent.END: StepState.OVER,
+        },
+        StepState.UNWANTED: {StepEvent.INTERRUPT: StepState.UNWANTED, StepEvent.END: StepState.OVER},
+        # A step may take several commands, one after the other.
+        StepState.RUNNING: {
+            StepEvent.COMMAND: StepState.RUNNING,
+            StepEvent.INTERRUPT: StepState.INTERRUPTED,
+            StepEvent.SETTLE: StepState.SETTLING,
+            StepEvent.END: StepState.OVER,
+        },
+        StepState.INTERRUPTED: {
+            StepEvent.INTERRUPT: StepState.INTERRUPTED,
+            StepEvent.SETTLE: StepState.SETTLING,
+            StepEvent.END: StepState.OVER,
+        },
+        # The commands are over, and a file is put in its place, or removed.
+        StepState.SETTLING: {StepEvent.INTERRUPT: StepState.SETTLING, StepEvent.END: StepState.OVER},
+        # The wish to interrupt it may come late.
+        StepState.OVER: {StepEvent.INTERRUPT: StepState.OVER},
+    },
+)
+"""Commands of a step are sent while it is RUNNING only. The first INTERRUPT counts: it sends `interruptCommand`."""
+
+
 class DepartureState(Symbol):
-    """Whether a slave is on its way out."""
+    """States of a slave's departure."""
 
     STAYING = auto()
+    DISMISSED = auto()
     LEAVING = auto()
+    LEAVING_DISMISSED = auto()
     ASKED = auto()
     ASKED_BUILDER = auto()
 
 
 class DepartureEvent(Symbol):
-    """What moves it."""
+    """Events of a slave's departure."""
 
+    DISMISS = auto()
+    RECALL = auto()
     WANT = auto()
     ASK = auto()
     NO_METHOD = auto()
@@ -341,22 +432,51 @@ DEPARTURE: Table[DepartureState, DepartureEvent] = Table(
     name="departure",
     start=DepartureState.STAYING,
     moves={
-        DepartureState.STAYING: {DepartureEvent.WANT: DepartureState.LEAVING},
-        DepartureState.LEAVING: {DepartureEvent.WANT: DepartureState.LEAVING, DepartureEvent.ASK: DepartureState.ASKED},
+        DepartureState.STAYING: {
+            DepartureEvent.DISMISS: DepartureState.DISMISSED,
+            DepartureEvent.RECALL: DepartureState.STAYING,
+            DepartureEvent.WANT: DepartureState.LEAVING,
+        },
+        DepartureState.DISMISSED: {
+            DepartureEvent.DISMISS: DepartureState.DISMISSED,
+            DepartureEvent.RECALL: DepartureState.STAYING,
+            DepartureEvent.WANT: DepartureState.LEAVING_DISMISSED,
+        },
+        DepartureState.LEAVING: {
+            DepartureEvent.DISMISS: DepartureState.LEAVING_DISMISSED,
+            DepartureEvent.RECALL: DepartureState.LEAVING,
+            DepartureEvent.WANT: DepartureState.LEAVING,
+            DepartureEvent.ASK: DepartureState.ASKED,
+        },
+        DepartureState.LEAVING_DISMISSED: {
+            DepartureEvent.DISMISS: DepartureState.LEAVING_DISMISSED,
+            DepartureEvent.RECALL: DepartureState.LEAVING,
+            DepartureEvent.WANT: DepartureState.LEAVING_DISMISSED,
+            DepartureEvent.ASK: DepartureState.ASKED,
+        },
+        # It goes in any case: what the configuration says of it does not matter any more.
         DepartureState.ASKED: {
+            DepartureEvent.DISMISS: DepartureState.ASKED,
+            DepartureEvent.RECALL: DepartureState.ASKED,
             DepartureEvent.WANT: DepartureState.ASKED,
             DepartureEvent.NO_METHOD: DepartureState.ASKED_BUILDER,
         },
-        DepartureState.ASKED_BUILDER: {DepartureEvent.WANT: DepartureState.ASKED_BUILDER},
+        DepartureState.ASKED_BUILDER: {
+            DepartureEvent.DISMISS: DepartureState.ASKED_BUILDER,
+            DepartureEvent.RECALL: DepartureState.ASKED_BUILDER,
+            DepartureEvent.WANT: DepartureState.ASKED_BUILDER,
+        },
     },
     theirs=frozenset({DepartureEvent.NO_METHOD}),
 )
-"""LEAVING: no new builds; ASKED: `shutdown` was called on the bot, as soon as no builder was busy; ASKED_BUILDER: on a
+"""DISMISSED: it is not configured any more, and its connection is closed as soon as no builder is busy. LEAVING: it
+gets no new build, and `shutdown` is called as soon as no builder is busy. ASKED: that was called on the bot;
+ASKED_BUILDER: on a
 builder, for slaves before 0.8.3. It ends with the connection."""
 
 
 class TransferState(Symbol):
-    """Where a file on its way is."""
+    """States of a file on its way."""
 
     OPEN = auto()
     CLOSED = auto()
@@ -364,7 +484,7 @@ class TransferState(Symbol):
 
 
 class TransferEvent(Symbol):
-    """What moves it."""
+    """Events of it."""
 
     BLOCK = auto()
     CLOSE = auto()

@@ -1,112 +1,124 @@
 """Files on their way between slave and master, as the slave calls them: writers and readers.
 
-What comes in is written under a new name beside its place. It is put there, or unpacked, only when the command that
-brought it has ended well: until then nobody sees it, and what is left of a failure is removed. Calls are carried out
-one at a time, in the order in which they came, so that a slave may have any number of them under way.
+Rules.
+
+* What comes in is written under a new name beside its place. It is put there, or unpacked, only when the command that
+  brought it has ended well: until then it is not seen, and what is left of a failure is removed.
+* Calls are carried out one at a time, in the order in which they came, so that a slave may have any number of them
+  under way. A call is judged when it comes (`handle`), and carried out by the script of the transfer.
+* After the first thing that goes wrong every call fails with its reason, and the transfer is broken.
 
 Source: `steps/transfer.py` of Buildbot 0.8.4p1, `process/remotetransfer.py` of 4.3.0.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import attrs
 
 from slaveproto.effects import (
     CreateTemp,
-    FileEffect,
+    NextEvent,
     PlaceFile,
     ReadFile,
+    Script,
     SetTimes,
     Unlink,
     UnpackTree,
     WriteFile,
 )
-from slaveproto.errors import CommandError, HostError
+from slaveproto.errors import CallFailed, HostError
 from slaveproto.machine import Machine
 from slaveproto.master.context import MasterContext
-from slaveproto.master.output import UnreadBytes
+from slaveproto.master.happenings import TransferOver
+from slaveproto.master.peer import Peer
 from slaveproto.master.states import TRANSFER, TransferEvent, TransferState
 from slaveproto.master.steps import LARGEST_BLOCK, UploadDirectory, UploadFile
+from slaveproto.master.tasks import MasterTask
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import no_such_method, parameters
 from slaveproto.wire.values import Failure, Local, Value
 
-Settled: TypeAlias = Callable[[str, float], None]
-"""Gets what went wrong with a transfer, in words; empty if nothing did."""
-
-
-class TransferObject(Protocol):
-    """What a slave gets to read from or to write to."""
-
-    local: Local
-
-    def handle(self, connection: Connection, call: Call, now: float) -> None:
-        """Carry out a call of the slave.
-
-        Raises:
-            CommandError: it cannot be carried out; nothing was answered.
-            RemoteProtocolError: it is not possible any more.
-        """
-
-    def settle(self, wanted: bool, then: Settled, now: float) -> None:
-        """The command is over; `wanted` tells whether it ended well."""
-
 
 @attrs.frozen
-class _Waiting:
-    touch: Callable[[], None]
-    connection: Connection
-    call: Call
+class _Job:
+    """A call of the slave that is to be carried out.
+
+    Args:
+        call: the connection's number of it.
+        offset: of the block in the file.
+        size: of the block; 0 for a call that only wants an answer.
+        data: of the block, if it is to be written.
+    """
+
+    call: int
     offset: int
     size: int
     data: bytes = b""
 
-    def answer(self, value: Value) -> None:
-        if self.connection.is_open:
-            self.touch()
-            self.connection.answer(self.call.id, value)
 
-    def fail(self, why: str) -> None:
-        if self.connection.is_open:
-            self.touch()
-            self.connection.fail(self.call.id, Failure("builtins.OSError", why))
+@attrs.frozen
+class _Settle:
+    """The command is over."""
+
+
+def _next_event() -> Script[object]:
+    """Wait for the next job, or for the end."""
+    event: object = yield from NextEvent()
+    return event
+
+
+class _Answers:
+    """The way back to the slave, as long as it is there."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def answer(self, job: _Job, value: Value) -> None:
+        if self._peer.connection.is_open:
+            self._peer.touch()
+            self._peer.connection.answer(job.call, value)
+
+    def fail(self, job: _Job, why: str) -> None:
+        if self._peer.connection.is_open:
+            self._peer.touch()
+            self._peer.connection.fail(job.call, Failure("builtins.OSError", why))
 
 
 class Writer:
     """A file, or the archive of a directory, that comes in.
 
     Args:
-        step: where it goes.
-        realm: the surroundings.
-        unread: counts what waits to be written.
-        touch: says that the slave has been answered.
+        number: of the step.
+        step: tells where it goes.
+        peer: the slave's connection.
+        context: the surroundings.
     """
 
-    def __init__(
-        self, step: UploadFile | UploadDirectory, realm: MasterContext, unread: UnreadBytes, touch: Callable[[], None]
-    ) -> None:
+    def __init__(self, number: int, step: UploadFile | UploadDirectory, peer: Peer, context: MasterContext) -> None:
         self.local = Local("writer")
+        self._number = number
         self._step = step
-        self._realm = realm
-        self._unread = unread
-        self._touch = touch
+        self._peer = peer
+        self._context = context
+        self._answers = _Answers(peer)
         self._machine = Machine(TRANSFER)
-        self._queue: deque[_Waiting] = deque()
         self._size = 0
-        self._temp: str | None = None
         self._times: tuple[float, float] | None = None
         self._problem = ""
-        self._busy = False
         self._wanted = False
-        self._then: Settled | None = None
+        self._task = MasterTask(peer.number, self._serving())
+        context.start(self._task)
 
-    def handle(self, connection: Connection, call: Call, now: float) -> None:
-        """Take a call; see `TransferObject`."""
+    def handle(self, connection: Connection, call: Call) -> None:
+        """Take a call of the slave.
+
+        Raises:
+            CallFailed: it cannot be carried out; nothing was answered.
+            RemoteProtocolError: it is not possible any more.
+        """
         data = b""
         match call.method:
             case "write":
@@ -115,7 +127,7 @@ class Writer:
                 if not isinstance(block, bytes):
                     # Without this block the file is not whole, whatever the slave thinks of that.
                     self._break("a block of it was no byte string")
-                    raise CommandError("builtins.TypeError", "write takes a byte string")
+                    raise CallFailed("builtins.TypeError", "write takes a byte string")
                 data = block
                 if self._step.max_size is not None and self._size + len(data) > self._step.max_size:
                     self._break(f"larger than {self._step.max_size} bytes")
@@ -130,163 +142,177 @@ class Writer:
                     case [int() | float() as accessed, int() | float() as modified]:
                         self._times = (float(accessed), float(modified))
                     case _:
-                        raise CommandError("builtins.TypeError", "utime takes a pair of numbers")
+                        raise CallFailed("builtins.TypeError", "utime takes a pair of numbers")
             case _:
                 raise no_such_method(call)
-        self._queue.append(_Waiting(self._touch, connection, call, self._size, len(data), data))
+        job = _Job(call.id, self._size, len(data), data)
         self._size += len(data)
-        self._unread.size += len(data)
-        self._advance(now)
+        self._peer.unread.size += len(data)
+        self._context.tell(self._task, job)
 
-    def settle(self, wanted: bool, then: Settled, now: float) -> None:
+    def settle(self, *, wanted: bool) -> None:
         """Put the file in its place if it is whole and `wanted`, else remove what there is of it."""
-        self._wanted = wanted
-        self._then = then
         if self._machine.state is TransferState.OPEN:
             self._break("the slave did not bring it to its end")
-        self._advance(now)
+        # The slave may be lost while its last calls are carried out: then it is not wanted any more.
+        self._wanted = wanted
+        self._context.tell(self._task, _Settle())
+
+    @property
+    def _broken(self) -> bool:
+        return self._machine.state is TransferState.BROKEN
 
     def _break(self, why: str) -> None:
         self._machine.fire(TransferEvent.BREAK)
         self._problem = self._problem or why
 
-    def _ask(self, effect: FileEffect, then: Callable[[object, float], None]) -> None:
-        def go_on(result: object, now: float) -> None:
-            self._busy = False
-            if isinstance(result, HostError):
-                self._break(result.strerror)
-            else:
-                then(result, now)
-            self._advance(now)
+    def _serving(self) -> Script[None]:
+        temp: str | None = None
+        settled = False
+        while True:
+            event = yield from _next_event()
+            if isinstance(event, _Job):
+                temp = yield from self._write(event, temp)
+            elif isinstance(event, _Settle) and not settled:
+                # Calls that come later are answered all the same.
+                settled = True
+                yield from self._settle(temp)
 
-        self._busy = True
-        self._realm.ask(effect, go_on)
+    def _write(self, job: _Job, temp: str | None) -> Script[str | None]:
+        """Carry out a call of the slave; return the temporary file."""
+        try:
+            if job.size and not self._broken:
+                if temp is None:
+                    temp = yield from CreateTemp(self._beside)
+                # Another block may have broken it meanwhile.
+                if not self._broken:
+                    yield from WriteFile(temp, job.offset, job.data)
+        except HostError as error:
+            self._break(error.strerror)
+        self._peer.unread.size -= job.size
+        if self._broken:
+            self._answers.fail(job, self._problem)
+        else:
+            self._answers.answer(job, None)
+        return temp
 
-    def _advance(self, now: float) -> None:
-        while not self._busy and self._queue:
-            waiting = self._queue[0]
-            if self._machine.state is TransferState.BROKEN:
-                self._next().fail(self._problem)
-            elif not waiting.size:
-                self._next().answer(None)
-            elif self._temp is None:
-                self._ask(CreateTemp(self._beside), self._created)
-            else:
-                self._ask(WriteFile(self._temp, waiting.offset, waiting.data), lambda *_: self._next().answer(None))
-        if not self._busy and self._then is not None:
-            self._finish(self._then, now)
+    def _settle(self, temp: str | None) -> Script[None]:
+        """Put the file in its place or remove it, and report how that went."""
+        if self._wanted and not self._broken:
+            try:
+                if temp is None:
+                    temp = yield from CreateTemp(self._beside)
+                if self._wanted:
+                    temp = yield from self._place(temp)
+            except HostError as error:
+                self._break(error.strerror)
+        if temp is not None:
+            self._context.have_done(Unlink(temp))
+        self._context.report(TransferOver(self._number, self._problem))
 
     @property
     def _beside(self) -> str:
-        """What the temporary file is named after: not the directory, which may be there already."""
+        """The path that the temporary file is named after: not the directory, which may be there already."""
         return self._step.dest if isinstance(self._step, UploadFile) else f"{self._step.dest}.archive"
 
-    def _next(self) -> _Waiting:
-        waiting = self._queue.popleft()
-        self._unread.size -= waiting.size
-        return waiting
-
-    def _created(self, path: object, now: float) -> None:
-        self._temp = str(path)
-
-    def _finish(self, then: Settled, now: float) -> None:
-        if not self._wanted or self._machine.state is TransferState.BROKEN:
-            if self._temp is not None:
-                self._realm.ask(Unlink(self._temp), None)
-            self._then = None
-            then(self._problem, now)
-        elif self._temp is None:
-            self._ask(CreateTemp(self._beside), self._created)
-        else:
-            self._place(self._temp, self._step)
-
-    def _place(self, temp: str, step: UploadFile | UploadDirectory) -> None:
-        if isinstance(step, UploadFile):
-            self._ask(PlaceFile(temp, step.dest, step.mode), lambda *_: self._placed())
-        else:
-            effect = UnpackTree(temp, step.compress, step.dest, step.unpack_limit, step.unpack_entries)
+    def _place(self, temp: str) -> Script[str | None]:
+        """Put the file where it belongs; return what is still to be removed."""
+        step = self._step
+        if isinstance(step, UploadDirectory):
+            yield from UnpackTree(temp, step.compress, step.dest, step.unpack_limit, step.unpack_entries)
             # The archive goes in either case.
-            self._ask(effect, lambda *_: self._unwant())
-
-    def _placed(self) -> None:
-        self._temp = None
+            return temp
+        yield from PlaceFile(temp, step.dest, step.mode)
         if self._times is not None:
-            self._ask(SetTimes(self._step.dest, *self._times), lambda *_: self._unwant())
-        else:
-            self._unwant()
-
-    def _unwant(self) -> None:
-        self._wanted = False
+            try:
+                yield from SetTimes(step.dest, *self._times)
+            except HostError as error:
+                # It is in its place all the same.
+                self._break(error.strerror)
+        return None
 
 
 class Reader:
     """A file, or a text, that a slave reads.
 
     Args:
+        number: of the step.
         source: path of the file, or the bytes themselves.
         size: of the file, in bytes.
-        realm: the surroundings.
-        touch: says that the slave has been answered.
+        peer: the slave's connection.
+        context: the surroundings.
     """
 
-    def __init__(self, source: str | bytes, size: int, realm: MasterContext, touch: Callable[[], None]) -> None:
+    def __init__(self, number: int, source: str | bytes, size: int, peer: Peer, context: MasterContext) -> None:
         self.local = Local("reader")
+        self._number = number
         self._source = source
         self._size = size
-        self._realm = realm
-        self._touch = touch
-        self._queue: deque[_Waiting] = deque()
+        self._context = context
+        self._answers = _Answers(peer)
         self._offset = 0
-        self._busy = False
         self._problem = ""
+        self._owed: dict[int, _Job] = {}
+        self._task = MasterTask(peer.number, self._serving())
+        context.start(self._task)
 
-    def handle(self, connection: Connection, call: Call, now: float) -> None:
-        """Take a call; see `TransferObject`."""
+    def handle(self, connection: Connection, call: Call) -> None:
+        """Take a call of the slave.
+
+        Raises:
+            CallFailed: it cannot be carried out; nothing was answered.
+        """
         size = 0
         match call.method:
             case "read":
                 (most,) = parameters(call, "maxlength")
                 if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-                    raise CommandError("builtins.ValueError", "read takes a number of bytes")
+                    raise CallFailed("builtins.ValueError", "read takes a number of bytes")
                 size = min(most, LARGEST_BLOCK)
             case "close":
                 parameters(call)
             case _:
                 raise no_such_method(call)
-        self._queue.append(_Waiting(self._touch, connection, call, 0, size))
-        self._advance(now)
+        job = self._owed[call.id] = _Job(call.id, 0, size)
+        self._context.tell(self._task, job)
 
-    def settle(self, wanted: bool, then: Settled, now: float) -> None:
-        """A file that was not read to its end did not arrive."""
-        if not self._problem and self._offset < self._size:
-            self._problem = f"the slave read {self._offset} of {self._size} bytes"
-        problem, self._problem = self._problem, self._problem or "the command is over"
-        # Whatever it still waits for: the answers are owed, the file is not.
-        while self._queue:
-            self._queue.popleft().fail(self._problem)
-        then(problem, now)
+    def settle(self, *, wanted: bool) -> None:
+        """End: a file that was not read to its end did not arrive."""
+        problem = self._problem
+        if not problem and self._offset < self._size:
+            problem = f"the slave read {self._offset} of {self._size} bytes"
+        self._problem = problem or "the command is over"
+        # The answers to calls that still wait are owed at once, the file is not.
+        owed, self._owed = self._owed, {}
+        for job in owed.values():
+            self._answers.fail(job, self._problem)
+        self._context.report(TransferOver(self._number, problem))
 
-    def _advance(self, now: float) -> None:
-        while self._queue and not self._busy:
-            waiting = self._queue[0]
-            if self._problem:
-                self._queue.popleft().fail(self._problem)
-            elif not waiting.size:
-                self._queue.popleft().answer(None)
-            elif isinstance(self._source, bytes):
-                self._answer(self._source[self._offset : self._offset + waiting.size])
+    def _serving(self) -> Script[None]:
+        while True:
+            event = yield from _next_event()
+            if isinstance(event, _Job):
+                yield from self._read(event)
+
+    def _read(self, job: _Job) -> Script[None]:
+        """Carry out a call of the slave, unless it was failed already."""
+        data: bytes | None = None
+        if job.size and not self._problem:
+            if isinstance(self._source, bytes):
+                data = self._source[self._offset : self._offset + job.size]
             else:
-                self._busy = True
-                self._realm.ask(ReadFile(self._source, self._offset, waiting.size), self._read)
+                try:
+                    data = yield from ReadFile(self._source, self._offset, job.size)
+                except HostError as error:
+                    self._problem = self._problem or error.strerror
+        if self._owed.pop(job.call, None) is None:
+            return
+        if self._problem:
+            self._answers.fail(job, self._problem)
+        else:
+            self._answers.answer(job, data)
+            self._offset += len(data) if data is not None else 0
 
-    def _read(self, result: object, now: float) -> None:
-        self._busy = False
-        if isinstance(result, HostError):
-            self._problem = result.strerror
-        elif isinstance(result, bytes) and not self._problem:
-            self._answer(result)
-        self._advance(now)
 
-    def _answer(self, data: bytes) -> None:
-        self._queue.popleft().answer(data)
-        self._offset += len(data)
+Transfer: TypeAlias = Writer | Reader
+"""The object that a slave gets to write to or to read from."""

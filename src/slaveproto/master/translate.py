@@ -6,12 +6,13 @@ about what a slave of which version takes stand in their `slaveVersionIsOlderTha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final, TypeAlias, assert_never
 
 import attrs
 
 from slaveproto.errors import CommandError
+from slaveproto.master.dialect import SlaveDialect
 from slaveproto.master.events import SlaveInfo
 from slaveproto.master.info import version_of
 from slaveproto.master.steps import (
@@ -62,7 +63,7 @@ class CommandRequest:
 @attrs.frozen
 class _Translator:
     info: SlaveInfo
-    dialect: Dialect
+    dialect: SlaveDialect
 
     @property
     def posix(self) -> bool:
@@ -88,28 +89,50 @@ class _Translator:
         notes: tuple[str, ...] = (),
     ) -> CommandRequest:
         for name, value in arguments.items():
-            _require_sayable(name, value, self.dialect)
-        readable = plain(dict(arguments.items()), self.dialect, "utf-8")
+            _require_sayable(name, value, self.dialect.text)
+        readable = plain(dict(arguments.items()), self.dialect.text, "utf-8")
         assert isinstance(readable, dict)
         return CommandRequest(command, readable, object_key, notes)
 
 
-def commands_for(step: AnyStep, env: Env, info: SlaveInfo, dialect: Dialect) -> tuple[CommandRequest, ...]:
+def commands_for(step: AnyStep, env: Env, info: SlaveInfo, dialect: SlaveDialect) -> tuple[CommandRequest, ...]:
     """Return the commands that a slave has to run, one after the other, for a step.
 
     Args:
-        step: what to do.
+        step: what to do; a subclass of a step type is that step.
         env: the builder's variables; a step's own come over them.
         info: what the slave says of itself.
-        dialect: how it reads text.
+        dialect: how it is spoken to.
 
     Raises:
         CommandError: the slave cannot do that.
     """
     slave = _Translator(info, dialect)
-    if isinstance(step, Shell):
-        return (_shell(step, env, slave),)
-    return _ORDERS[type(step)](step, slave)
+    match step:
+        case Shell():
+            return (_shell(step, env, slave),)
+        case MakeDirectory():
+            return _make_directory(step, slave)
+        case RemoveDirectory():
+            return _remove_directory(step, slave)
+        case CopyDirectory():
+            return _copy_directory(step, slave)
+        case RemoveFile():
+            return _remove_file(step, slave)
+        case StatFile():
+            return _stat(step, slave)
+        case Glob():
+            return _glob(step, slave)
+        case ListDirectory():
+            return _list_directory(step, slave)
+        case UploadFile():
+            return _upload_file(step, slave)
+        case UploadDirectory():
+            return _upload_directory(step, slave)
+        case DownloadFile() | DownloadString():
+            return _download(step, slave)
+        case _:
+            assert_never(step)
 
 
 def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
@@ -121,7 +144,7 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
         for name, value in {**env, **step.env}.items()
     }
     arguments: dict[str, Value] = {
-        "command": _command(step, version),
+        "command": _command(step, version, slave),
         "workdir": step.workdir,
         "env": changes or None,
         "want_stdout": int(step.want_stdout),
@@ -166,9 +189,11 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
     return slave.order("shell", arguments, notes=tuple(notes))
 
 
-def _command(step: Shell, version: tuple[int, ...]) -> Value:
+def _command(step: Shell, version: tuple[int, ...], slave: _Translator) -> Value:
     if isinstance(step.command, str):
-        return step.command
+        if slave.dialect.any_line or step.command.isascii() or not slave.posix:
+            return step.command
+        return ["/bin/sh", "-c", step.command]
     words: list[Value] = []
     for word in step.command:
         if isinstance(word, Secret):
@@ -264,21 +289,6 @@ def _download(step: DownloadFile | DownloadString, slave: _Translator) -> tuple[
         "mode": step.mode,
     }
     return (slave.order("downloadFile", arguments, object_key="reader"),)
-
-
-_ORDERS: Final[Mapping[type, Callable[..., tuple[CommandRequest, ...]]]] = {
-    MakeDirectory: _make_directory,
-    RemoveDirectory: _remove_directory,
-    CopyDirectory: _copy_directory,
-    RemoveFile: _remove_file,
-    StatFile: _stat,
-    Glob: _glob,
-    ListDirectory: _list_directory,
-    UploadFile: _upload_file,
-    UploadDirectory: _upload_directory,
-    DownloadFile: _download,
-    DownloadString: _download,
-}
 
 
 def _require_sayable(name: str, value: Value, dialect: Dialect) -> None:

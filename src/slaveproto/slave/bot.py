@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from slaveproto.commands.registry import SLAVE_VERSION, WORKER_VERSION
 from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, Script
-from slaveproto.errors import CommandError, HostError, RemoteProtocolError
+from slaveproto.errors import CallFailed, CommandError, HostError, RemoteProtocolError
 from slaveproto.paths import folded
 from slaveproto.scripts import failure_of
 from slaveproto.slave.builder import SlaveBuilder
@@ -77,8 +77,8 @@ class Bot:
                     raise CommandError("twisted.spread.pb.Error", f"{call.target.label} was removed")
                 builder.handle(connection, call, now)
                 kept = builder.kept()
-        except CommandError as error:
-            connection.fail(call.id, failure_of(error.kind, str(error)))
+        except CallFailed as error:
+            connection.fail(call.id, failure_of(error.kind, str(error), error.parents))
         except RemoteProtocolError as error:
             connection.fail(call.id, failure_of("twisted.spread.pb.Error", str(error)))
         for remote in call.remotes:

@@ -14,7 +14,7 @@ from slaveproto.errors import CommandError
 from slaveproto.machine import Machine
 from slaveproto.slave.command import RunningCommand
 from slaveproto.slave.context import SlaveContext
-from slaveproto.slave.dialect import UNKNOWN_COMMAND, is_python2, output_dialect
+from slaveproto.slave.dialect import UNKNOWN_COMMAND, UNKNOWN_COMMAND_PARENTS, is_python2, output_dialect
 from slaveproto.slave.events import CommandStarted, MasterSaid
 from slaveproto.slave.reports import ShutdownAsked
 from slaveproto.slave.states import SLAVE_BUILDER, SlaveBuilderEvent
@@ -48,7 +48,7 @@ class SlaveBuilder:
         """Carry out a call of the master and answer it.
 
         Raises:
-            CommandError: it cannot be carried out; nothing was answered.
+            CallFailed: it cannot be carried out; nothing was answered.
             RemoteProtocolError: it is not possible in this state; nothing was answered.
         """
         method_of(_METHODS, call)(self, connection, call, now)
@@ -100,7 +100,7 @@ class SlaveBuilder:
             raise CommandError("builtins.TypeError", "startCommand takes a reference, two texts and a dictionary")
         if name not in context.commands:
             kind, text = UNKNOWN_COMMAND[context.dialect]
-            raise CommandError(kind, text.format(id=command_id, name=name))
+            raise CommandError(kind, text.format(id=command_id, name=name), (kind, *UNKNOWN_COMMAND_PARENTS))
         named = {context.text(key): value for key, value in arguments.items()}
         surroundings = context.command_context(self.directory, python2=is_python2(arguments))
         script = make_script(name, named, surroundings, context.commands)

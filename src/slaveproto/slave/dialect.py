@@ -34,6 +34,9 @@ UNKNOWN_COMMAND: Final[Mapping[Dialect, tuple[str, str]]] = {
 }
 """The failure of a command that a slave does not have: dotted name of its class, and text."""
 
+UNKNOWN_COMMAND_PARENTS: Final = ("twisted.spread.pb.Error", "builtins.Exception", "exceptions.Exception")
+"""The classes that both of these derive from, in the spelling of either Python."""
+
 
 def output_dialect(arguments: Mapping[str, Value], dialect: Dialect) -> Dialect:
     """Return how the output of a command with these arguments is sent to a master that reads `dialect`."""

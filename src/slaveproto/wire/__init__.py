@@ -12,11 +12,14 @@ from slaveproto.wire.events import Event as Event
 from slaveproto.wire.events import Failed as Failed
 from slaveproto.wire.events import NotUnderstood as NotUnderstood
 from slaveproto.wire.events import Opened as Opened
+from slaveproto.wire.events import RefusalReason as RefusalReason
 from slaveproto.wire.events import Refused as Refused
 from slaveproto.wire.events import Released as Released
 from slaveproto.wire.login import ClientLogin as ClientLogin
+from slaveproto.wire.login import Credentials as Credentials
 from slaveproto.wire.login import LoggedIn as LoggedIn
 from slaveproto.wire.login import LoginRefused as LoginRefused
+from slaveproto.wire.login import ServerLogin as ServerLogin
 from slaveproto.wire.login import digest as digest
 from slaveproto.wire.values import Copied as Copied
 from slaveproto.wire.values import Failure as Failure

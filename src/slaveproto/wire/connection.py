@@ -29,6 +29,7 @@ from slaveproto.wire.events import (
     Failed,
     NotUnderstood,
     Opened,
+    RefusalReason,
     Refused,
     Released,
 )
@@ -393,16 +394,17 @@ class Connection:
         try:
             target = self._local(luid) if isinstance(luid, (int, bytes)) else None
             if target is None:
-                raise UnreadableValue("twisted.spread.pb.Error", "Invalid Object ID")
+                unknown = UnreadableValue("twisted.spread.pb.Error", "Invalid Object ID")
+                return self._refuse(number, method, unknown, RefusalReason.UNKNOWN_OBJECT)
             positional, keywords, remotes = self._arguments(args, kwargs)
             return Call(number, target, method, positional, keywords, bool(wants_answer), remotes)
         except UnreadableValue as error:
-            return self._refuse(number, method, error)
+            return self._refuse(number, method, error, RefusalReason.UNREADABLE)
 
     def _on_cachemessage(self, message: list[Expression]) -> Refused:
         number = self._begin_incoming(message[1], message[4])
         unknown = UnreadableValue("builtins.KeyError", "no object of the peer is cached here")
-        return self._refuse(number, "", unknown)
+        return self._refuse(number, "", unknown, RefusalReason.NOT_CACHED)
 
     def _begin_incoming(self, wire_id: Expression, wants_answer: Expression) -> int:
         if not isinstance(wire_id, int):
@@ -413,10 +415,10 @@ class Connection:
         self._incoming[self._last_incoming] = wire_id if wants_answer else None
         return self._last_incoming
 
-    def _refuse(self, number: int, method: str, error: UnreadableValue) -> Refused:
+    def _refuse(self, number: int, method: str, error: UnreadableValue, reason: RefusalReason) -> Refused:
         failure = Failure(error.kind, str(error)[:1000])
         self.fail(number, failure)
-        return Refused(method[:200], failure)
+        return Refused(method[:200], failure, reason)
 
     def _on_answer(self, message: list[Expression]) -> Answered | Failed:
         number = self._answered(message)

@@ -1,8 +1,9 @@
-"""What a connection announces. All of it is past tense, and inert."""
+"""Events of a connection. Each is past tense, and inert."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum, auto
 from typing import TypeAlias
 
 import attrs
@@ -73,12 +74,26 @@ class Released:
     local: Local
 
 
+class RefusalReason(Enum):
+    """Reasons for which a call never reaches an object of ours."""
+
+    UNKNOWN_OBJECT = auto()
+    """Calls of objects that the peer was not given."""
+
+    NOT_CACHED = auto()
+    """Calls of cached objects; no object is ever cached here."""
+
+    UNREADABLE = auto()
+    """Arguments with a value that is malformed or not acceptable."""
+
+
 @record
 class Refused:
-    """A call of the peer never reached you: its target or arguments were bad, and it was answered with `failure`."""
+    """A call of the peer that never reached you; it was answered with `failure`."""
 
     method: str
     failure: Failure
+    reason: RefusalReason
 
 
 @record

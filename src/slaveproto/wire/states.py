@@ -1,4 +1,8 @@
-"""The tables of level one."""
+"""The tables of level one: the negotiation of a connection, and the login as either side sees it.
+
+A client's login and a server's are two tables, because their blame differs, and because a server takes attempts that no
+client of ours makes.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from slaveproto.machine import Symbol, Table
 
 
 class NegotiationState(Symbol):
-    """Where a connection is."""
+    """States of a connection."""
 
     START = auto()
     OFFERED = auto()
@@ -19,7 +23,7 @@ class NegotiationState(Symbol):
 
 
 class NegotiationEvent(Symbol):
-    """What moves a connection."""
+    """Events of a connection."""
 
     OFFER = auto()
     CHOOSE = auto()
@@ -56,7 +60,7 @@ NEGOTIATION_SERVER = attrs.evolve(
 
 
 class LoginState(Symbol):
-    """Where a client's login is."""
+    """States of a client's login."""
 
     NEW = auto()
     ASKED = auto()
@@ -66,7 +70,7 @@ class LoginState(Symbol):
 
 
 class LoginEvent(Symbol):
-    """What moves a client's login."""
+    """Events of a client's login."""
 
     ASK = auto()
     CHALLENGE = auto()
@@ -87,3 +91,56 @@ LOGIN: Table[LoginState, LoginEvent] = Table(
     theirs=frozenset({LoginEvent.CHALLENGE, LoginEvent.ACCEPT, LoginEvent.REFUSE}),
 )
 """Challenge and response. The master calls our mind long before it accepts."""
+
+
+class ServerLoginState(Symbol):
+    """States of a server's login."""
+
+    IDLE = auto()
+    CHALLENGED = auto()
+    CHECKING = auto()
+    IN = auto()
+    REFUSED = auto()
+
+
+class ServerLoginEvent(Symbol):
+    """Events of a server's login."""
+
+    LOGIN = auto()
+    RESPOND = auto()
+    ANONYMOUS = auto()
+    ACCEPT = auto()
+    REFUSE = auto()
+
+
+SERVER_LOGIN: Table[ServerLoginState, ServerLoginEvent] = Table(
+    name="login (server)",
+    start=ServerLoginState.IDLE,
+    moves={
+        ServerLoginState.IDLE: {
+            ServerLoginEvent.LOGIN: ServerLoginState.CHALLENGED,
+            ServerLoginEvent.ANONYMOUS: ServerLoginState.CHECKING,
+        },
+        ServerLoginState.CHALLENGED: {ServerLoginEvent.RESPOND: ServerLoginState.CHECKING},
+        # CHECKING may take its time: the program may have to be asked who that is.
+        ServerLoginState.CHECKING: {
+            ServerLoginEvent.ACCEPT: ServerLoginState.IN,
+            ServerLoginEvent.REFUSE: ServerLoginState.REFUSED,
+        },
+        ServerLoginState.IN: {},
+        ServerLoginState.REFUSED: {},
+    },
+    tolerated={
+        # A client of Twisted may ask twice before it responds, and try again after a refusal.
+        ServerLoginState.CHALLENGED: {
+            ServerLoginEvent.LOGIN: ServerLoginState.CHALLENGED,
+            ServerLoginEvent.ANONYMOUS: ServerLoginState.CHECKING,
+        },
+        ServerLoginState.REFUSED: {
+            ServerLoginEvent.LOGIN: ServerLoginState.CHALLENGED,
+            ServerLoginEvent.ANONYMOUS: ServerLoginState.CHECKING,
+        },
+    },
+    theirs=frozenset({ServerLoginEvent.LOGIN, ServerLoginEvent.RESPOND, ServerLoginEvent.ANONYMOUS}),
+)
+"""One attempt at a time. The root object takes LOGIN and ANONYMOUS, the challenger takes RESPOND."""

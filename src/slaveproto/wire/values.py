@@ -68,8 +68,6 @@ _ANCESTORS: Final[dict[str, tuple[str, ...]]] = {
         "twisted.cred.error.LoginFailed",
         "twisted.cred.error.Unauthorized",
     ),
-    "buildslave.bot.UnknownCommand": ("twisted.spread.pb.Error",),
-    "buildbot_worker.base.UnknownCommand": ("twisted.spread.pb.Error",),
 }
 
 
@@ -107,7 +105,7 @@ _Moment: TypeAlias = datetime.datetime | datetime.date | datetime.time | datetim
 _Object: TypeAlias = Local | Remote | Copied | Failure | Unpersistable
 _Container: TypeAlias = "list[Value] | tuple[Value, ...] | dict[Value, Value] | set[Value] | frozenset[Value]"
 Value: TypeAlias = "_Simple | _Moment | _Object | _Container"
-"""Whatever Jelly carries."""
+"""Every value that Jelly carries."""
 
 
 def remotes_in(*values: Value) -> Iterator[Remote]:

@@ -73,7 +73,7 @@ Env = Mapping[str, "str | tuple[str, ...] | None"]
 """Variables of a build: their values, lists to be joined by the path separator, or None for what is to be removed."""
 
 
-class SlaveState:
+class SlaveRecord:
     """A slave, as its announcements describe it."""
 
     # A master has thousands.
@@ -96,7 +96,7 @@ class SlaveState:
             sign.set()
 
 
-class BuildState:
+class BuildRecord:
     """A build, as its announcements describe it."""
 
     def __init__(self, number: int) -> None:
@@ -111,7 +111,7 @@ class BuildState:
         self.begun.set()
 
 
-class StepState:
+class StepRecord:
     """A step, as its announcements describe it."""
 
     def __init__(self, number: int) -> None:
@@ -135,10 +135,10 @@ class Hub:
         on_event: Callable[[MasterEvent], None],
         nursery: trio.Nursery,
     ) -> None:
-        self.slaves: dict[str, SlaveState] = {}
+        self.slaves: dict[str, SlaveRecord] = {}
         self.session = session
-        self._builds: dict[int, BuildState] = {}
-        self._steps: dict[int, StepState] = {}
+        self._builds: dict[int, BuildRecord] = {}
+        self._steps: dict[int, StepRecord] = {}
         self._on_event = on_event
         self._nursery = nursery
         self._inbox: deque[MasterInput] = deque()
@@ -166,9 +166,9 @@ class Hub:
         self.session.handle(item, now=trio.current_time())
         self._pump()
 
-    def start_build(self, slave: str, builder: str) -> BuildState:
+    def start_build(self, slave: str, builder: str) -> BuildRecord:
         """Begin a build; raises as `want`. It has to be ended, however it goes."""
-        build = BuildState(self._number())
+        build = BuildRecord(self._number())
         self._builds[build.number] = build
         try:
             self.want(StartBuild(build.number, slave, builder))
@@ -177,15 +177,15 @@ class Hub:
             raise
         return build
 
-    def end_build(self, build: BuildState) -> None:
+    def end_build(self, build: BuildRecord) -> None:
         """Give the builder back."""
         del self._builds[build.number]
         self.want(EndBuild(build.number))
         self._notify()
 
-    def start_step(self, build: BuildState, what: AnyStep, env: Env) -> StepState:
+    def start_step(self, build: BuildRecord, what: AnyStep, env: Env) -> StepRecord:
         """Begin a step; raises as `want`. It has to be forgotten, however it goes."""
-        step = StepState(self._number())
+        step = StepRecord(self._number())
         self._steps[step.number] = step
         try:
             self.want(StartStep(step.number, build.number, what, env))
@@ -194,7 +194,7 @@ class Hub:
             raise
         return step
 
-    async def end_step(self, step: StepState) -> None:
+    async def end_step(self, step: StepRecord) -> None:
         """Drop what a step still says, wait until it is over, and forget it.
 
         It is interrupted if it runs. The session gives its slave up if that takes too long, so this waits even if it is
@@ -208,7 +208,7 @@ class Hub:
         finally:
             del self._steps[step.number]
 
-    def output(self, step: StepState) -> list[Output]:
+    def output(self, step: StepRecord) -> list[Output]:
         """Return what a step said since the last time."""
         pieces = self.session.output(step.number)
         if self._paused:
@@ -371,7 +371,7 @@ class Hub:
                     self._steps[event.step].outcome = event.outcome
                     self._steps[event.step].readers.unpark_all()
             case SlaveAttached():
-                self.slaves[event.slave] = SlaveState(event)
+                self.slaves[event.slave] = SlaveRecord(event)
                 self._notify()
             case SlaveDetached():
                 slave = self.slaves.pop(event.slave)

@@ -45,7 +45,7 @@ from slaveproto.master import (
     SlaveInfo,
     Value,
 )
-from transports.trio.hub import BuildState, Env, Hub, SlaveState, StepState
+from transports.trio.hub import BuildRecord, Env, Hub, SlaveRecord, StepRecord
 from transports.trio.nurseries import open_nursery
 
 
@@ -181,7 +181,7 @@ class AttachedSlave:
 
     __slots__ = ("_hub", "_state")
 
-    def __init__(self, hub: Hub, state: SlaveState) -> None:
+    def __init__(self, hub: Hub, state: SlaveRecord) -> None:
         self._hub = hub
         self._state = state
 
@@ -290,7 +290,7 @@ class AttachedSlave:
 class Build:
     """A build that has a builder; made by `AttachedSlave.build`."""
 
-    def __init__(self, hub: Hub, slave: AttachedSlave, state: BuildState, builder: str, env: Env) -> None:
+    def __init__(self, hub: Hub, slave: AttachedSlave, state: BuildRecord, builder: str, env: Env) -> None:
         self.slave = slave
         """The slave that it runs on."""
         self.builder = builder
@@ -379,7 +379,7 @@ class Build:
 class RunningStep:
     """A step that runs: an asynchronous iterator of its output. A slow reader slows its slave down."""
 
-    def __init__(self, hub: Hub, state: StepState, what: AnyStep) -> None:
+    def __init__(self, hub: Hub, state: StepRecord, what: AnyStep) -> None:
         self.what = what
         """The step itself."""
         self._hub = hub
