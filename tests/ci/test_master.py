@@ -196,7 +196,7 @@ def test_a_change_that_was_answered_is_kept_even_by_a_master_that_stops(tmp_path
         port = int(re.findall(r"listening on 127.0.0.1:(\d+)", program.log)[0])
         tell_changes(port, count)
         program.stop()
-    with sqlite3.connect(tmp_path / ".slaveproto" / "state.sqlite") as state:
+    with contextlib.closing(sqlite3.connect(tmp_path / ".slaveproto" / "state.sqlite")) as state, state:
         assert state.execute("select count(*) from changes").fetchone() == (count,)
 
 

@@ -87,7 +87,7 @@ def test_changes(store: Store, tmp_path: Path) -> None:
     assert store.pending() == ["a", "b"]
     store.begin_build("a", "ex", 9.0)
     assert store.builds(1)[0].reason == "change 1 by joe"
-    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db, db:
         row = db.execute("SELECT files, comments, properties, made FROM changes WHERE id = 1").fetchone()
     db.close()
     assert (json.loads(row[0]), row[1], json.loads(row[2]), row[3]) == (
@@ -114,7 +114,7 @@ def test_steps_and_logs(store: Store, tmp_path: Path) -> None:
             file.write(name.encode())
     store.end_step(build, 1, Result.FAILURE, 2, "exit code 2", 0.5)
     store.skip_step(build, 2, "next")
-    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db, db:
         assert db.execute("SELECT number, name, result, rc, why, elapsed FROM steps").fetchall() == [
             (1, "make", "failure", 2, "exit code 2", 0.5), (2, "next", "skipped", None, "", None)
         ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_an_exit_code_that_is_none(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_store_of_a_later_version(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db, db:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
     db.close()
     with pytest.raises(UsageError, match=r"state\.sqlite: written by a later version of slaveproto \(format 2\)"):

@@ -92,14 +92,18 @@ class Store:
         with self._errors():
             address = f"file:{_quoted(self._path)}?mode={'ro' if read_only else 'rwc'}"
             self._db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
-            if not read_only:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                # A build that was told as finished stays so even if the machine stops.
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.execute("PRAGMA foreign_keys = ON")
-            self._set_up(read_only)
+            try:
+                self._set_up(read_only)
+            except BaseException:
+                self._db.close()
+                raise
 
     def _set_up(self, read_only: bool) -> None:
+        if not read_only:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # A build that was told as finished stays so even if the machine stops.
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise UsageError(f"{self._path}: written by a later version of slaveproto (format {version})")
