@@ -20,7 +20,7 @@ def test_the_drawings_are_fresh(script: str) -> None:
 
 
 def test_every_table_is_drawn() -> None:
-    """A table that nobody draws is a table that nobody reads."""
+    """A table that is not drawn is not read."""
     found = [
         line.partition(":")[0]
         for path in (ROOT / "src").rglob("states.py")

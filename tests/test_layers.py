@@ -1,4 +1,4 @@
-"""Who may import whom. The rows are those of docs/design.md, "The layers"."""
+"""Layers: each module imports from its row or from rows above it, as drawn in docs/design.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The build file: what it means, and every mistake in one line with its place."""
+"""The build file: values of its keys, and each mistake in one line with its place."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read(folder: Path, text: str) -> BuildFile:
 
 
 def refusal(folder: Path, text: str) -> str:
-    """Why a file is refused, without its path."""
+    """Return the reason for which a file is refused, without its path."""
     with pytest.raises(UsageError) as caught:
         read(folder, text)
     message = str(caught.value)
@@ -175,7 +175,7 @@ def test_other_steps(tmp_path: Path, line: str, step: AnyStep) -> None:
     ],
 )
 def test_paths_on_the_master(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, key: str) -> None:
-    """They do not depend on where the program is called."""
+    """Paths do not depend on the working directory."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "build.toml").write_text(f"{BUILDER}[[builder.step]]\n{line}\n")
     monkeypatch.chdir(tmp_path)

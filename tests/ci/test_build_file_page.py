@@ -63,7 +63,7 @@ def shown(value: Any) -> str:
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_defaults(heading: str) -> None:
-    """What is code in the middle column is the default."""
+    """Code in the middle column is the default."""
     _, *kinds = SECTIONS[heading]
     fields: dict[str, Any] = {key: field for kind in kinds for key, field in attrs.fields_dict(kind).items()}
     checked = 0

@@ -1,4 +1,4 @@
-"""The lines of keys in a TOML file, whatever it looks like."""
+"""Line numbers of keys in a TOML file, in each form that TOML allows."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_everything_has_a_place() -> None:
 
 
 class Writer:
-    """Writes a value as TOML, in a way that is drawn, and remembers the line of everything."""
+    """Writes a value as TOML in a form that is drawn, and remembers the line of each key and item."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.text = ""

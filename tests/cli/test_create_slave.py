@@ -1,4 +1,4 @@
-"""`slaveproto create-slave`: what it makes, and what it refuses."""
+"""The subcommand `create-slave`: the directory that it makes, and the calls that it refuses."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_options(tmp_path: Path, options: list[str], expected: dict[str, Any]) -
 def test_bad_options(tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str]) -> None:
     line = complaint(capfd, "create-slave", str(tmp_path / "slave"), *MASTER, *options)
     assert "; see `slaveproto" in line
-    assert "invalid _" not in line, "names of functions are nobody's business"
+    assert "invalid _" not in line, "names of functions do not belong into messages"
     assert not (tmp_path / "slave").exists()
 
 

@@ -1,4 +1,4 @@
-"""The configuration file: what is wrong with it is said in one line that names the place."""
+"""Settings of a slave: each mistake in the file is told in one line with its place; file, fields and page agree."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_of_somebody_else(tmp_path: Path) -> None:
+def test_a_file_of_another_user(tmp_path: Path) -> None:
     (tmp_path / "slaveproto.toml").touch(0)
     with pytest.raises(UsageError, match="Permission denied"):
         load(str(tmp_path))

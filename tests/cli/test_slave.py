@@ -1,4 +1,4 @@
-"""`slaveproto slave`, the real program: signals, files, logs, exit codes."""
+"""The program `slaveproto slave` as a process: signals, files, logs, exit codes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Program:
 
     @property
     def log(self) -> str:
-        """What it said, without the times."""
+        """Lines of its log, without the times."""
         lines = self.file.read_text().splitlines()
         for line in lines:
             time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")
@@ -288,7 +288,7 @@ def test_hangup_asks_the_master(runner: str, listener: MasterSocket, tmp_path: P
             master.wait_for(lambda: master.wishes == ["shutdown"])
             assert slave.process.poll() is None
         slave.says("not connected")
-        # Without a master there is nobody to ask.
+        # Without a master there is no one to ask.
         slave.process.send_signal(signal.SIGHUP)
         slave.ends(0)
 
@@ -350,7 +350,7 @@ def test_without_standard_streams(runner: str, listener: MasterSocket, tmp_path:
         assert slave.log == ""
 
 
-def test_a_log_that_nobody_reads_any_more(listener: MasterSocket, tmp_path: Path) -> None:
+def test_a_log_that_has_lost_its_reader(listener: MasterSocket, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     call = ["sh", "-c", f'exec "$@" 2>/dev/fd/{writing}', "sh", *CALL]
     os.set_inheritable(writing, True)
