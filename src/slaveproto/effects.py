@@ -23,7 +23,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Effect(Generic[T_co]):
-    """Something that a script asks for; `yield from` it to get the reply."""
+    """An effect that a script asks for; `yield from` it to get the reply."""
 
     __slots__ = ()
 
@@ -62,7 +62,7 @@ class SendText(Effect[None]):
 
 @record
 class SendItem(Effect[None]):
-    """Add one update that is no text, such as `rc`."""
+    """Add one update that is not text, such as `rc`."""
 
     key: str
     value: Value
@@ -78,29 +78,29 @@ class SetTimer(Effect[None]):
 
 @record
 class Now(Effect[float]):
-    """The present time in seconds, of a clock that only differences may be taken of."""
+    """Ask for the present time in seconds; only differences of such times mean anything."""
 
 
 @record
 class OutputUnread(Effect[bool]):
-    """Whether the children's output is left unread at present, because the master takes in nothing."""
+    """Ask whether the children's output is left unread at present, because the master takes in nothing."""
 
 
 @record
 class Heard(Effect[bool]):
-    """Whether anybody still listens to the updates."""
+    """Ask whether the master still listens to the updates."""
 
 
 @record
 class NextEvent(Effect["ScriptEvent"]):
-    """Wait for the next event; what already happened comes first, then timers that are due."""
+    """Wait for the next event; events that happened already come first, then timers that are due."""
 
 
 @record
 class Begin(Effect[int]):
     """Ask for an effect on files without waiting for it; the reply is the number that its `EffectDone` will carry.
 
-    It ends with the script: what is not done by then is cancelled.
+    An effect that is not done at the end of the script is cancelled.
     """
 
     effect: EffectOnFiles[Any]
@@ -163,7 +163,7 @@ class ReadDir(EffectOnFiles[Mapping[str, bytes]]):
 
 @record
 class FileStamp:
-    """What tells that a file changed. Times are in nanoseconds."""
+    """Facts about a file that differ once it has changed. Times are in nanoseconds."""
 
     inode: int
     size: int
@@ -236,8 +236,8 @@ class SetTimes(EffectOnFiles[None]):
 class UnpackTree(EffectOnFiles[None]):
     """Unpack a tar archive into a directory, over what is there. Nothing outside the directory is touched.
 
-    It is unpacked beside the directory and then moved into it: what is not whole is never seen there. Names that lead
-    out, devices, and links that lead out make the whole of it fail.
+    It is unpacked beside the directory and then moved into it, so that a part of it is never seen there. Names that
+    lead out, devices, and links that lead out make all of it fail.
 
     Args:
         archive: path of the archive.
@@ -256,7 +256,7 @@ class UnpackTree(EffectOnFiles[None]):
 
 @record
 class PathInfo:
-    """What the system knows of a file, directory or link. Times are in nanoseconds since 1970.
+    """Facts about a file, directory or link. Times are in nanoseconds since 1970.
 
     Args:
         mode: type and permission bits, as `stat.S_IFMT` and `stat.S_IMODE` take them apart.
@@ -276,7 +276,7 @@ class PathInfo:
 
 @record
 class TreeEntry:
-    """One entry of a directory: its name, what it is itself, and where it leads if it is a link."""
+    """One entry of a directory: its name, facts about it, and the target if it is a link; links are not followed."""
 
     name: str
     info: PathInfo
@@ -285,7 +285,7 @@ class TreeEntry:
 
 @record
 class StatPath(EffectOnFiles[PathInfo]):
-    """Look at whatever is there; links are followed."""
+    """Look at a file, directory or anything else; links are followed."""
 
     path: str
 
@@ -316,8 +316,8 @@ class ExpandGlob(EffectOnFiles[tuple[str, ...]]):
 class RemoveTree(EffectOnFiles[tuple[str, ...]]):
     """Remove a directory with all that is in it, or a file; one that is not there is fine.
 
-    Links are removed, not followed; directories that may not be changed are made writable first. What cannot be removed
-    does not keep the rest: the reply is a line of text for each such path, or for the first of them.
+    Links are removed, not followed; directories that may not be changed are made writable first. A path that cannot be
+    removed does not stop the rest: the reply is a line of text for each such path, or for the first of them.
     """
 
     path: str
@@ -327,8 +327,8 @@ class RemoveTree(EffectOnFiles[tuple[str, ...]]):
 class CopyTree(EffectOnFiles[tuple[str, ...]]):
     """Copy a directory or file as `cp -R -P -p` does, into `target` if that is a directory; its parents are created.
 
-    Links are copied as links; permissions and times are kept, the owner where that is allowed. What cannot be copied
-    does not keep the rest: the reply is a line of text for each such path, or for the first of them.
+    Links are copied as links; permissions and times are kept, the owner where that is allowed. A path that cannot be
+    copied does not stop the rest: the reply is a line of text for each such path, or for the first of them.
     """
 
     source: str
@@ -337,7 +337,7 @@ class CopyTree(EffectOnFiles[tuple[str, ...]]):
 
 @record
 class Cancel(Effect[None]):
-    """End a request on files that may take long: it fails with ECANCELED soon, unless it is done before."""
+    """End a request on files that may take long: it fails with ECANCELED soon, unless it is done first."""
 
     request: int
 
@@ -351,9 +351,9 @@ class Spawn(Effect[int]):
 
     Args:
         argv: the program and its arguments; with `script`, one text.
-        environ: all of its environment.
-        script: whether that text is one for the host's own shell: a batch file. Only asked of a Windows host.
-        encoding: what `argv` and `environ` are said in, for hosts whose processes take text.
+        environ: its whole environment.
+        script: whether that text is for the host's own shell: a batch file. Only asked of a Windows host.
+        encoding: the encoding of `argv` and `environ`, for hosts whose processes take text.
     """
 
     argv: tuple[bytes, ...]
@@ -410,7 +410,7 @@ class Request:
     effect: HostEffect
 
 
-# -- what scripts are told
+# -- events, which scripts are told
 
 
 @record
@@ -465,7 +465,7 @@ class EffectDone:
 class CallDone:
     """A call that was begun is over: answered with `value`, or failed if `failure` is set.
 
-    `lost` tells that it will never be answered, because the connection is over or the master heeds us no more.
+    `lost` says that it will never be answered, because the connection is over or the master does not listen any more.
     """
 
     number: int

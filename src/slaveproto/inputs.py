@@ -1,4 +1,4 @@
-"""What whoever drives a session reports to it, a slave's as well as a master's."""
+"""Inputs that both kinds of session take from their owner."""
 
 from __future__ import annotations
 

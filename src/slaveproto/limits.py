@@ -1,4 +1,4 @@
-"""Sizes that bound what a peer can make us hold. The defaults fit every Buildbot peer that was tried."""
+"""Bounds on what a peer can make us hold. The defaults fit every Buildbot peer that was tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths of a host that need not be this one: joined by the rules of POSIX or of Windows."""
+"""Paths of another host: they are joined by the rules of POSIX or of Windows, as that host demands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import posixpath
 
 
 def joined(posix: bool, *parts: str) -> str:
-    """Join paths as `join_paths`, but keep every word of them, as Buildbot's own slaves show them."""
+    """Join paths as `join_paths`, but keep `..`, `.` and double slashes, as Buildbot's own slaves show paths."""
     return posixpath.join(*parts) if posix else ntpath.join(*parts)
 
 
@@ -18,5 +18,5 @@ def join_paths(posix: bool, *parts: str) -> str:
 
 
 def folded(posix: bool, path: str) -> str:
-    """Return a path such that two that the host takes for one are equal: on Windows, without case and slashes."""
+    """Return a path in the form that all its spellings share: on Windows, case and slashes do not count."""
     return path if posix else ntpath.normcase(path)

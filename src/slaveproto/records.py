@@ -1,7 +1,7 @@
-"""How the many small classes of values are made.
+"""`record`, a decorator for small classes of values that makes the start of a slave cheaper than `attrs.frozen` does.
 
-attrs writes and compiles methods for each class, and that is most of what the start of a slave costs. Only `__init__`
-has to differ from class to class: the others are here, once.
+attrs writes and compiles methods for each class, which is most of what the start of a slave costs. Only `__init__` has
+to differ from class to class; the other methods are here, once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def _record(cls: C) -> C:
     """Make a frozen attrs class. Two of its objects are equal if they are of the same class and all fields are."""
     for name, method in _METHODS.items():
         setattr(cls, name, method)
-    # It leaves alone what the class has by now.
+    # attrs keeps the methods that a class has already.
     return attrs.frozen(cls)
 
 
 if TYPE_CHECKING:
-    # What it makes can be told from what that makes by nothing but the time it takes.
+    # Indistinguishable for type checkers and users; only faster.
     from attrs import frozen as record
 else:
     record = _record

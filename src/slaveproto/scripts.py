@@ -97,7 +97,7 @@ class Task:
 
     @property
     def deadline(self) -> float | None:
-        """When `look` has something to do; None while there is nothing that time alone would change."""
+        """The time at which `look` has something to do; None while time alone changes nothing."""
         return self._timers.deadline if self._listening else None
 
     @property
@@ -277,7 +277,7 @@ class TaskPool:
 
     @property
     def deadline(self) -> float | None:
-        """When `look` has something to do."""
+        """The time at which `look` has something to do; None if there is none."""
         return self._due.deadline
 
     def request(self, effect: HostEffect) -> int:

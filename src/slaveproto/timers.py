@@ -35,7 +35,7 @@ class Timers(Generic[K]):
         return key in self._due
 
     def __len__(self) -> int:
-        """How many keys have a deadline."""
+        """Return the number of keys that have a deadline."""
         return len(self._due)
 
     def cancel(self, key: K) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from slaveproto.commands.process import KEPT
 from slaveproto.commands.registry import COMMANDS, make_script
-from slaveproto.commands.source.options import Arguments, options_of
+from slaveproto.commands.source.options import SourceArguments, options_of
 from slaveproto.commands.source.workspace import LONGEST, Workspace
 from slaveproto.effects import Begin, Cancel, Interrupted, ReadFile, SendText
 from slaveproto.errors import CommandError
@@ -539,8 +539,8 @@ def test_the_file_about_the_tree_gets_its_present_name(old: str) -> None:
 @pytest.mark.parametrize(("posix", "meant"), [(False, "/repo\n"), (True, "/repo\r\n")])
 def test_on_windows_a_line_of_the_own_slave_ends_otherwise(posix: bool, meant: str) -> None:
     context = attrs.evolve(BYTES, directory="C:\\slave\\linux", posix=posix)
-    shop = Workspace(options_of(Arguments({"workdir": "build"}, context)), context)
-    read = shop.read("file")
+    ws = Workspace(options_of(SourceArguments({"workdir": "build"}, context)), context)
+    read = ws.read("file")
     assert next(read) == ReadFile("file", 0, LONGEST)
     with pytest.raises(StopIteration) as end:
         read.send(b"/repo\r\n")

@@ -89,7 +89,7 @@ def build(driver: SessionDriver, master: ScriptedMaster, builder: Value, text: b
     return command
 
 
-def check_steps(driver: SessionDriver) -> None:
+def check_commands(driver: SessionDriver) -> None:
     """Every command that began ended once, and its master heard of that unless it was dropped."""
     finished = events_of(driver, CommandFinished)
     assert len(events_of(driver, CommandStarted)) == len(finished)

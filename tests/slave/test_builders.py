@@ -16,7 +16,7 @@ from tests.slave.support import (
     attach,
     attached,
     build,
-    check_steps,
+    check_commands,
     events_of,
     name,
     newest,
@@ -150,7 +150,7 @@ def test_command_of_a_removed_builder_is_ended_and_completes(generation: str) ->
     assert not events_of(driver, CommandFinished)[-1].dropped
     assert tasks(driver) == 0
     assert command.local not in master.connection.exported
-    check_steps(driver)
+    check_commands(driver)
 
 
 def test_command_of_a_removed_builder_that_outlives_the_connection() -> None:
@@ -179,7 +179,7 @@ def test_removed_builder_that_joins_again_while_its_old_command_dies() -> None:
     assert old.ends == []
     driver.end(child)
     assert old.ends == [None]
-    check_steps(driver)
+    check_commands(driver)
 
 
 def test_lists_may_overtake_each_other() -> None:

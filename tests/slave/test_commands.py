@@ -24,7 +24,7 @@ from tests.slave.support import (
     attach,
     attached,
     build,
-    check_steps,
+    check_commands,
     events_of,
     name,
     newest,
@@ -84,7 +84,7 @@ def test_builder_does_one_after_the_other(generation: str) -> None:
         command = master.start_command(name(generation, "linux"), "mkdir", {"dir": "a"}, start_build=code == 0)
         assert command.items()[0] == ("rc", 0)
         assert command.ends == [None]
-    check_steps(driver)
+    check_commands(driver)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -101,7 +101,7 @@ def test_builders_work_at_the_same_time(generation: str) -> None:
         driver.end(child)
     assert [command.text("stdout") for command in commands] in ([b"0\n", b"1\n"], ["0\n", "1\n"])
     assert [finished.builder for finished in events_of(driver, CommandFinished)] == ["mac", "linux"]
-    check_steps(driver)
+    check_commands(driver)
 
 
 def test_output_leaves_while_the_command_runs() -> None:
@@ -145,7 +145,7 @@ def test_leftover_command(generation: str) -> None:
     assert first.local not in master.connection.exported
     assert [(ev.id, ev.dropped) for ev in events_of(driver, CommandFinished)] == [("0", True), ("1", False)]
     assert second.ends == [None]
-    check_steps(driver)
+    check_commands(driver)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.slave.support import (
     SHELL,
     attach,
     build,
-    check_steps,
+    check_commands,
     end_children,
     events_of,
     name,
@@ -123,7 +123,7 @@ def check_aftermath(driver: Cut, generation: str) -> None:
     end_children(driver)
     driver.advance(0.0)
     assert tasks(driver) == 0, driver.session._pool.tasks
-    check_steps(driver)
+    check_commands(driver)
     lost = driver.masters[0]
     told = {event.id for event in events_of(driver, CommandFinished) if not event.dropped}
     # What was sent may not have arrived.
@@ -134,7 +134,7 @@ def check_aftermath(driver: Cut, generation: str) -> None:
     build(driver, driver.master, name(generation, "linux"))
     labels = {local.label for local in driver.master.connection.exported}
     assert labels <= {"perspective", "builder of the master"}
-    check_steps(driver)
+    check_commands(driver)
 
 
 def life(generation: str, conversation: Conversation = converse, **left: int) -> Cut:

@@ -182,7 +182,7 @@ class Slave(RuleBasedStateMachine):
         assert session._pool.waiting_bytes - session._pool.unsent_bytes <= HIGH_WATER + beyond
 
     @invariant()
-    def steps_are_counted(self) -> None:
+    def commands_are_counted(self) -> None:
         started = sum(isinstance(event, CommandStarted) for event in self.driver.events)
         finished = sum(isinstance(event, CommandFinished) for event in self.driver.events)
         assert 0 <= started - finished <= tasks(self.driver)

@@ -18,7 +18,7 @@ from tests.slave.support import (
     attach,
     attached,
     build,
-    check_steps,
+    check_commands,
     events_of,
     finished,
     name,
@@ -85,7 +85,7 @@ def test_master_stops_a_slave_that_works(generation: str) -> None:
     driver.end(newest(driver))
     assert finished(driver)
     assert command.ends == []
-    check_steps(driver)
+    check_commands(driver)
 
 
 def test_old_way_by_a_builder() -> None:

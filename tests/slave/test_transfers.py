@@ -26,7 +26,7 @@ from slaveproto.slave.events import SlaveNotice
 from slaveproto.slave.session import HIGH_WATER
 from slaveproto.testing import MasterCommand, ScriptedMaster, SessionDriver
 from slaveproto.wire import Call, Failure, Local, Remote, Value
-from tests.slave.support import CONFIG, GENERATIONS, INFO, attach, attached, check_steps, events_of, name, tasks
+from tests.slave.support import CONFIG, GENERATIONS, INFO, attach, attached, check_commands, events_of, name, tasks
 
 BUILD = "/slave/linux-dir/build"
 BLOCK = 1000
@@ -88,7 +88,7 @@ def test_up_and_down(generation: str) -> None:
     assert (code_of(command), command.ends) == (0, [None])
     assert driver.host.read(f"{BUILD}/f") == content[::-1]
     assert file.local not in master.connection.exported
-    check_steps(driver)
+    check_commands(driver)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -145,7 +145,7 @@ def test_transfer_that_nobody_wants_any_more_ends(generation: str, how: str) -> 
     driver.perform_held()
     assert ("close" in file.methods) == (how == "the builder is removed")
     assert len(command.ends) == (how == "the builder is removed")
-    check_steps(driver)
+    check_commands(driver)
 
 
 def test_next_command_hears_nothing_of_the_one_left_over() -> None:
@@ -192,7 +192,7 @@ def test_a_transfer_at_every_step_of_which_the_connection_is_lost() -> None:
         assert tasks(driver) == 0
         assert driver.host.paths == {f"{BUILD}/f"}
         assert driver.host.read(f"{BUILD}/f") in (b"old", content)
-        check_steps(driver)
+        check_commands(driver)
 
 
 # -- scripts of other people

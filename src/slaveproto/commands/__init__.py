@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        """Import what runs processes when somebody asks for it: a slave that waits for work does not need it."""
+        """Import the module that runs processes when it is first used: a slave that waits for work does not need it."""
         if name not in ("ProcessEnd", "ProcessSpec", "run_process"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from slaveproto.commands import process

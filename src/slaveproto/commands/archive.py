@@ -70,7 +70,7 @@ class _Plain:
 
 
 def compressor(compression: str) -> _Compressor:
-    """Return what compresses as `gz` or `bz2`; anything else is none, as with real slaves."""
+    """Return a compressor for `gz` or `bz2`; any other name means no compression, as with real slaves."""
     if compression == "gz":
         return zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     if compression == "bz2":
@@ -80,19 +80,19 @@ def compressor(compression: str) -> _Compressor:
 
 @attrs.define
 class TreeArchive:
-    """Makes the archive of one directory, in the order of the names; links stay links.
+    """Archive of one directory, in the order of the names; links stay links.
 
-    The top is called `/`, as in the archives of real slaves. Of a file that grows the first part is kept. What is
-    neither file, directory, link nor fifo is left out.
+    The top is called `/`, as in the archives of real slaves. If a file grows meanwhile, only its first part is kept.
+    Entries that are neither file, directory, link nor fifo are left out.
 
     Args:
-        exchange: performs the effects.
-        context: of the command.
-        feed: takes the bytes.
-        compressor: makes them out of those of the archive.
+        pipeline: performs the effects.
+        context: the surroundings of the command.
+        feed: takes the compressed bytes.
+        compressor: compresses the bytes of the archive.
     """
 
-    exchange: Pipeline
+    pipeline: Pipeline
     context: CommandContext
     feed: Callable[[bytes], Script[None]]
     compressor: _Compressor
@@ -119,7 +119,7 @@ class TreeArchive:
             yield from self._add(entry, here, name)
             if is_directory(entry.info):
                 try:
-                    inner = yield from self.exchange.perform(ScanDir(here))
+                    inner = yield from self.pipeline.perform(ScanDir(here))
                 except HostError as error:
                     raise HostError(error.errno, f"{error.strerror}: {here!r}") from None
                 todo.append((here, name + "/", iter(inner)))
@@ -154,7 +154,7 @@ class TreeArchive:
         offset = 0
         while offset < size:
             try:
-                data = yield from self.exchange.perform(ReadFile(path, offset, min(CHUNK, size - offset)))
+                data = yield from self.pipeline.perform(ReadFile(path, offset, min(CHUNK, size - offset)))
             except HostError as error:
                 raise HostError(error.errno, f"{error.strerror}: {path!r}") from None
             if not data:

@@ -1,4 +1,4 @@
-"""What `cmd.exe` of Windows runs: one line of a batch file.
+"""Batch files for `cmd.exe` of Windows: the line that runs one command.
 
 Source: `runprocess.py` of buildslave 0.8.14 and buildbot-worker 4.3.0; the rules by which programs of Microsoft's C
 library take their command line apart.
@@ -19,14 +19,14 @@ _SPECIAL: Final = re.compile(r'[@()^"<>&|]')
 def batch_line(words: Sequence[str]) -> str:
     """Return the line of a batch file that runs a program with its arguments.
 
-    The program's own name may be that of anything that `cmd.exe` finds, or of one of its own commands. A word that
-    holds the end of a line cannot be said; such a line ends there.
+    The program's own name may be that of anything that `cmd.exe` finds, or of one of its own commands. A word must not
+    hold the end of a line: `cmd.exe` would end the command there.
     """
     return " ".join(_name(word) if n == 0 else _argument(word) for n, word in enumerate(words))
 
 
 def _name(word: str) -> str:
-    # A name has no quotes in it, and `cmd.exe` only finds one with a space if its quotes are quotes.
+    # A name has no quotes in it, and `cmd.exe` finds one with a space only between quotes that are not escaped.
     quoted = not word or " " in word or "\t" in word or _SPECIAL.search(word)
     return _percents(f'"{word}"' if quoted else word)
 

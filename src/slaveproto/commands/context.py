@@ -40,11 +40,11 @@ class CommandContext:
 
     @property
     def path_separator(self) -> str:
-        """What stands between the directories of a search path."""
+        """The character between the directories of a search path."""
         return ":" if self.posix else ";"
 
     def variable(self, name: str) -> str:
-        """Return the name of an environment variable as the host spells it; Windows does not heed case."""
+        """Return the name of an environment variable as the host spells it; Windows ignores case."""
         return name if self.posix else name.upper()
 
     def path(self, *parts: Value) -> str:
@@ -56,11 +56,11 @@ class CommandContext:
         return join_paths(self.posix, self.directory, *(self.text("a path", part) for part in parts))
 
     def joined(self, *parts: str) -> str:
-        """Join as `path`, for people: nothing is made shorter."""
+        """Join as `path`, but for people: `..` and the like stay as they are."""
         return joined(self.posix, self.directory, *parts)
 
     def text(self, what: str, value: Value) -> str:
-        """Return text that the master sent in either kind; bytes that are no text survive the way back.
+        """Return text that the master sent as text or bytes; bytes that are no text survive the way back.
 
         Raises:
             CommandError: it is neither.
@@ -72,7 +72,7 @@ class CommandContext:
         raise CommandError("builtins.TypeError", f"{what} should be text, not {type(value).__name__}")
 
     def raw(self, what: str, value: Value) -> bytes:
-        """Return the bytes of text that the master sent in either kind; raises as `text`."""
+        """Return the bytes of text that the master sent as text or bytes; raises as `text`."""
         if isinstance(value, bytes):
             return value
         try:

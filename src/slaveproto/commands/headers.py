@@ -1,4 +1,4 @@
-"""The header text that a command writes into its log, in the words and the order that users of Buildbot know.
+"""The header that a command writes into its log, in the words and the order that users of Buildbot know.
 
 Source: `runprocess.py` of buildslave 0.8.4 and buildbot-worker 4.3.0; the two differ in how they show Python values.
 """

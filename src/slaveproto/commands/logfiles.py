@@ -20,7 +20,7 @@ _BLOCKS_PER_POLL: Final = 16
 
 @attrs.define
 class LogWatcher:
-    """Follows one file. Nothing is sent before it differs from what it was when the command started.
+    """Watcher of one file. Nothing is sent before the file differs from what it was when the command started.
 
     Args:
         name: the name of the log, as the master spelt it.

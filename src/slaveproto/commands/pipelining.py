@@ -28,7 +28,7 @@ WINDOW: Final = 4 * 1024 * 1024
 """Bytes that may be under way: a fifth of a second at 20 MB/s."""
 
 UPLOAD_WINDOW: Final = 32 * 1024 * 1024
-"""The same for a file that is sent. It costs nothing: what is sent is forgotten, a slow link holds up the reading."""
+"""The same for a file that is sent. It costs no memory: bytes are dropped once sent, a slow link delays the reading."""
 
 MOST_CALLS: Final = 256
 """Calls that may be under way."""
@@ -41,7 +41,7 @@ class PipelineStopped(Exception):
 
 
 class MasterLost(PipelineStopped):
-    """Nobody heeds it any more."""
+    """The master does not listen to the transfer any more."""
 
 
 class BlockRefused(Exception):
@@ -58,9 +58,9 @@ class BlockRefused(Exception):
 
 @attrs.define
 class Pipeline:
-    """What is under way between a script and one object of the master's.
+    """The calls under way between a script and one object of the master's.
 
-    Answers come in the order of the calls. Whatever waits here raises `PipelineStopped` and `BlockRefused`.
+    Answers come in the order of the calls. Every method that waits raises `PipelineStopped` and `BlockRefused`.
 
     Args:
         target: the object.
@@ -70,7 +70,7 @@ class Pipeline:
     target: Remote
     window: int = WINDOW
     answers: deque[tuple[int, Value]] = attrs.field(factory=deque, init=False)
-    """Answers that nobody took yet, each with the size that was given to its call."""
+    """Answers that were not taken yet, each with the size that was given to its call."""
     pending_bytes: int = attrs.field(default=0, init=False)
     _methods: set[str] = attrs.field(factory=set, init=False)
     _pending: dict[int, int] = attrs.field(factory=dict, init=False)
@@ -157,15 +157,15 @@ class Pipeline:
 
 @attrs.define
 class BlockWriter:
-    """Sends bytes to the method `write` of a master's writer, in blocks, as many as the window takes.
+    """Sender of bytes to the method `write` of a master's writer, in blocks, as many as the window takes.
 
     Args:
-        exchange: with the writer.
+        pipeline: the calls to the writer.
         blocksize: bytes of a block.
         left: bytes that may still be sent; None for any number.
     """
 
-    exchange: Pipeline
+    pipeline: Pipeline
     blocksize: int
     left: int | None
     _buffer: bytearray = attrs.field(factory=bytearray, init=False)
@@ -176,17 +176,17 @@ class BlockWriter:
         return self.left == 0
 
     def feed(self, data: bytes, *, last: bool = False) -> Script[None]:
-        """Send what makes whole blocks, with the `last` data all; what is too much is forgotten."""
+        """Send the whole blocks, with the `last` data everything; bytes beyond the limit are dropped."""
         self._buffer += data
         while not self.full and (len(self._buffer) >= self._block or (last and self._buffer)):
             block = bytes(self._buffer[: self._block])
             del self._buffer[: self._block]
-            while not self.exchange.has_room(len(block)):
-                yield from self.exchange.wait()
-            yield from self.exchange.begin(len(block), "write", block)
+            while not self.pipeline.has_room(len(block)):
+                yield from self.pipeline.wait()
+            yield from self.pipeline.begin(len(block), "write", block)
             if self.left is not None:
                 self.left -= len(block)
-        self.exchange.answers.clear()
+        self.pipeline.answers.clear()
 
     @property
     def _block(self) -> int:

@@ -1,4 +1,4 @@
-"""One process of a command: what its log says of it, its output, its limits, its end.
+"""The process of a command: its header in the log, its output, its limits and its end.
 
 Source: manual page, section "Building"; `runprocess.py` of buildslave 0.8.4, 0.8.14 and buildbot-worker 4.3.0.
 """
@@ -52,22 +52,22 @@ Words: TypeAlias = bytes | str | Sequence[bytes | str]
 
 @record
 class ProcessSpec:
-    """What to run, and how. Times are in seconds.
+    """A process to run. Times are in seconds.
 
     Args:
-        command: what to run.
+        command: the command.
         shown: the same with secret words replaced.
-        workdir: where, absolute.
-        environ: its environment, the whole of it.
+        workdir: the directory to run it in, absolute.
+        environ: its whole environment.
         streams: which of its outputs the master gets.
-        stdin: what the process reads; None for nothing.
+        stdin: the input of the process; None for nothing.
         use_pty: whether it gets a pseudo-terminal.
         pty_refused: whether it asked for one and cannot have it.
-        silence: how long it may write nothing.
-        lifetime: how long it may run.
-        max_lines: how many lines it may write.
+        silence: the time that it may write nothing.
+        lifetime: the time that it may run.
+        max_lines: the number of lines that it may write.
         signal: the signal that ends it, without SIG.
-        patience: if set, TERM is tried first, and for so long.
+        patience: if set, TERM is sent first, and the signal after this time.
         logfiles: files to read while it runs, as the master names them.
         show_environ: whether the log lists the environment.
         keep: which of its outputs the script wants to read, up to `KEPT` bytes.
@@ -93,7 +93,7 @@ class ProcessSpec:
 
 @record
 class ProcessEnd:
-    """How a process ended.
+    """The end of a process.
 
     Args:
         code: its return code; -1 if a signal ended it.
@@ -113,7 +113,7 @@ def run_process(spec: ProcessSpec, context: CommandContext, *, send_rc: bool) ->
 
     Args:
         spec: what to run.
-        context: where the command runs.
+        context: the surroundings of the command.
         send_rc: whether its return code is that of the command.
 
     Raises:
@@ -153,7 +153,10 @@ class _Phase(Enum):
 
 
 class _Supervision:
-    """From the start of the process to its return code: a mailbox script, for five things can happen at any time."""
+    """Supervision of a process from its start to its return code.
+
+    A script with a mailbox, because output, the end, a timer, an interruption and a log file can come at any time.
+    """
 
     def __init__(
         self, spec: ProcessSpec, context: CommandContext, process: int, logs: list[LogWatcher], send_rc: bool
@@ -193,7 +196,7 @@ class _Supervision:
                     self.interrupted = True
                     yield from self.end("command interrupted", None)
                 case TimerFired(key="silence") if (yield from OutputUnread()):
-                    # It may well talk, and we do not listen: the master is the silent one.
+                    # The process may be writing, but its output is left unread: the master is the silent one.
                     yield from SetTimer("silence", self.spec.silence)
                 case TimerFired(key="silence"):
                     yield from self.end(self.timed_out(self.spec.silence, "without output"), "timeout_without_output")
@@ -210,7 +213,7 @@ class _Supervision:
                         yield from self.give_up()
                     yield from self.kill()
                 case EffectDone() | CallDone():
-                    # It begins neither.
+                    # A process begins neither.
                     pass
                 case _:
                     assert_never(event)
@@ -252,7 +255,7 @@ class _Supervision:
         return f" running {shown_command(self.spec.shown, self.context)}"
 
     def end(self, why: str, reason: str | None) -> Script[None]:
-        """Begin to end the process; what comes second changes nothing."""
+        """Begin to end the process; a second reason changes nothing."""
         if self.phase is not _Phase.RUNNING:
             return
         yield from SetTimer("silence", None)
@@ -276,7 +279,7 @@ class _Supervision:
             yield from self.drain()
 
     def drain(self) -> Script[None]:
-        """The process is gone, but a daemon that escaped its group may hold the streams open for ever."""
+        """Wait a little for the last output: a daemon outside of the group may hold the streams open for ever."""
         yield from SetTimer("kill", None)
         yield from SetTimer("drain", DRAIN_TIMEOUT)
 
@@ -288,14 +291,14 @@ class _Supervision:
             yield from self.last_signal()
 
     def last_signal(self) -> Script[None]:
-        """Send the one signal that cannot be caught. Where even that is not allowed, time will tell."""
+        """Send the one signal that cannot be caught; if even that is not allowed, the timer goes on."""
         try:
             yield from Signal(self.process, "KILL")
         except HostError:
             return
 
     def give_up(self) -> Script[None]:
-        """The process survived. Let it go, but never without the one signal that cannot be caught."""
+        """Let go of a process that survived, but never without the one signal that cannot be caught."""
         text = f"SIG{self.spec.signal} failed to kill process"
         yield from SendText("header", f"{text}\n")
         if self.spec.signal != "KILL":

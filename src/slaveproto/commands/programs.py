@@ -1,4 +1,4 @@
-"""How a command becomes a process of the host.
+"""Translation of a command into the `Spawn` of a process.
 
 Source: `runprocess.py` of buildslave 0.8.14 and buildbot-worker 4.3.0.
 """

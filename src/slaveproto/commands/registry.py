@@ -1,6 +1,6 @@
-"""Which commands there are. A registry: it only accumulates.
+"""The registry of the commands that a master can start.
 
-A slave imports what performs a command when its master first starts one of that family: most need only few of them.
+A slave imports the module of a family of commands when its master first starts one of them: most slaves need only few.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from slaveproto.wire.values import Value
 Arguments: TypeAlias = Mapping[str, Value]
 
 SLAVE_VERSION: Final = "2.16"
-"""What `getCommands` says of every command: that of buildslave 0.8.14, the last with this interface."""
+"""The version of every command in the answer to `getCommands`: that of buildslave 0.8.14, the last to know it."""
 
 WORKER_VERSION: Final = "3.3"
-"""What `getWorkerInfo` says of every command: that of buildbot-worker 4.3.0."""
+"""The version of every command in the answer to `getWorkerInfo`: that of buildbot-worker 4.3.0."""
 
 
 @record
@@ -31,7 +31,7 @@ class Command:
         required: the arguments without which it is refused; a tuple holds names of which one is enough.
         script: makes the script of one run out of the arguments, whose names are text; may raise `CommandError`. The
             script sends `rc`, and 0 as that if all went well.
-        version: what masters are told of it, numbers with dots between them; None for that of Buildbot's own commands.
+        version: the version that masters are told, numbers with dots; None for that of Buildbot's own commands.
     """
 
     required: tuple[str | tuple[str, ...], ...]
@@ -40,7 +40,7 @@ class Command:
 
 
 Scripts: TypeAlias = Mapping[str, Callable[[Arguments, CommandContext], Script[None]]]
-"""What performs the commands of one family, by their names."""
+"""The functions that make the scripts of one family of commands, by the commands' names."""
 
 
 def _shell() -> Scripts:
@@ -72,7 +72,7 @@ def _own(family: Callable[[], Scripts], name: str, *required: str | tuple[str, .
         try:
             make = family()[name]
         except (ImportError, OSError) as error:
-            # Such as too many open files. It may be there the next time.
+            # Such as too many open files. The next attempt may succeed.
             raise CommandError("builtins.ImportError", f"{name} cannot be loaded: {error}") from None
         return make(arguments, context)
 
@@ -96,7 +96,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "uploadFile": _UPLOAD_FILE,
     "uploadDirectory": _UPLOAD_DIRECTORY,
     "downloadFile": _DOWNLOAD_FILE,
-    # The spellings that 4.x workers have besides.
+    # Further spellings, which 4.x workers know.
     "upload_file": _UPLOAD_FILE,
     "upload_directory": _UPLOAD_DIRECTORY,
     "download_file": _DOWNLOAD_FILE,

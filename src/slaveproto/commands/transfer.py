@@ -102,7 +102,7 @@ def _transfer(arguments: Arguments, context: CommandContext, peer: str, *names: 
 
 
 def _guarded(
-    transfer: _Transfer, exchange: Pipeline, script: Script[tuple[int, str]], last: str | None
+    transfer: _Transfer, pipeline: Pipeline, script: Script[tuple[int, str]], last: str | None
 ) -> Script[None]:
     """Run a transfer to its end, whatever that is, and report it; `last` is called if the script did not get there."""
     code, text, failure = 1, "", None
@@ -110,14 +110,14 @@ def _guarded(
         code, text = yield from script
     except _Problem as problem:
         text = str(problem)
-        yield from exchange.give_up(last)
+        yield from pipeline.give_up(last)
     except MasterLost:
         pass
     except PipelineStopped:
-        yield from exchange.give_up(last)
+        yield from pipeline.give_up(last)
     except BlockRefused as refused:
         failure = refused.failure
-        yield from exchange.give_up(last)
+        yield from pipeline.give_up(last)
     if text:
         yield from SendText("stderr", transfer.line(text))
     yield from SendItem("rc", code)
@@ -131,30 +131,30 @@ def _guarded(
 def upload_file(arguments: Arguments, context: CommandContext) -> Script[None]:
     """`uploadFile`: send a file to a writer of the master."""
     transfer = _transfer(arguments, context, "writer", "workersrc", "slavesrc")
-    exchange = Pipeline(transfer.peer, UPLOAD_WINDOW)
+    pipeline = Pipeline(transfer.peer, UPLOAD_WINDOW)
     keepstamp = bool(arguments.get("keepstamp", False))
-    return _guarded(transfer, exchange, _upload_file(transfer, exchange, keepstamp), "close")
+    return _guarded(transfer, pipeline, _upload_file(transfer, pipeline, keepstamp), "close")
 
 
-def _upload_file(transfer: _Transfer, exchange: Pipeline, keepstamp: bool) -> Script[tuple[int, str]]:
+def _upload_file(transfer: _Transfer, pipeline: Pipeline, keepstamp: bool) -> Script[tuple[int, str]]:
     yield from SendText("header", transfer.line(f"sending {transfer.shown}"))
     cannot_open = f"Cannot open file '{transfer.shown}' for upload"
     try:
-        before = yield from exchange.perform(StatPath(transfer.path))
-        first = yield from exchange.perform(ReadFile(transfer.path, 0, CHUNK)) if is_regular(before) else _no_file()
+        before = yield from pipeline.perform(StatPath(transfer.path))
+        first = yield from pipeline.perform(ReadFile(transfer.path, 0, CHUNK)) if is_regular(before) else _no_file()
     except HostError:
         raise _Problem(cannot_open) from None
-    writer = BlockWriter(exchange, transfer.blocksize, transfer.maxsize)
+    writer = BlockWriter(pipeline, transfer.blocksize, transfer.maxsize)
     try:
-        yield from _send_file(transfer, exchange, writer, first)
-        after = yield from exchange.perform(StatPath(transfer.path))
+        yield from _send_file(transfer, pipeline, writer, first)
+        after = yield from pipeline.perform(StatPath(transfer.path))
     except HostError as error:
         raise _Problem(f"Cannot read file '{transfer.shown}': {error.strerror}") from None
     if (before.device, before.inode) != (after.device, after.inode):
         raise _Problem(f"File '{transfer.shown}' was replaced while it was sent")
-    yield from exchange.call("close")
+    yield from pipeline.call("close")
     if keepstamp:
-        yield from exchange.call("utime", (before.accessed / 10**9, before.modified / 10**9))
+        yield from pipeline.call("utime", (before.accessed / 10**9, before.modified / 10**9))
     return (1, transfer.truncated) if writer.full else (0, "")
 
 
@@ -163,44 +163,44 @@ def _no_file() -> Script[bytes]:
     raise HostError(0, "not a regular file")
 
 
-def _send_file(transfer: _Transfer, exchange: Pipeline, writer: BlockWriter, data: bytes) -> Script[None]:
+def _send_file(transfer: _Transfer, pipeline: Pipeline, writer: BlockWriter, data: bytes) -> Script[None]:
     offset = 0
     while data and not writer.full:
         yield from writer.feed(data)
         offset += len(data)
-        data = yield from exchange.perform(ReadFile(transfer.path, offset, CHUNK))
+        data = yield from pipeline.perform(ReadFile(transfer.path, offset, CHUNK))
     yield from writer.feed(b"", last=True)
 
 
 def upload_directory(arguments: Arguments, context: CommandContext) -> Script[None]:
     """`uploadDirectory`: send a directory as an archive, and have the master unpack it."""
     transfer = _transfer(arguments, context, "writer", "workersrc", "slavesrc")
-    exchange = Pipeline(transfer.peer)
+    pipeline = Pipeline(transfer.peer)
     compress = arguments.get("compress")
     compression = "" if compress is None else context.text("compress", compress)
-    return _guarded(transfer, exchange, _upload_directory(transfer, exchange, compression), None)
+    return _guarded(transfer, pipeline, _upload_directory(transfer, pipeline, compression), None)
 
 
-def _upload_directory(transfer: _Transfer, exchange: Pipeline, compression: str) -> Script[tuple[int, str]]:
+def _upload_directory(transfer: _Transfer, pipeline: Pipeline, compression: str) -> Script[tuple[int, str]]:
     try:
-        info = yield from exchange.perform(StatPath(transfer.path))
+        info = yield from pipeline.perform(StatPath(transfer.path))
         if not is_directory(info):
             raise HostError(20, "Not a directory")
-        entries = yield from exchange.perform(ScanDir(transfer.path))
+        entries = yield from pipeline.perform(ScanDir(transfer.path))
     except HostError as error:
         raise _Problem(
             f"Cannot read directory '{transfer.shown}' for upload: "
             f"[Errno {error.errno}] {error.strerror}: {transfer.shown!r}"
         ) from None
     yield from SendText("header", transfer.line(f"sending {transfer.shown}"))
-    writer = BlockWriter(exchange, transfer.blocksize, transfer.maxsize)
+    writer = BlockWriter(pipeline, transfer.blocksize, transfer.maxsize)
 
     def feed(data: bytes) -> Script[None]:
         yield from writer.feed(data)
         if writer.full:
             raise _Problem(transfer.truncated)
 
-    archive = TreeArchive(exchange, transfer.context, feed, compressor(compression))
+    archive = TreeArchive(pipeline, transfer.context, feed, compressor(compression))
     try:
         yield from archive.make(transfer.path, info, entries)
     except HostError as error:
@@ -212,7 +212,7 @@ def _upload_directory(transfer: _Transfer, exchange: Pipeline, compression: str)
     yield from writer.feed(b"", last=True)
     if writer.full:
         raise _Problem(transfer.truncated)
-    yield from exchange.call("unpack")
+    yield from pipeline.call("unpack")
     return 0, ""
 
 
@@ -223,11 +223,11 @@ def download_file(arguments: Arguments, context: CommandContext) -> Script[None]
     """`downloadFile`: write a file from what a reader of the master gives."""
     transfer = _transfer(arguments, context, "reader", "workerdest", "slavedest")
     mode = count("mode", arguments.get("mode"))
-    exchange = Pipeline(transfer.peer)
-    return _guarded(transfer, exchange, _download_file(transfer, exchange, mode), "close")
+    pipeline = Pipeline(transfer.peer)
+    return _guarded(transfer, pipeline, _download_file(transfer, pipeline, mode), "close")
 
 
-def _download_file(transfer: _Transfer, exchange: Pipeline, mode: int | None) -> Script[tuple[int, str]]:
+def _download_file(transfer: _Transfer, pipeline: Pipeline, mode: int | None) -> Script[tuple[int, str]]:
     try:
         temp = yield from CreateTemp(transfer.path)
     except HostError:
@@ -235,7 +235,7 @@ def _download_file(transfer: _Transfer, exchange: Pipeline, mode: int | None) ->
     try:
         if mode is None:
             mode = yield from _present_mode(transfer.path)
-        size = yield from _Reader(transfer, exchange, temp).run()
+        size = yield from _Reader(transfer, pipeline, temp).run()
         yield from PlaceFile(temp, transfer.path, None if mode is None else mode & 0o7777)
     except Exception as error:
         # Whatever it was: half a file is none.
@@ -244,7 +244,7 @@ def _download_file(transfer: _Transfer, exchange: Pipeline, mode: int | None) ->
             raise _Problem(f"Cannot write file '{transfer.shown}': {error.strerror}") from None
         raise
     # Whether the master's reader can be closed is the master's affair; all that we want of it we have.
-    yield from exchange.give_up("close")
+    yield from pipeline.give_up("close")
     return (1, transfer.truncated) if size == transfer.maxsize else (0, "")
 
 
@@ -273,7 +273,7 @@ class _Reader:
     """
 
     transfer: _Transfer
-    exchange: Pipeline
+    pipeline: Pipeline
     temp: str
     _window: int = attrs.field(default=FIRST_CALLS, init=False)
     _received: int = attrs.field(default=0, init=False)
@@ -285,10 +285,10 @@ class _Reader:
         """Return the size of the file."""
         while True:
             while not self._ended and (size := self._next_size()):
-                yield from self.exchange.begin(size, "read", size)
-            if not self.exchange.pending:
+                yield from self.pipeline.begin(size, "read", size)
+            if not self.pipeline.pending:
                 break
-            yield from self.exchange.wait()
+            yield from self.pipeline.wait()
             self._take_answers()
             if len(self._unwritten) >= CHUNK:
                 yield from self._write()
@@ -300,14 +300,14 @@ class _Reader:
         """Return the size of the next block to ask for, 0 for none at present."""
         size, maxsize = self.transfer.blocksize, self.transfer.maxsize
         if maxsize is not None:
-            size = min(size, maxsize - self._received - self.exchange.pending_bytes)
-        if self.exchange.pending >= self._window or not self.exchange.has_room(size):
+            size = min(size, maxsize - self._received - self.pipeline.pending_bytes)
+        if self.pipeline.pending >= self._window or not self.pipeline.has_room(size):
             return 0
         return size
 
     def _take_answers(self) -> None:
-        while self.exchange.answers:
-            size, value = self.exchange.answers.popleft()
+        while self.pipeline.answers:
+            size, value = self.pipeline.answers.popleft()
             data = value.encode(self.transfer.context.encoding) if isinstance(value, str) else value
             if not isinstance(data, bytes) or len(data) > size:
                 raise _Problem("The master's reader did not give what it was asked for")
@@ -321,7 +321,7 @@ class _Reader:
     def _write(self) -> Script[None]:
         data, self._unwritten = bytes(self._unwritten), bytearray()
         if data:
-            yield from self.exchange.perform(WriteFile(self.temp, self._written, data))
+            yield from self.pipeline.perform(WriteFile(self.temp, self._written, data))
             self._written += len(data)
 
 

@@ -1,4 +1,7 @@
-"""When to try again."""
+"""The delays between attempts to connect.
+
+Source: `ReconnectingClientFactory` of Twisted, as `bot.py` of buildslave 0.8.4 uses it; REFUSED_DELAY is our own.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,13 @@ from collections.abc import Callable
 from typing import Final
 
 FIRST_DELAY: Final = 1.0
+"""Seconds before the second attempt."""
+
 FACTOR: Final = 2.7182818284590451
+"""Growth of the delay from one attempt to the next."""
+
 REFUSED_DELAY: Final = 10.0
+"""Seconds, at least, before the next attempt after a refused login."""
 
 
 class Backoff:
@@ -25,15 +33,12 @@ class Backoff:
         self._nominal = FIRST_DELAY
 
     def reset(self) -> None:
-        """An attempt succeeded."""
+        """Start anew, because an attempt succeeded."""
         self.failures = 0
         self._nominal = FIRST_DELAY
 
     def failed(self, *, refused: bool, counts: bool) -> float:
-        """Count a failure, if it `counts`, and return the delay before the next attempt.
-
-        A refused login starts at a longer one.
-        """
+        """Count a failure, if it `counts`, and return the seconds to wait; after a refused login they are more."""
         self.failures += counts
         nominal = max(self._nominal, REFUSED_DELAY) if refused else self._nominal
         self._nominal = min(nominal * FACTOR, self._max_delay)

@@ -95,7 +95,7 @@ class RunningCommand(Task):
 
     @property
     def deadline(self) -> float | None:
-        """When its script or its updates are due."""
+        """The time at which its script or its updates are due."""
         script, updates = super().deadline, self._updates.deadline
         if updates is None or not self.audible:
             return script
@@ -115,11 +115,11 @@ class RunningCommand(Task):
         return effect
 
     def interrupt(self) -> None:
-        """The master asked for its end; the script must be told, too."""
+        """Note that the master asked for its end; the script must be told, too."""
         self._machine.fire(CommandEvent.INTERRUPT)
 
     def drop(self) -> None:
-        """The master will hear no more of it; the script must be told, too."""
+        """Cut it off from the master, which hears no more of it; the script must be told, too."""
         held = self.references
         self._machine.fire(CommandEvent.DROP)
         self._updates.discard()

@@ -1,4 +1,4 @@
-"""What a slave is told about itself and about its host."""
+"""The configuration of a slave, and facts about its host."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def _check_encoding(config: SlaveConfig, attribute: attrs.Attribute[str], value:
 
 @record
 class SlaveConfig:
-    """Who the slave is and how it behaves. Times are in seconds.
+    """The configuration of a slave. Times are in seconds.
 
     Args:
-        host: of the master.
-        port: of the master.
-        name: of the slave.
-        password: of the slave.
-        basedir: absolute; the builders' directories lie in it.
-        keepalive: between two keepalive calls; 0 for none.
-        silence: how long the master may send nothing before the login, or after a keepalive call, until the
+        host: the master's host.
+        port: the master's port.
+        name: the slave's name.
+        password: the slave's password.
+        basedir: the directory of the builders' directories, absolute.
+        keepalive: the time between two keepalive calls; 0 for none.
+        silence: the time that the master may send nothing before the login, or after a keepalive call, until the
             connection is taken for dead.
-        connect_timeout: how long opening the connection may take.
-        max_delay: most between two attempts.
+        connect_timeout: the time that opening the connection may take.
+        max_delay: the longest time between two attempts.
         max_retries: failed attempts in a row after which the session ends; None for never. The loss of a connection
-            over which we were attached is none.
-        use_pty: whether commands get a pseudo-terminal when the master leaves it to us.
-        encoding: of text that goes to and comes from processes; should be that of the host's file names.
+            on which the slave was attached does not count.
+        use_pty: whether commands get a pseudo-terminal if the master leaves the choice to the slave.
+        encoding: the encoding of text from and for processes; should be that of the host's file names.
     """
 
     host: str
@@ -60,14 +60,14 @@ class SlaveConfig:
 
 @record
 class HostInfo:
-    """What the core cannot look up itself.
+    """Facts about the host, which the core cannot look up itself.
 
     Args:
         environ: the slave's environment.
         system: Python's `os.name`.
         cpus: number of processors.
         release: the entries of `/etc/os-release`.
-        version: of the slave program.
+        version: the version of the slave program.
     """
 
     environ: Mapping[str, str]

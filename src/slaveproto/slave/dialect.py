@@ -16,13 +16,13 @@ from slaveproto.updates import Dialect
 from slaveproto.wire.values import Value
 
 FIRST: Final = Dialect.BYTES
-"""How a master is spoken to before it made one of the calls below."""
+"""The dialect for a master that has not made one of the calls below yet."""
 
 DIALECTS: Final[Mapping[str, Dialect]] = {"getWorkerInfo": Dialect.TEXT}
-"""How a master is spoken to once it called a method: only 0.9 and later have workers, and they read text."""
+"""The dialect for a master once it called a method: only 0.9 and later have workers, and they read text."""
 
 EXTENSIONS: Final[Mapping[str, Dialect]] = {"raw_output": Dialect.BYTES}
-"""Arguments of `startCommand` that are an extension of this project: how the output of a command is sent if it is true.
+"""Arguments of `startCommand` that are an extension of this project: the dialect of a command's output if one is true.
 
 Text is UTF-8 or it is lost, so a master that reads text gets replacement characters for what is not. One of slaveproto
 asks for the bytes that the processes wrote. Other slaves ignore an argument that they do not know.

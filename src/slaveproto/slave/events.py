@@ -1,4 +1,4 @@
-"""What a slave session takes in, and what it announces."""
+"""Inputs of a slave's session, and its announcements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AskShutdown:
 
 @record
 class Connected:
-    """The connection of that `OpenConnection` request is there."""
+    """The connection that request `connection`, an `OpenConnection`, asked for is there."""
 
     connection: int
 
@@ -82,7 +82,7 @@ class MasterSaid:
 
 @record
 class BuildersListed:
-    """The master named its builders. `leftover` are directories that belong to none of them."""
+    """The master listed its builders. `leftover` are directories that belong to none of them."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -112,14 +112,14 @@ class CommandFinished:
 
 @record
 class SlaveNotice:
-    """Something else that people may want to know."""
+    """Another message for people."""
 
     text: str
 
 
 @record
 class Stopped:
-    """The session is over. `gave_up` tells that it was not asked to."""
+    """The session is over. `gave_up` says that it was not asked to stop."""
 
     why: str
     gave_up: bool

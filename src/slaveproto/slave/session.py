@@ -119,12 +119,12 @@ class SlaveSession:
 
     @property
     def state(self) -> LinkState:
-        """Where the link is."""
+        """The state of the link."""
         return self._link.state
 
     @property
     def deadline(self) -> float | None:
-        """When `handle(Wakeup(), ...)` is due, in the clock of `now`; None for not before another input."""
+        """The time at which `handle(Wakeup(), ...)` is due, in the clock of `now`; None if not before another input."""
         own, scripts = self._timers.deadline, self._pool.deadline
         if own is None or scripts is None:
             return scripts if own is None else own
@@ -168,7 +168,7 @@ class SlaveSession:
         """Take one input at the time `now`, in seconds of any clock that never goes back.
 
         Raises:
-            LocalProtocolError: `Start` for the second time, or the end of a request that nobody made.
+            LocalProtocolError: `Start` for the second time, or the end of a request that was not made.
         """
         match item:
             case Start():

@@ -140,7 +140,7 @@ SLAVE_BUILDER: Table[SlaveBuilderState, SlaveBuilderEvent] = Table(
         SlaveBuilderState.GONE: {},
     },
     tolerated={
-        # A master may ask whether anybody is there before it says who it is, and may skip startBuild.
+        # A master may ping the builder before it says who it is, and may skip startBuild.
         SlaveBuilderState.LISTED: {
             SlaveBuilderEvent.PRINT: SlaveBuilderState.LISTED,
             SlaveBuilderEvent.START_COMMAND: SlaveBuilderState.BUSY,

@@ -1,4 +1,4 @@
-"""A whole session: with a host in memory, and a scripted master at the other end."""
+"""A driver for sessions of slaves, with a host in memory and a scripted master at the other end."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class SessionDriver(Settling):
         self.session = SlaveSession(self.config, self.info, jitter, commands)
         self.host = host or MemoryHost()
         self.inputs: list[tuple[float, Input]] = []
-        """All that the session was handed: enough to repeat it."""
+        """Every input of the session with its time: enough to repeat it."""
         self.events: list[SlaveEvent] = []
-        """All that it announced."""
+        """Everything that it announced."""
         self.reachable: bool | None = True
-        """Whether a new connection comes about: True, False if it fails at once, None if nobody ever answers."""
+        """Whether a new connection comes about: True, False if it fails at once, None if there is never an answer."""
         self.listening = True
         """Whether the master reads; if not, what the session sends waits."""
         self.masters: list[ScriptedMaster] = []

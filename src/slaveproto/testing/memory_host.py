@@ -86,10 +86,10 @@ def _missing() -> HostError:
 
 
 class MemoryHost:
-    """Performs effects on directories, files and processes that exist only here.
+    """A host that performs effects on directories, files and processes in memory.
 
     Args:
-        directories: those that are there from the beginning.
+        directories: the paths that exist from the beginning.
     """
 
     def __init__(self, directories: Iterable[str] = ()) -> None:
@@ -98,7 +98,7 @@ class MemoryHost:
         self.survives: frozenset[str] = frozenset()
         """The names of the signals that do not end children which start from now on."""
         self.refuses: Callable[[HostEffect], HostError | None] = lambda effect: None
-        """Is asked before each effect is performed; what it returns is how the effect fails."""
+        """A function that is called before each effect is performed; if it returns an error, the effect fails so."""
         self._files: dict[str, _File] = {}
         self._changes = 0
 
@@ -131,7 +131,7 @@ class MemoryHost:
         return set(self._files)
 
     def perform(self, request: Request) -> list[Input]:
-        """Return the reports of a request. Connections are none of this host's business."""
+        """Return the reports of a request, which must not be about a connection."""
         error = self.refuses(request.effect)
         if error is not None:
             return [Rejected(request.id, error)]
@@ -157,7 +157,7 @@ class MemoryHost:
                     self.children[process].abandoned = True
                 return [Completed(request.id, None)]
             case Cancel():
-                # Nothing takes long here.
+                # No effect takes long here.
                 return [Completed(request.id, None)]
             case effect:
                 try:

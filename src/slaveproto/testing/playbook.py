@@ -1,4 +1,4 @@
-"""Playbooks: what a script says, step by step, with a clock that stands still."""
+"""Playbooks: the words of a script, step by step, with a clock that stands still."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ScriptRun:
 
     @property
     def begun(self) -> dict[int, Begin | BeginCall]:
-        """What it began so far, by the numbers, which count from 1."""
+        """The effects and calls that it began so far, by their numbers, which count from 1."""
         return self._task.begun
 
     @property
@@ -71,7 +71,7 @@ class ScriptRun:
 
     @property
     def deadline(self) -> float | None:
-        """When its earliest timer is due; None while it does not wait for one."""
+        """The time at which its earliest timer is due; None while it does not wait for one."""
         return self._task.deadline
 
     def reply(self, value: object) -> None:
@@ -211,7 +211,7 @@ def fails(error: HostError) -> PlayStep:
 
 
 def tells(event: ScriptEvent) -> PlayStep:
-    """Something happens that the script may wait for."""
+    """An event happens that the script may wait for."""
     return _Does(f"tells {event!r}", lambda run: run.tell(event))
 
 

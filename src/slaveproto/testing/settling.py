@@ -1,4 +1,4 @@
-"""What drives a session in tests, whichever it is: requests can be held back, and all that follows is carried out."""
+"""The common part of the drivers of sessions: requests can be held back, and everything that follows is carried out."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from slaveproto.effects import Request
 
 
 class Settling(ABC):
-    """Carries what a session asks for and is told, until nothing moves any more."""
+    """A driver that carries requests, reports and data to and fro until nothing moves any more."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.requests: list[Request] = []
-        """All that the session asked for."""
+        """Everything that the session asked for."""
         self.holds: Callable[[Request], bool] = lambda request: False
-        """Tells which requests go to `held` instead of being performed."""
+        """The choice of requests that go to `held` instead of being performed."""
         self.held: list[Request] = []
         self._settling = False
 
@@ -49,7 +49,7 @@ class Settling(ABC):
 
     @abstractmethod
     def _pump(self) -> bool:
-        """Move something; whether there was anything to move."""
+        """Move one thing; return whether there was any."""
 
     @abstractmethod
     def _perform(self, request: Request) -> None:

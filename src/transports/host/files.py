@@ -48,10 +48,10 @@ def perform(effect: FileEffect, cancelled: threading.Event | None = None) -> obj
     try:
         return _perform(effect, Cancellation(cancelled))
     except OverflowError as error:
-        # What Python itself does not hand to the system, such as an offset or a time of many digits.
+        # Python itself refuses some values, such as an offset or a time of many digits.
         raise OSError(errno.EOVERFLOW, str(error)) from None
     except ImportError as error:
-        # Some of it is only imported when it is asked for.
+        # Some modules are only imported when they are needed.
         raise OSError(errno.ENOSYS, str(error)) from None
 
 
@@ -101,7 +101,7 @@ def _perform(effect: FileEffect, check: Cancellation) -> object:
 
 
 def _perform_on_tree(effect: StatPath | ScanDir | RemoveTree | CopyTree, check: Cancellation) -> object:
-    # Only now, and archives likewise: they take much to import, and a slave that waits for work is to be small.
+    # Imported late, as archives are: both are large, and a slave that waits for work should be small.
     from transports.host.trees import copy_tree, info_of, remove_tree, scan
 
     match effect:
@@ -122,7 +122,7 @@ def _read_dir(path: str) -> dict[str, bytes]:
     if os.path.isdir(path):
         for name in sorted(os.listdir(path)):
             full = os.path.join(path, name)
-            # One that cannot be read must not take the others with it.
+            # A file that cannot be read must not keep the others from being read.
             with contextlib.suppress(PermissionError, FileNotFoundError):
                 if os.path.isfile(full):
                     with open(full, "rb") as file:
@@ -145,7 +145,7 @@ def _create_temp(path: str) -> str:
     os.makedirs(directory, exist_ok=True)
     _check_replaceable(path)
     while True:
-        # Cut, so that the longest of names has room for the rest.
+        # Cut, so that the longest name leaves room for the rest.
         temp = os.path.join(directory, f".{name[:40]}.{os.urandom(6).hex()}.part")
         with contextlib.suppress(FileExistsError):
             os.close(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
@@ -153,7 +153,7 @@ def _create_temp(path: str) -> str:
 
 
 def _check_replaceable(path: str) -> None:
-    """What is neither file nor link must not become one: a directory, a device."""
+    """Raise OSError for a path that must not be replaced: a directory, a device."""
     with contextlib.suppress(FileNotFoundError):
         mode = disk.mode_of(os.lstat(path))
         if stat.S_ISDIR(mode):

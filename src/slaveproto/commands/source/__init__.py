@@ -1,5 +1,6 @@
-"""Commands that bring sources from a version control system: one engine, and one short description per system.
+"""Source commands, which check out a tree from version control: one plan, and one short description per system.
 
-`engine` is the plan that all of them share, `workshop` what a description works with; each other module describes one
-system: what makes a tree usable, and which programs bring it, update it, and tell its revision.
+`plan` is what all of them do, `options` reads their arguments, `workspace` has the directories, files and programs that
+a description works with. Each other module describes one system: when a tree can be updated, and which programs check
+it out, update it, and tell its revision.
 """

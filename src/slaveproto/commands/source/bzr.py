@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.options import Arguments, Mode
+from slaveproto.commands.source.options import Mode, SourceArguments
+from slaveproto.commands.source.plan import System
 from slaveproto.commands.source.workspace import Workspace
 from slaveproto.effects import Script
 from slaveproto.wire.values import Value
@@ -18,55 +18,55 @@ class Bazaar(System):
 
     operation = "bzr operation"
 
-    def __init__(self, given: Arguments, shop: Workspace) -> None:
-        self._shop = shop
-        self._url = given.text("repourl")
-        self._shared = given.flag("forceSharedRepo")
-        revision = shop.wanted.revision
+    def __init__(self, args: SourceArguments, ws: Workspace) -> None:
+        self._ws = ws
+        self._url = args.text("repourl")
+        self._shared = args.flag("forceSharedRepo")
+        revision = ws.options.revision
         self._which = ("--revision", revision) if revision else ()
         self._exported: Value = None
         self.sourcedata = f"{self._url}\n"
 
     def prepare(self) -> Script[None]:
         if self._shared:
-            # That there is none yet is no mistake, so nobody needs to read of it.
-            found = yield from self._shop.run("bzr", "info", ".", send=("stdout",), limits=())
+            # There may be none yet; that is no mistake, and the log does not mention it.
+            found = yield from self._ws.run("bzr", "info", ".", send=("stdout",), limits=())
             if found.code:
-                yield from self._shop.must(self._shop.run("bzr", "init-repo", ".", limits=()))
+                yield from self._ws.must(self._ws.run("bzr", "init-repo", ".", limits=()))
 
     def is_updateable(self) -> Script[bool]:
-        if self._which or (yield from self._shop.is_patched()):
+        if self._which or (yield from self._ws.is_patched()):
             return False
-        return (yield from self._shop.is_directory(self._shop.source(".bzr")))
+        return (yield from self._ws.is_directory(self._ws.source(".bzr")))
 
     def update(self) -> Script[int]:
-        return (yield from self._shop.run("bzr", "update", directory=self._shop.source())).code
+        return (yield from self._ws.run("bzr", "update", directory=self._ws.source())).code
 
-    def bring(self) -> Script[int]:
-        if self._shop.wanted.mode is Mode.EXPORT:
+    def check_out(self) -> Script[int]:
+        if self._ws.options.mode is Mode.EXPORT:
             return (yield from self._export())
-        return (yield from self._shop.run("bzr", "checkout", *self._which, self._url, self._shop.source_name)).code
+        return (yield from self._ws.run("bzr", "checkout", *self._which, self._url, self._ws.source_name)).code
 
     def revision(self) -> Script[Value]:
-        if self._shop.wanted.mode is Mode.EXPORT:
+        if self._ws.options.mode is Mode.EXPORT:
             return self._exported
-        return (yield from self._revision_of(self._shop.source()))
+        return (yield from self._revision_of(self._ws.source()))
 
     def _export(self) -> Script[int]:
-        temporary = self._shop.at(TEMPORARY)
-        if (yield from self._shop.is_directory(temporary)):
-            yield from self._shop.remove(temporary)
+        temporary = self._ws.at(TEMPORARY)
+        if (yield from self._ws.is_directory(temporary)):
+            yield from self._ws.remove(temporary)
         checkout = ("bzr", "checkout", "--lightweight", *self._which, self._url, temporary)
-        yield from self._shop.must(self._shop.run(*checkout))
+        yield from self._ws.must(self._ws.run(*checkout))
         self._exported = yield from self._revision_of(temporary)
-        exported = yield from self._shop.run("bzr", "export", self._shop.source(), directory=temporary)
-        yield from self._shop.remove(temporary)
+        exported = yield from self._ws.run("bzr", "export", self._ws.source(), directory=temporary)
+        yield from self._ws.remove(temporary)
         return exported.code
 
     def _revision_of(self, directory: str) -> Script[Value]:
-        told = yield from self._shop.ask("bzr", "version-info", directory=directory, limits=())
+        told = yield from self._ws.ask("bzr", "version-info", directory=directory, limits=())
         found = re.search(r"^revno: (\d+)$", told, re.MULTILINE)
         if found is None:
-            yield from self._shop.say(f"bzr version-info did not tell a revision: {told.strip()!r}")
+            yield from self._ws.say(f"bzr version-info did not tell a revision: {told.strip()!r}")
             return None
         return int(found[1])

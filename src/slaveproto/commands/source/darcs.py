@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.options import Arguments
+from slaveproto.commands.source.options import SourceArguments
+from slaveproto.commands.source.plan import System
 from slaveproto.commands.source.workspace import Workspace
 from slaveproto.effects import Script
 from slaveproto.limits import SIZE_LIMIT
@@ -15,32 +15,32 @@ class Darcs(System):
 
     operation = "darcs operation"
 
-    def __init__(self, given: Arguments, shop: Workspace) -> None:
-        self._shop = shop
-        self._url = given.text("repourl")
+    def __init__(self, args: SourceArguments, ws: Workspace) -> None:
+        self._ws = ws
+        self._url = args.text("repourl")
         self.sourcedata = f"{self._url}\n"
 
     def is_updateable(self) -> Script[bool]:
-        if self._shop.wanted.revision or (yield from self._shop.is_patched()):
+        if self._ws.options.revision or (yield from self._ws.is_patched()):
             return False
-        return (yield from self._shop.is_directory(self._shop.source("_darcs")))
+        return (yield from self._ws.is_directory(self._ws.source("_darcs")))
 
     def update(self) -> Script[int]:
-        return (yield from self._shop.run("darcs", "pull", "--all", "--verbose", directory=self._shop.source())).code
+        return (yield from self._ws.run("darcs", "pull", "--all", "--verbose", directory=self._ws.source())).code
 
-    def bring(self) -> Script[int]:
-        shop = self._shop
+    def check_out(self) -> Script[int]:
+        ws = self._ws
         # Darcs knows the option `--partial` of the own slaves no more; this is what became of it.
-        get = ("darcs", "get", "--verbose", "--lazy", "--repo-name", shop.source_name)
-        if not shop.wanted.revision:
-            return (yield from shop.run(*get, self._url)).code
-        context = shop.at(".darcs-context")
-        got = shop.run(*get, "--context", context, self._url)
-        return (yield from shop.lend(context, shop.wanted.revision, got)).code
+        get = ("darcs", "get", "--verbose", "--lazy", "--repo-name", ws.source_name)
+        if not ws.options.revision:
+            return (yield from ws.run(*get, self._url)).code
+        context = ws.at(".darcs-context")
+        got = ws.run(*get, "--context", context, self._url)
+        return (yield from ws.lend(context, ws.options.revision, got)).code
 
     def revision(self) -> Script[Value]:
-        told = yield from self._shop.ask("darcs", "changes", "--context", directory=self._shop.source())
-        if len(self._shop.context.raw("a context", told)) > SIZE_LIMIT:
-            yield from self._shop.say("the context is too long to be sent")
+        told = yield from self._ws.ask("darcs", "changes", "--context", directory=self._ws.source())
+        if len(self._ws.context.raw("a context", told)) > SIZE_LIMIT:
+            yield from self._ws.say("the context is too long to be sent")
             return None
         return told

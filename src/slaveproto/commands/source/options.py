@@ -18,7 +18,7 @@ DEFAULT_TIMEOUT: Final = 120
 
 
 class Mode(Enum):
-    """What becomes of the tree that is there."""
+    """The treatment of a tree that is there already."""
 
     UPDATE = "update"
     COPY = "copy"
@@ -43,7 +43,7 @@ class Patch:
 
 @record
 class Retry:
-    """What to do when sources cannot be brought.
+    """The answer to a checkout that fails.
 
     Args:
         delay: seconds to wait.
@@ -55,15 +55,15 @@ class Retry:
 
 
 @record
-class Arguments:
-    """The arguments as the master sent them, and ways to read them.
+class SourceArguments:
+    """The arguments of a source command as the master sent them, and ways to read them.
 
     Args:
-        arguments: by their names.
-        context: where the command runs.
+        values: the arguments, by their names.
+        context: the surroundings of the command.
     """
 
-    arguments: Mapping[str, Value]
+    values: Mapping[str, Value]
     context: CommandContext
 
     def text(self, name: str, default: str = "") -> str:
@@ -72,7 +72,7 @@ class Arguments:
         Raises:
             CommandError: it is something else.
         """
-        value = self.arguments.get(name)
+        value = self.values.get(name)
         if value is None:
             return default
         if isinstance(value, int) and not isinstance(value, bool):
@@ -81,7 +81,7 @@ class Arguments:
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list of texts, empty if it is missing or None; raises as `text`."""
-        value = self.arguments.get(name)
+        value = self.values.get(name)
         if value is None:
             return ()
         if not isinstance(value, (list, tuple)):
@@ -90,19 +90,19 @@ class Arguments:
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Return whether something is wanted."""
-        return bool(self.arguments.get(name, default))
+        return bool(self.values.get(name, default))
 
 
 @record
 class SourceOptions:
-    """What all source commands are told. Times are in seconds.
+    """The options that all source commands have, checked. Times are in seconds.
 
     Args:
         workdir: where the tree is to be, relative to the builder's directory.
-        mode: what becomes of the tree that is there.
+        mode: the treatment of a tree that is there already.
         revision: which one; empty for the newest.
         patch: a change to make.
-        retry: what to do when it fails.
+        retry: the answer to a checkout that fails.
         silence: how long a program may write nothing.
         lifetime: how long a program may run.
         show_environ: whether the log lists the environment of each program.
@@ -118,27 +118,27 @@ class SourceOptions:
     show_environ: bool
 
 
-def options_of(given: Arguments) -> SourceOptions:
+def options_of(args: SourceArguments) -> SourceOptions:
     """Read the arguments that all source commands have.
 
     Raises:
         CommandError: one of them is not what it should be.
     """
-    get = given.arguments.get
-    name = given.text("mode", Mode.UPDATE.value)
+    get = args.values.get
+    name = args.text("mode", Mode.UPDATE.value)
     mode = next((mode for mode in Mode if mode.value == name), None)
     if mode is None:
         raise CommandError("builtins.ValueError", f"there is no mode {name!r}")
-    workdir = given.context.text("workdir", given.arguments["workdir"])
+    workdir = args.context.text("workdir", args.values["workdir"])
     return SourceOptions(
         workdir=workdir,
         mode=mode,
-        revision=given.text("revision"),
-        patch=_patch(get("patch"), workdir, given.context),
+        revision=args.text("revision"),
+        patch=_patch(get("patch"), workdir, args.context),
         retry=_retry(get("retry")),
         silence=seconds("timeout", get("timeout", DEFAULT_TIMEOUT)),
         lifetime=seconds("maxTime", get("maxTime")),
-        show_environ=given.flag("logEnviron", True),
+        show_environ=args.flag("logEnviron", True),
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from slaveproto.commands.headers import shown
-from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.options import Arguments
+from slaveproto.commands.source.options import SourceArguments
+from slaveproto.commands.source.plan import System
 from slaveproto.commands.source.workspace import BOTH, Hidden, Word, Workspace
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
@@ -14,32 +14,32 @@ from slaveproto.wire.values import Value
 
 
 class _Perforce(System):
-    """What both ways have in common: who asks, and the number of the last change that is here."""
+    """The common part of both commands: the client and user, and the number of the last change that is here."""
 
-    def __init__(self, given: Arguments, shop: Workspace) -> None:
-        self._shop = shop
-        self._client = given.text("p4client")
-        self._user = given.text("p4user")
+    def __init__(self, args: SourceArguments, ws: Workspace) -> None:
+        self._ws = ws
+        self._client = args.text("p4client")
+        self._user = args.text("p4user")
         server: list[Word] = []
         for option, name in (("-p", "p4port"), ("-u", "p4user"), ("-P", "p4passwd")):
-            value = given.text(name)
+            value = args.text(name)
             if value:
                 server += [option, Hidden(value, "XXXXXXXX") if option == "-P" else value]
         self._server = server
         self._who = [*server, *(("-c", self._client) if self._client else ())]
 
     def revision(self) -> Script[Value]:
-        if self._shop.wanted.revision:
-            return self._shop.wanted.revision
+        if self._ws.options.revision:
+            return self._ws.options.revision
         changes = ("p4", *self._who, "changes", "-s", "submitted", "-m", "1", "#have")
-        told = yield from self._shop.ask(*changes, directory=self._shop.base, send=BOTH, limits=("silence", "lifetime"))
+        told = yield from self._ws.ask(*changes, directory=self._ws.base, send=BOTH, limits=("silence", "lifetime"))
         found = re.match(r"Change\s+(\d+)\s", told)
         return None if found is None else found[1]
 
     def _sync(self, *, force: bool, directory: str = "") -> Script[int]:
-        revision = self._shop.wanted.revision
+        revision = self._ws.options.revision
         words = ("sync", *(("-f",) if force else ()), *((f"@{revision}",) if revision else ()))
-        return (yield from self._shop.run("p4", *self._who, *words, directory=directory)).code
+        return (yield from self._ws.run("p4", *self._who, *words, directory=directory)).code
 
 
 class Perforce(_Perforce):
@@ -47,31 +47,31 @@ class Perforce(_Perforce):
 
     operation = "p4"
 
-    def __init__(self, given: Arguments, shop: Workspace) -> None:
-        super().__init__(given, shop)
-        self._depot = given.text("p4base")
-        self._branch = given.text("branch")
-        self._views = _views(given)
-        self._line_end = given.text("p4line_end") or "local"
-        get = given.arguments.get
+    def __init__(self, args: SourceArguments, ws: Workspace) -> None:
+        super().__init__(args, ws)
+        self._depot = args.text("p4base")
+        self._branch = args.text("branch")
+        self._views = _views(args)
+        self._line_end = args.text("p4line_end") or "local"
+        get = args.values.get
         parts: list[Value] = [
             *(get(name) for name in ("p4port", "p4client", "p4base", "branch", "p4extra_views", "p4line_end")),
-            shop.context.raw("a path", shop.base),
+            ws.context.raw("a path", ws.base),
             get("mode"),
             get("workdir"),
         ]
-        # As Python 2 writes a list: a tree that an old slave left can be updated. Of which kind a text is says nothing
-        # of the tree, and changes from build to build; 0.8.4 wrote it all the same.
+        # As Python 2 writes a list, so that a tree that an old slave left can be updated. The kind of a text (bytes or
+        # unicode) says nothing about the tree and changes from build to build; 0.8.4 wrote it all the same.
         same_kind: list[Value] = [
-            shop.context.raw("an argument", part) if isinstance(part, str) else part for part in parts
+            ws.context.raw("an argument", part) if isinstance(part, str) else part for part in parts
         ]
         self.sourcedata = shown(same_kind, python2=True)
         self._as_of_old = shown(parts, python2=True)
 
     def is_updateable(self) -> Script[bool]:
-        if (yield from self._shop.is_patched()):
+        if (yield from self._ws.is_patched()):
             return False
-        return (yield from self._shop.is_directory(self._shop.source()))
+        return (yield from self._ws.is_directory(self._ws.source()))
 
     def matches(self, old: str | None) -> bool:
         return old in (self.sourcedata, self._as_of_old)
@@ -79,14 +79,14 @@ class Perforce(_Perforce):
     def update(self) -> Script[int]:
         return self._sync(force=False)
 
-    def bring(self) -> Script[int]:
-        make = self._shop.run("p4", *self._server, "client", "-i", stdin=self._specification())
-        yield from self._shop.must(make)
+    def check_out(self) -> Script[int]:
+        make = self._ws.run("p4", *self._server, "client", "-i", stdin=self._specification())
+        yield from self._ws.must(make)
         return (yield from self._sync(force=True))
 
     def _specification(self) -> str:
         """Return the client in the form that `p4 client -i` reads. Perforce takes ASCII only."""
-        client, source = self._client, self._shop.source_name
+        client, source = self._client, self._ws.source_name
         depot = f"{self._depot}{self._branch}/" if self._branch else self._depot
         lines = [f"{depot}... //{client}/{source}/..."]
         lines += [f"{path}/... //{client}/{source}{place}/..." for path, place in self._views]
@@ -94,7 +94,7 @@ class Perforce(_Perforce):
             "Client": client,
             "Owner": self._user,
             "Description": f"\n\tCreated by {self._user}",
-            "Root": self._shop.base,
+            "Root": self._ws.base,
             "Options": "allwrite rmdir",
             "LineEnd": self._line_end,
             "View": "".join(f"\n\t{line}" for line in lines),
@@ -105,7 +105,7 @@ class Perforce(_Perforce):
 
 
 class PerforceSync(_Perforce):
-    """A tree of a client that somebody made by hand."""
+    """A tree of a client that was made by hand."""
 
     operation = "p4 sync"
     sourcedata = ""
@@ -115,14 +115,14 @@ class PerforceSync(_Perforce):
         return True
 
     def update(self) -> Script[int]:
-        return self._sync(force=False, directory=self._shop.source())
+        return self._sync(force=False, directory=self._ws.source())
 
-    def bring(self) -> Script[int]:
-        return self._sync(force=True, directory=self._shop.source())
+    def check_out(self) -> Script[int]:
+        return self._sync(force=True, directory=self._ws.source())
 
 
-def _views(given: Arguments) -> list[tuple[str, str]]:
-    value = given.arguments.get("p4extra_views")
+def _views(args: SourceArguments) -> list[tuple[str, str]]:
+    value = args.values.get("p4extra_views")
     if value is None:
         return []
     if not isinstance(value, (list, tuple)):
@@ -131,7 +131,7 @@ def _views(given: Arguments) -> list[tuple[str, str]]:
     for pair in value:
         match pair:
             case [(bytes() | str()) as path, (bytes() | str()) as place]:
-                views.append((given.context.text("a view", path), given.context.text("a view", place)))
+                views.append((args.context.text("a view", path), args.context.text("a view", place)))
             case _:
                 raise CommandError("builtins.TypeError", "p4extra_views should be a list of pairs of texts")
     return views

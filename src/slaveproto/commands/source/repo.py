@@ -6,10 +6,10 @@ import re
 from typing import Final
 
 from slaveproto.commands.process import ProcessEnd
-from slaveproto.commands.source.engine import System
 from slaveproto.commands.source.git import names_no_ref
-from slaveproto.commands.source.options import Arguments
-from slaveproto.commands.source.workspace import Abandoned, Workspace
+from slaveproto.commands.source.options import SourceArguments
+from slaveproto.commands.source.plan import System
+from slaveproto.commands.source.workspace import SourceFailed, Workspace
 from slaveproto.effects import Script, SendItem
 
 _CHANGE: Final = re.compile(r".* refs/changes/\d\d/(\d+)/(\d+) -> FETCH_HEAD$")
@@ -23,41 +23,41 @@ class Repo(System):
 
     operation = "repo operation"
 
-    def __init__(self, given: Arguments, shop: Workspace) -> None:
-        self._shop = shop
-        self._url = given.text("manifest_url")
-        self._branch = given.text("manifest_branch") or "master"
-        self._file = given.text("manifest_file") or "default.xml"
-        self._other = given.text("manifest_override_url")
-        self._jobs = (f"-j{given.text('jobs')}",) if given.flag("jobs") else ()
-        self._archive = given.text("tarball")
-        self._downloads = given.texts("repo_downloads")
+    def __init__(self, args: SourceArguments, ws: Workspace) -> None:
+        self._ws = ws
+        self._url = args.text("manifest_url")
+        self._branch = args.text("manifest_branch") or "master"
+        self._file = args.text("manifest_file") or "default.xml"
+        self._other = args.text("manifest_override_url")
+        self._jobs = (f"-j{args.text('jobs')}",) if args.flag("jobs") else ()
+        self._archive = args.text("tarball")
+        self._downloads = args.texts("repo_downloads")
         self._complaint = ""
         self.sourcedata = f"{self._url} {self._branch} {self._file}"
 
     def is_updateable(self) -> Script[bool]:
-        return self._shop.is_directory(self._shop.source(".repo"))
+        return self._ws.is_directory(self._ws.source(".repo"))
 
     def update(self) -> Script[int]:
-        shop = self._shop
+        ws = self._ws
         yield from self._repo("forall", "-c", "git", "clean", "-f", "-d", "-x")
-        yield from shop.run("git", "clean", "-f", "-d", "-x", directory=shop.source(".repo/manifests"))
+        yield from ws.run("git", "clean", "-f", "-d", "-x", directory=ws.source(".repo/manifests"))
         yield from self._override()
-        yield from shop.say(f"synching manifest {self._file} from branch {self._branch} from {self._url}")
-        yield from shop.must(self._repo("sync", *self._jobs))
-        if self._archive and not (yield from shop.is_file(self._archive)):
-            yield from shop.run("tar", "-cvzf", self._archive, ".repo", directory=shop.source())
+        yield from ws.say(f"synching manifest {self._file} from branch {self._branch} from {self._url}")
+        yield from ws.must(self._repo("sync", *self._jobs))
+        if self._archive and not (yield from ws.is_file(self._archive)):
+            yield from ws.run("tar", "-cvzf", self._archive, ".repo", directory=ws.source())
         yield from self._download()
         return 0
 
-    def bring(self) -> Script[int]:
-        shop = self._shop
-        yield from shop.make(shop.source())
-        if self._archive and (yield from shop.is_file(self._archive)):
-            yield from shop.run("tar", "-xvzf", self._archive, directory=shop.source())
+    def check_out(self) -> Script[int]:
+        ws = self._ws
+        yield from ws.make(ws.source())
+        if self._archive and (yield from ws.is_file(self._archive)):
+            yield from ws.run("tar", "-xvzf", self._archive, directory=ws.source())
         # One that comes out of the archive confuses `repo init`.
-        yield from shop.discard(shop.source(".repo/project.list"))
-        yield from shop.must(self._repo("init", "-u", self._url, "-b", self._branch, "-m", self._file))
+        yield from ws.discard(ws.source(".repo/project.list"))
+        yield from ws.must(self._repo("init", "-u", self._url, "-b", self._branch, "-m", self._file))
         return (yield from self.update())
 
     def is_hopeless(self) -> bool:
@@ -65,32 +65,32 @@ class Repo(System):
 
     def _override(self) -> Script[None]:
         """Put another manifest into the place of the usual one, or that one back into its own."""
-        shop = self._shop
+        ws = self._ws
         if self._other:
-            yield from shop.say(f"overriding manifest with {self._other}")
-            here = yield from shop.is_file(shop.source(self._other))
+            yield from ws.say(f"overriding manifest with {self._other}")
+            here = yield from ws.is_file(ws.source(self._other))
             bring = ("cp", "-f", self._other, _OVERRIDE) if here else ("wget", self._other, "-O", _OVERRIDE)
-            yield from shop.must(shop.run(*bring, directory=shop.source()))
+            yield from ws.must(ws.run(*bring, directory=ws.source()))
             manifest = f"../{_OVERRIDE}"
-        elif (yield from shop.is_file(shop.source(_OVERRIDE))):
-            yield from shop.discard(shop.source(_OVERRIDE))
+        elif (yield from ws.is_file(ws.source(_OVERRIDE))):
+            yield from ws.discard(ws.source(_OVERRIDE))
             manifest = f"manifests/{self._file}"
         else:
             return
-        yield from shop.must(shop.run("ln", "-sf", manifest, "manifest.xml", directory=shop.source(".repo")))
+        yield from ws.must(ws.run("ln", "-sf", manifest, "manifest.xml", directory=ws.source(".repo")))
 
     def _download(self) -> Script[None]:
         """Bring each change of a review, and tell what it became."""
         brought = []
         for download in self._downloads:
-            yield from self._shop.say(f"downloading changeset {download}")
+            yield from self._ws.say(f"downloading changeset {download}")
             told = yield from self._repo("download", *download.split(" "), keep=True)
-            self._complaint = self._shop.output(told, "stderr")
+            self._complaint = self._ws.output(told, "stderr")
             if any(words in self._complaint for words in _CONFLICTS):
                 yield from self._repo("forall", "-c", "git", "diff", "HEAD")
-                yield from self._shop.say(f"the changeset {download} cannot be merged")
-                raise Abandoned(-1, final=True)
-            self._shop.require(told)
+                yield from self._ws.say(f"the changeset {download} cannot be merged")
+                raise SourceFailed(-1, final=True)
+            self._ws.require(told)
             lines = self._complaint.splitlines()
             change = next((found for line in lines if (found := _CHANGE.match(line))), None)
             head = next((found for line in reversed(lines) if (found := _HEAD.match(line))), None)
@@ -100,4 +100,4 @@ class Repo(System):
             yield from SendItem("repo_downloaded", " ".join(brought))
 
     def _repo(self, *words: str, keep: bool = False) -> Script[ProcessEnd]:
-        return self._shop.run("repo", *words, directory=self._shop.source(), keep=("stderr",) if keep else ())
+        return self._ws.run("repo", *words, directory=self._ws.source(), keep=("stderr",) if keep else ())

@@ -6,9 +6,9 @@ import re
 from typing import Final
 
 from slaveproto.commands.process import ProcessEnd
-from slaveproto.commands.source.engine import System
-from slaveproto.commands.source.options import Arguments, Mode
-from slaveproto.commands.source.workspace import Abandoned, Hidden, Word, Workspace
+from slaveproto.commands.source.options import Mode, SourceArguments
+from slaveproto.commands.source.plan import System
+from slaveproto.commands.source.workspace import Hidden, SourceFailed, Word, Workspace
 from slaveproto.effects import Script, SendText
 from slaveproto.wire.values import Value
 
@@ -23,74 +23,74 @@ class Subversion(System):
 
     operation = "svn operation"
 
-    def __init__(self, given: Arguments, shop: Workspace) -> None:
-        self._shop = shop
-        self._url = given.text("svnurl")
-        self._wanted = shop.wanted.revision or HEAD
+    def __init__(self, args: SourceArguments, ws: Workspace) -> None:
+        self._ws = ws
+        self._url = args.text("svnurl")
+        self._wanted = ws.options.revision or HEAD
         self._exported = ""
-        self._keep = {*given.texts("keep_on_purge"), ".buildbot-sourcedata"}
-        self._always_purge = given.flag("always_purge")
-        self._status = ("--xml", *(("--no-ignore",) if given.flag("ignore_ignores", True) else ()))
+        self._keep = {*args.texts("keep_on_purge"), ".buildbot-sourcedata"}
+        self._always_purge = args.flag("always_purge")
+        self._status = ("--xml", *(("--no-ignore",) if args.flag("ignore_ignores", True) else ()))
         options: list[Word] = ["--non-interactive", "--no-auth-cache"]
-        if "username" in given.arguments:
-            options += ["--username", given.text("username")]
-        if "password" in given.arguments:
-            options += ["--password", Hidden(given.text("password"), "XXXX")]
-        options += given.texts("extra_args")
-        if "depth" in given.arguments:
-            options += ["--depth", given.text("depth")]
+        if "username" in args.values:
+            options += ["--username", args.text("username")]
+        if "password" in args.values:
+            options += ["--password", Hidden(args.text("password"), "XXXX")]
+        options += args.texts("extra_args")
+        if "depth" in args.values:
+            options += ["--depth", args.text("depth")]
         self._options = options
         self.sourcedata = f"{self._url}\n"
 
     def is_updateable(self) -> Script[bool]:
-        return self._shop.is_directory(self._shop.source(".svn"))
+        return self._ws.is_directory(self._ws.source(".svn"))
 
     def update(self) -> Script[int]:
-        if self._always_purge or (yield from self._shop.is_patched()):
+        if self._always_purge or (yield from self._ws.is_patched()):
             yield from self._purge()
-        return (yield from self._svn("update", "--revision", self._wanted, directory=self._shop.source())).code
+        return (yield from self._svn("update", "--revision", self._wanted, directory=self._ws.source())).code
 
-    def bring(self) -> Script[int]:
-        target = self._shop.source_name
-        if self._shop.wanted.mode is not Mode.EXPORT:
+    def check_out(self) -> Script[int]:
+        target = self._ws.source_name
+        if self._ws.options.mode is not Mode.EXPORT:
             words = ["checkout", "--revision", self._wanted, f"{self._url}@{self._wanted}", target]
         elif self._wanted != HEAD:
             words = ["export", "--revision", self._wanted, f"{self._url}@{self._wanted}", target]
         else:
             # An exported tree does not know its revision, so that has to be settled before.
-            told = yield from self._shop.must(self._svn("info", self._url, keep=("stdout",)))
-            found = _REVISION.search(self._shop.output(told))
+            told = yield from self._ws.must(self._svn("info", self._url, keep=("stdout",)))
+            found = _REVISION.search(self._ws.output(told))
             if found is None:
-                yield from self._shop.say("svn info did not tell the revision")
-                raise Abandoned(-1)
+                yield from self._ws.say("svn info did not tell the revision")
+                raise SourceFailed(-1)
             self._exported = found[1]
             words = ["export", "--revision", self._exported, self._url, target]
         return (yield from self._svn(*words)).code
 
     def revision(self) -> Script[Value]:
-        if self._shop.wanted.mode is Mode.EXPORT:
-            return self._shop.wanted.revision or self._exported
-        text = (yield from self._shop.ask("svnversion", ".", directory=self._shop.source())).strip()
+        if self._ws.options.mode is Mode.EXPORT:
+            return self._ws.options.revision or self._exported
+        text = (yield from self._ws.ask("svnversion", ".", directory=self._ws.source())).strip()
         found = _VERSION.fullmatch(text)
         if found is None:
-            yield from self._shop.say(f"svnversion did not tell a revision: {text!r}")
+            yield from self._ws.say(f"svnversion did not tell a revision: {text!r}")
             return None
         return int(found[1])
 
     def _purge(self) -> Script[None]:
         """Remove whatever Subversion would say something of: `svn revert` leaves too much behind."""
-        told = yield from self._shop.must(
-            self._svn("status", *self._status, directory=self._shop.source(), keep=("stdout",), send=("stderr",))
+        told = yield from self._ws.must(
+            self._svn("status", *self._status, directory=self._ws.source(), keep=("stdout",), send=("stderr",))
         )
         names = _changed(told.kept["stdout"])
         if names is None:
-            yield from self._shop.say("svn status did not tell what changed")
-            raise Abandoned(-1)
+            yield from self._ws.say("svn status did not tell what changed")
+            raise SourceFailed(-1)
         for name in names:
             if name not in self._keep:
-                path = self._shop.source(name)
+                path = self._ws.source(name)
                 yield from SendText("stdout", f"{path}\n")
-                yield from self._shop.remove(path, tell=False)
+                yield from self._ws.remove(path, tell=False)
 
     def _svn(
         self,
@@ -101,7 +101,7 @@ class Subversion(System):
         send: tuple[str, ...] = ("stdout", "stderr"),
     ) -> Script[ProcessEnd]:
         whole = ("svn", command, *self._options, *words)
-        return self._shop.run(*whole, directory=directory, plain_words=True, keep=keep, send=send)
+        return self._ws.run(*whole, directory=directory, plain_words=True, keep=keep, send=send)
 
 
 def _changed(status: bytes) -> list[str] | None:

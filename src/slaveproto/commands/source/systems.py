@@ -8,11 +8,11 @@ from slaveproto.commands.source.bk import BitKeeper
 from slaveproto.commands.source.bzr import Bazaar
 from slaveproto.commands.source.cvs import Cvs
 from slaveproto.commands.source.darcs import Darcs
-from slaveproto.commands.source.engine import source_command
 from slaveproto.commands.source.git import Git
 from slaveproto.commands.source.hg import Mercurial
 from slaveproto.commands.source.mtn import Monotone
 from slaveproto.commands.source.p4 import Perforce, PerforceSync
+from slaveproto.commands.source.plan import source_command
 from slaveproto.commands.source.repo import Repo
 from slaveproto.commands.source.svn import Subversion
 

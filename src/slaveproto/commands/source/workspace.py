@@ -1,4 +1,4 @@
-"""What the description of a version control system works with: directories, files and programs."""
+"""The workspace of a source command: its directories and files, and the programs that it runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BOTH: Final[Collection[str]] = ("stdout", "stderr")
 T = TypeVar("T")
 
 
-class Abandoned(Exception):
+class SourceFailed(Exception):
     """The command cannot go on.
 
     Args:
@@ -68,14 +68,14 @@ class Workspace:
     """The directories of one source command, and what can be done there.
 
     Args:
-        wanted: what it was told.
-        context: where it runs.
+        options: the command's options.
+        context: the surroundings of the command.
     """
 
-    def __init__(self, wanted: SourceOptions, context: CommandContext) -> None:
-        self.wanted = wanted
+    def __init__(self, options: SourceOptions, context: CommandContext) -> None:
+        self.options = options
         self.context = context
-        self.source_name = "source" if wanted.mode is Mode.COPY else wanted.workdir
+        self.source_name = "source" if options.mode is Mode.COPY else options.workdir
         """The directory that the system works in, relative to the builder's: in the mode COPY one of its own."""
         self._programs: dict[str, str] = {}
 
@@ -102,7 +102,7 @@ class Workspace:
 
     def tree(self, *parts: str) -> str:
         """Return a path in the directory where the tree is to be."""
-        return self.at(self.wanted.workdir, *parts)
+        return self.at(self.options.workdir, *parts)
 
     # -- files
 
@@ -175,22 +175,22 @@ class Workspace:
         yield from PlaceFile(path, target, None)
 
     def remove(self, path: str, *, tell: bool = True) -> Script[None]:
-        """Remove a directory with all that is in it, and say so unless told otherwise; raises Abandoned."""
+        """Remove a directory with all that is in it, and say so unless told otherwise; raises SourceFailed."""
         try:
-            code = yield from remove_tree(path, self.wanted.silence, self.wanted.lifetime, self.context, tell=tell)
+            code = yield from remove_tree(path, self.options.silence, self.options.lifetime, self.context, tell=tell)
         except EffectStopped as stop:
-            raise Abandoned(-1, final=stop.interrupted) from None
+            raise SourceFailed(-1, final=stop.interrupted) from None
         if code:
-            raise Abandoned(code)
+            raise SourceFailed(code)
 
     def copy(self, source: str, target: str) -> Script[None]:
-        """Copy a directory; raises Abandoned."""
+        """Copy a directory; raises SourceFailed."""
         try:
-            code = yield from copy_tree(source, target, self.wanted.lifetime, self.context)
+            code = yield from copy_tree(source, target, self.options.lifetime, self.context)
         except EffectStopped as stop:
-            raise Abandoned(-1, final=stop.interrupted) from None
+            raise SourceFailed(-1, final=stop.interrupted) from None
         if code:
-            raise Abandoned(code)
+            raise SourceFailed(code)
 
     # -- words
 
@@ -201,7 +201,7 @@ class Workspace:
     # -- programs
 
     def find(self, name: str) -> Script[str]:
-        """Return the path of a program; raises Abandoned if there is none."""
+        """Return the path of a program; raises SourceFailed if there is none."""
         if name not in self._programs:
             environ = self.context.environ
             folders = environ.get("PATH", "")
@@ -214,7 +214,7 @@ class Workspace:
                         self._programs[name] = path
                         return path
             yield from SendText("stderr", f"could not find '{name}'\nPATH is '{folders}'\n")
-            raise Abandoned(-1, final=True)
+            raise SourceFailed(-1, final=True)
         return self._programs[name]
 
     def run(
@@ -239,7 +239,7 @@ class Workspace:
             stdin: what it reads.
 
         Raises:
-            Abandoned: there is no such program, or the command was interrupted.
+            SourceFailed: there is no such program, or the command was interrupted.
             CommandError: the program cannot be run, or cannot be ended.
         """
         name, *words = command
@@ -257,14 +257,14 @@ class Workspace:
             environ=environ,
             streams=frozenset(send),
             stdin=None if stdin is None else self.context.raw("what a program reads", stdin),
-            silence=self.wanted.silence if "silence" in limits else None,
-            lifetime=self.wanted.lifetime if "lifetime" in limits else None,
-            show_environ=self.wanted.show_environ,
+            silence=self.options.silence if "silence" in limits else None,
+            lifetime=self.options.lifetime if "lifetime" in limits else None,
+            show_environ=self.options.show_environ,
             keep=frozenset(keep),
         )
         ended = yield from run_process(spec, self.context, send_rc=False)
         if ended.interrupted:
-            raise Abandoned(-1, final=True)
+            raise SourceFailed(-1, final=True)
         return ended
 
     def ask(
@@ -281,13 +281,13 @@ class Workspace:
         return self.output(told)
 
     def must(self, ended: Script[ProcessEnd]) -> Script[ProcessEnd]:
-        """Run a program that has to succeed; raises Abandoned with its code if it does not."""
+        """Run a program that has to succeed; raises SourceFailed with its code if it does not."""
         return self.require((yield from ended))
 
     def require(self, ended: ProcessEnd) -> ProcessEnd:
-        """Return how a program ended; raises Abandoned with its code if that is no success."""
+        """Return how a program ended; raises SourceFailed with its code if that is no success."""
         if ended.code:
-            raise Abandoned(ended.code)
+            raise SourceFailed(ended.code)
         return ended
 
     def output(self, ended: ProcessEnd, stream: str = "stdout") -> str:
@@ -297,13 +297,13 @@ class Workspace:
     # -- time
 
     def wait(self, duration: float) -> Script[None]:
-        """Wait that many seconds; raises Abandoned if the command is interrupted."""
+        """Wait that many seconds; raises SourceFailed if the command is interrupted."""
         yield from SetTimer("wait", duration)
         while True:
             event = yield from NextEvent()
             if isinstance(event, Interrupted):
                 yield from SetTimer("wait", None)
                 yield from self.say("\ncommand interrupted")
-                raise Abandoned(-1, final=True)
+                raise SourceFailed(-1, final=True)
             if isinstance(event, TimerFired) and event.key == "wait":
                 return
