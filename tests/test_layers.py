@@ -118,3 +118,13 @@ def test_transports_do_not_decide_about_the_protocol() -> None:
             for imported in imports_of(path):
                 assert not imported.startswith(("slaveproto.wire", "slaveproto.commands")), f"{module}: {imported}"
                 assert not imported.endswith(".states"), f"{module}: {imported}"
+
+
+@pytest.mark.parametrize("name", ["scheduler", "schedule"])
+def test_decisions_of_the_ci_server_are_pure(name: str) -> None:
+    """They import the core and what the core may use, and nothing else of the CI server."""
+    for imported in imports_of(SOURCE / "slaveproto" / "ci" / f"{name}.py"):
+        if imported.startswith(("slaveproto", "transports")):
+            assert row_of(imported) < CORE_ROWS, imported
+        else:
+            assert imported.partition(".")[0] in PURE, imported

@@ -11,14 +11,14 @@ from typing import Final
 
 import trio
 
+from slaveproto.ci.builds import Builds, Listener
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
-from slaveproto.ci.engine import Engine
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile
 from slaveproto.ci.listening import listening
 from slaveproto.ci.show.console import STDERR, STDOUT, write_all
+from slaveproto.ci.show.progress import Collect, Show
 from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
-from slaveproto.ci.show.watchers import Collect, Several, Show
 from slaveproto.ci.state_dir import lock
 from slaveproto.master.results import Result
 from slaveproto.slave.events import Attached, AttachRefused, Detached, SlaveEvent
@@ -54,7 +54,7 @@ class _Command:
         # Whoever said nohup meant it.
         hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self.signals = [number for number in SIGNALS if number is not signal.SIGHUP or hung_up]
-        self._engine: Engine | None = None
+        self._builds: Builds | None = None
 
     async def run(self) -> int:
         """Do it all; returns the exit code."""
@@ -72,26 +72,26 @@ class _Command:
         file, password = self._file, secrets.token_hex(16)
         collect = Collect()
         show = Show(terminal, [entry.name for entry in self._chosen], trio.current_time)
-        watchers = Several([show, collect] if self._json else [show])
+        listeners: list[Listener] = [show.handle, collect.handle] if self._json else [show.handle]
         # Nobody but the embedded slave has to find the master.
         address = file.master.listen or (DEFAULT_LISTEN if file.slaves else (DEFAULT_LISTEN[0], 0))
         config = file.master_config(password, changes=False)
         async with listening(file, address, config, terminal.note) as master, open_nursery() as nursery:
-            self._engine = Engine(master, watchers, most_builds(file), ATTEMPTS)
+            self._builds = Builds(master, listeners, most_builds(file), ATTEMPTS)
             for entry in self._chosen:
-                self._engine.want(entry, None if self._slave is None else [self._slave])
+                self._builds.want(entry, None if self._slave is None else [self._slave])
             if self._signals:
                 self._stop()
             if file.slaves:
-                nursery.start_soon(_tell_of_missing, master, self._engine, terminal)
+                nursery.start_soon(_tell_of_missing, master, self._builds, terminal)
             else:
-                on_slave = self._follow(self._engine, terminal)
+                on_slave = self._follow(self._builds, terminal)
                 nursery.start_soon(run_embedded, file, master.host, master.port, password, on_slave)
             terminal.show_below(show.status)
-            await self._engine.run(until_idle=True)
+            await self._builds.run(until_idle=True)
             terminal.show_below(lambda: "")
             nursery.cancel_scope.cancel()
-        results = self._engine.finals
+        results = dict(self._builds.finals)
         await show.summary(results)
         if self._json:
             titles = {entry.name: [step.title for step in entry.steps] for entry in self._chosen}
@@ -100,10 +100,10 @@ class _Command:
         return results
 
     def _stop(self) -> None:
-        if self._engine is not None:
-            self._engine.stop(Result.CANCELLED, "interrupted")
+        if self._builds is not None:
+            self._builds.stop(Result.CANCELLED, "interrupted")
 
-    def _follow(self, engine: Engine, terminal: Terminal) -> Callable[[SlaveEvent], None]:
+    def _follow(self, builds: Builds, terminal: Terminal) -> Callable[[SlaveEvent], None]:
         """Return what hears of the slave inside the program: the builds end if it cannot be attached."""
         failures = 0
 
@@ -118,7 +118,7 @@ class _Command:
                 # Whatever it is, nobody comes to mend it.
                 if failures == ATTEMPTS:
                     terminal.note(f"the slave inside the program could not be attached {ATTEMPTS} times in a row")
-                    engine.stop(Result.EXCEPTION, "there is no slave")
+                    builds.stop(Result.EXCEPTION, "there is no slave")
 
         return hear
 
@@ -135,11 +135,11 @@ class _Command:
                 self._stop()
 
 
-async def _tell_of_missing(master: Master, engine: Engine, terminal: Terminal) -> None:
+async def _tell_of_missing(master: Master, builds: Builds, terminal: Terminal) -> None:
     """Say which slaves builders wait for, whenever those are others."""
     told: dict[str, Sequence[str]] = {}
     while True:
-        missing = {name: slaves for name, slaves in engine.waiting.items() if not master.slaves.keys() & set(slaves)}
+        missing = {name: slaves for name, slaves in builds.waiting.items() if not master.slaves.keys() & set(slaves)}
         if missing and missing != told:
             waits = ", ".join(f"{name} for slave {' or '.join(slaves)}" for name, slaves in missing.items())
             terminal.note(f"listening on {master.host}:{master.port}; waiting: {waits}")

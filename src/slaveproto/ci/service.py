@@ -8,13 +8,24 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, ParamSpec, TypeVar, assert_never
 
 import trio
 
 from slaveproto.ci import control
+from slaveproto.ci.builds import (
+    Builds,
+    Run,
+    RunBegan,
+    RunEnded,
+    RunEvent,
+    RunNotTaken,
+    RunOutput,
+    RunStepBegan,
+    RunStepEnded,
+    StepPlace,
+)
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
-from slaveproto.ci.engine import Engine, Run, StepPlace
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile, load
 from slaveproto.ci.listening import listening
@@ -77,7 +88,7 @@ class Memory:
 
 
 class Record:
-    """A watcher that remembers builds and writes their logs.
+    """The record of builds: remembers them and writes their logs.
 
     Args:
         store: where.
@@ -96,7 +107,25 @@ class Record:
         self._logs: dict[tuple[Run, str], BinaryIO | None] = {}
         self.on_start: Callable[[str], None] = lambda builder: None
 
-    async def build_started(self, run: Run) -> None:
+    async def handle(self, event: RunEvent) -> None:
+        """Take an event of a build."""
+        match event:
+            case RunBegan(run):
+                await self._build_started(run)
+            case RunStepBegan(run, step):
+                await self._step_started(run, step)
+            case RunOutput(run, step, output):
+                await self._output(run, step, output)
+            case RunStepEnded(run, step, outcome):
+                await self._step_ended(run, step, outcome)
+            case RunEnded(run, result):
+                await self._build_ended(run, result)
+            case RunNotTaken(run, why):
+                await self._refused(run, why)
+            case _:
+                assert_never(event)
+
+    async def _build_started(self, run: Run) -> None:
         """A slave has taken the build, and with it all requests for its builder."""
         number = await self._memory(self._store.begin_build, run.entry.name, run.slave, time.time())
         # Not before: a request that was stored while this waited for its turn is wanted by now.
@@ -104,11 +133,11 @@ class Record:
         self._numbers[run] = number
         self._say(f"build {number} of {run.entry.name} on slave {run.slave} started")
 
-    async def step_started(self, run: Run, step: StepPlace) -> None:
+    async def _step_started(self, run: Run, step: StepPlace) -> None:
         """A step begins."""
         await self._memory(self._store.begin_step, self._numbers[run], step.number, step.what.title, time.time())
 
-    async def output(self, run: Run, step: StepPlace, output: Output) -> None:
+    async def _output(self, run: Run, step: StepPlace, output: Output) -> None:
         """A step has written something. What the slave says of it has a file of its own."""
         log = "header" if output.stream == "header" else output.log
         try:
@@ -123,7 +152,7 @@ class Record:
             self._close(run, log)
             self._logs[run, log] = None
 
-    async def step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
+    async def _step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
         """A step has ended."""
         for _, log in [key for key in self._logs if key[0] is run]:
             self._close(run, log)
@@ -139,7 +168,7 @@ class Record:
             why = f": {outcome.why}" if outcome.why else ""
             self._say(f"build {number} of {run.entry.name}: step {step.number}, {title}: {outcome.result.word}{why}")
 
-    async def build_ended(self, run: Run, result: Result) -> None:
+    async def _build_ended(self, run: Run, result: Result) -> None:
         """All is over."""
         number = self._numbers.pop(run)
         requests = await self._memory(self._store.end_build, number, result, time.time())
@@ -147,7 +176,7 @@ class Record:
         for request in requests:
             self._finished(request, {"build": number, "slave": run.slave, "result": result.word})
 
-    async def refused(self, run: Run, why: str) -> None:
+    async def _refused(self, run: Run, why: str) -> None:
         """The slave did not take the build."""
         self._say(f"slave {run.slave} did not take a build of {run.entry.name}: {why}")
 
@@ -169,7 +198,7 @@ class _Service:
         self._begun = time.time()
         self._signals: list[int] = []
         self._working = False
-        self._engine: Engine
+        self._builds: Builds
         self._master: Master
         self._terminal: Terminal
 
@@ -188,9 +217,9 @@ class _Service:
 
     async def _work(self) -> None:
         record = Record(self._store, self._memory, self._say, self._finished)
-        engine = Engine(self._master, record, most_builds(self._file))
-        record.on_start = lambda builder: engine.forget([builder])
-        self._engine, self._working = engine, True
+        builds = Builds(self._master, [record.handle], most_builds(self._file))
+        record.on_start = lambda builder: builds.forget([builder])
+        self._builds, self._working = builds, True
         changes_stored = trio.Event()
         async with open_nursery() as nursery:
             await self._recover()
@@ -203,7 +232,7 @@ class _Service:
             self._say(f"listening on {self._master.host}:{self._master.port}")
             if self._signals:
                 self._stop()
-            await engine.run()
+            await builds.run()
             # Whoever told of a change was told that it is known.
             self._changes_in.close()
             await changes_stored.wait()
@@ -222,8 +251,8 @@ class _Service:
         entry = self._file.builders.get(builder)
         if entry is None:
             self._say(f"a request waits for builder {builder}, which is not in the file")
-        elif builder not in self._engine.waiting:
-            self._engine.want(entry)
+        elif builder not in self._builds.waiting:
+            self._builds.want(entry)
 
     async def _recover(self) -> None:
         lost = await self._memory(self._store.recover, time.time())
@@ -310,7 +339,7 @@ class _Service:
 
     def _stop(self) -> None:
         if self._working:
-            self._engine.stop(Result.RETRY, "the master stops")
+            self._builds.stop(Result.RETRY, "the master stops")
 
     async def _reload(self) -> None:
         try:
@@ -326,8 +355,8 @@ class _Service:
                 self._say(f"{key} is different; a restart will see to that")
         self._file = file
         self._master.configure(file.master_config(self._password, changes=True))
-        self._engine.revise(file.builders, most_builds(file))
-        self._engine.forget(list(self._engine.waiting))
+        self._builds.revise(file.builders, most_builds(file))
+        self._builds.forget(list(self._builds.waiting))
         for builder in await self._memory(self._store.pending):
             self._want(builder)
         self._reloaded.set()

@@ -1,13 +1,23 @@
-"""What `slaveproto build` tells of its builds: to people while they run, and to programs at the end."""
+"""Progress of builds: shown to people while they run, and collected for programs until the end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import attrs
 
-from slaveproto.ci.engine import Run, StepPlace, Watcher
+from slaveproto.ci.builds import (
+    Run,
+    RunBegan,
+    RunEnded,
+    RunEvent,
+    RunNotTaken,
+    RunOutput,
+    RunStepBegan,
+    RunStepEnded,
+    StepPlace,
+)
 from slaveproto.ci.show.console import one_line
 from slaveproto.ci.show.terminal import (
     BOLD,
@@ -39,7 +49,7 @@ STYLES: Final = {
 HEADER_LINES: Final = 20
 END_LINES: Final = (b"program finished with exit code", b"elapsedTime=")
 END_OF_PREAMBLE: Final = b" using PTY:"
-"""How the last line starts of what every slave says before it runs a command."""
+"""Beginning of the last line that every slave writes before it runs a command."""
 
 
 def duration(seconds: float) -> str:
@@ -51,40 +61,9 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
 
 
-class Several:
-    """A watcher that tells others, one after the other."""
-
-    def __init__(self, watchers: Sequence[Watcher]) -> None:
-        self._watchers = watchers
-
-    async def build_started(self, run: Run) -> None:
-        for watcher in self._watchers:
-            await watcher.build_started(run)
-
-    async def step_started(self, run: Run, step: StepPlace) -> None:
-        for watcher in self._watchers:
-            await watcher.step_started(run, step)
-
-    async def output(self, run: Run, step: StepPlace, output: Output) -> None:
-        for watcher in self._watchers:
-            await watcher.output(run, step, output)
-
-    async def step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
-        for watcher in self._watchers:
-            await watcher.step_ended(run, step, outcome)
-
-    async def build_ended(self, run: Run, result: Result) -> None:
-        for watcher in self._watchers:
-            await watcher.build_ended(run, result)
-
-    async def refused(self, run: Run, why: str) -> None:
-        for watcher in self._watchers:
-            await watcher.refused(run, why)
-
-
 @attrs.define
 class _Lane:
-    """How a builder that runs is shown."""
+    """The present output of a builder that runs."""
 
     run: Run
     begun: float
@@ -97,7 +76,7 @@ class _Lane:
 
 @attrs.define
 class _Row:
-    """What the table at the end says of a builder."""
+    """A row of the table at the end."""
 
     slave: str = ""
     done: int = 0
@@ -133,7 +112,25 @@ class Show:
                 parts.append(f"{name} {_title(lane.place)} {elapsed}")
         return " · ".join(parts)
 
-    async def build_started(self, run: Run) -> None:
+    async def handle(self, event: RunEvent) -> None:
+        """Take an event of a build."""
+        match event:
+            case RunBegan(run):
+                await self._build_started(run)
+            case RunStepBegan(run, step):
+                await self._step_started(run, step)
+            case RunOutput(run, step, output):
+                await self._output(run, step, output)
+            case RunStepEnded(run, step, outcome):
+                await self._step_ended(run, step, outcome)
+            case RunEnded(run, result):
+                await self._build_ended(run, result)
+            case RunNotTaken(run, why):
+                await self._refused(run, why)
+            case _:
+                assert_never(event)
+
+    async def _build_started(self, run: Run) -> None:
         """A slave has taken the build."""
         name = run.entry.name
         self._lanes[name] = _Lane(run, self._clock())
@@ -141,20 +138,20 @@ class Show:
         again = f" (attempt {run.attempt})" if run.attempt > 1 else ""
         await self._say(name, f"building on slave {run.slave}{again}", BOLD)
 
-    async def step_started(self, run: Run, step: StepPlace) -> None:
+    async def _step_started(self, run: Run, step: StepPlace) -> None:
         """A step begins."""
         lane = self._lanes[run.entry.name]
         lane.place, lane.step_begun, lane.preamble = step, self._clock(), True
         lane.remarks.clear()
         await self._say(run.entry.name, _title(step), BOLD)
 
-    async def output(self, run: Run, step: StepPlace, output: Output) -> None:
+    async def _output(self, run: Run, step: StepPlace, output: Output) -> None:
         """A step has written something."""
         lane = self._lanes[run.entry.name]
         splitter = lane.splitters.setdefault((output.log, output.stream), LineSplitter())
         await self._lines(lane, output.log, output.stream, splitter.feed(output.data))
 
-    async def step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
+    async def _step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
         """A step has ended."""
         name = run.entry.name
         lane = self._lanes[name]
@@ -177,14 +174,14 @@ class Show:
         words = f"{_title(step)}: {', '.join(about)}, {duration(outcome.elapsed)}"
         await self._say(name, words, STYLES[outcome.result])
 
-    async def build_ended(self, run: Run, result: Result) -> None:
+    async def _build_ended(self, run: Run, result: Result) -> None:
         """All is over."""
         lane = self._lanes.pop(run.entry.name)
         row = self._rows[run.entry.name]
         row.elapsed = self._clock() - lane.begun
         await self._say(run.entry.name, f"{result.word}, {duration(row.elapsed)}", STYLES[result])
 
-    async def refused(self, run: Run, why: str) -> None:
+    async def _refused(self, run: Run, why: str) -> None:
         """The slave did not take the build."""
         await self._say(run.entry.name, one_line(f"slave {run.slave} did not take it: {why}"), YELLOW)
 
@@ -253,21 +250,40 @@ class Collect:
         }
         return {"builds": [(never | self._builds)[name] | {"result": results[name].word} for name in steps]}
 
-    async def build_started(self, run: Run) -> None:
+    async def handle(self, event: RunEvent) -> None:
+        """Take an event of a build."""
+        match event:
+            case RunBegan(run):
+                self._build_started(run)
+            case RunStepBegan(run, step):
+                self._step_started(run, step)
+            case RunOutput(run, step, output):
+                self._output(run, step, output)
+            case RunStepEnded(run, step, outcome):
+                self._step_ended(run, step, outcome)
+            case RunEnded(run, result):
+                self._build_ended(run, result)
+            case RunNotTaken():
+                # Another attempt follows, or the builder has no result.
+                pass
+            case _:
+                assert_never(event)
+
+    def _build_started(self, run: Run) -> None:
         """A slave has taken the build."""
         name = run.entry.name
         self._builds[name] = {"builder": name, "slave": run.slave, "result": "", "steps": []}
 
-    async def step_started(self, run: Run, step: StepPlace) -> None:
+    def _step_started(self, run: Run, step: StepPlace) -> None:
         """A step begins."""
         self._logs[run.entry.name] = {"stdio": []}
 
-    async def output(self, run: Run, step: StepPlace, output: Output) -> None:
+    def _output(self, run: Run, step: StepPlace, output: Output) -> None:
         """A step has written something."""
         if output.stream != "header":
             self._logs[run.entry.name].setdefault(output.log, []).append(output.data)
 
-    async def step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
+    def _step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
         """A step has ended."""
         if outcome is None:
             entry = _not_run(step.what.title)
@@ -285,12 +301,9 @@ class Collect:
             }
         self._builds[run.entry.name]["steps"].append(entry)
 
-    async def build_ended(self, run: Run, result: Result) -> None:
+    def _build_ended(self, run: Run, result: Result) -> None:
         """All is over."""
         self._logs.pop(run.entry.name, None)
-
-    async def refused(self, run: Run, why: str) -> None:
-        """The slave did not take the build."""
 
 
 def _not_run(title: str) -> dict[str, Any]:

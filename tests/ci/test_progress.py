@@ -8,10 +8,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from slaveproto.ci.engine import Run, StepPlace
+from slaveproto.ci.builds import (
+    Run,
+    RunBegan,
+    RunEnded,
+    RunNotTaken,
+    RunOutput,
+    RunStepBegan,
+    RunStepEnded,
+    StepPlace,
+)
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.show.progress import Collect, Show, duration
 from slaveproto.ci.show.terminal import open_terminal
-from slaveproto.ci.show.watchers import Collect, Show, duration
 from slaveproto.master.events import Outcome
 from slaveproto.master.output import Output
 from slaveproto.master.results import Result
@@ -35,13 +44,13 @@ def test_durations(seconds: float, text: str) -> None:
 async def test_bytes_that_are_no_text() -> None:
     """Whatever the pieces, and not even then is anything lost."""
     collect, run = Collect(), Run(ENTRY, "s", 1)
-    await collect.build_started(run)
-    await collect.step_started(run, PLACE)
+    await collect.handle(RunBegan(run))
+    await collect.handle(RunStepBegan(run, PLACE))
     for stream, data in (("stdout", b"caf\xc3"), ("header", b"no"), ("stderr", b"\xa9\xff"), ("stdout", b"\n")):
-        await collect.output(run, PLACE, Output("stdio", stream, data))
-    await collect.output(run, PLACE, Output("extra", "log", b"\x80"))
-    await collect.step_ended(run, PLACE, Outcome(Result.SUCCESS, 0, "", {}, 0.25))
-    await collect.build_ended(run, Result.SUCCESS)
+        await collect.handle(RunOutput(run, PLACE, Output("stdio", stream, data)))
+    await collect.handle(RunOutput(run, PLACE, Output("extra", "log", b"\x80")))
+    await collect.handle(RunStepEnded(run, PLACE, Outcome(Result.SUCCESS, 0, "", {}, 0.25)))
+    await collect.handle(RunEnded(run, Result.SUCCESS))
     text = json.dumps(collect.as_object({"b": Result.SUCCESS}, {"b": ["step"]}))
     assert text.isascii()
     logs = {"stdio": "café\udcff\n", "extra": "\udc80"}
@@ -54,11 +63,11 @@ async def test_only_the_last_attempt_counts() -> None:
     collect = Collect()
     for attempt, result in ((1, Result.RETRY), (2, Result.WARNINGS)):
         run = Run(ENTRY, f"s{attempt}", attempt)
-        await collect.build_started(run)
-        await collect.step_started(run, PLACE)
-        await collect.output(run, PLACE, Output("stdio", "stdout", b"%d" % attempt))
-        await collect.step_ended(run, PLACE, Outcome(result, None, "", {}, 1.0))
-        await collect.build_ended(run, result)
+        await collect.handle(RunBegan(run))
+        await collect.handle(RunStepBegan(run, PLACE))
+        await collect.handle(RunOutput(run, PLACE, Output("stdio", "stdout", b"%d" % attempt)))
+        await collect.handle(RunStepEnded(run, PLACE, Outcome(result, None, "", {}, 1.0)))
+        await collect.handle(RunEnded(run, result))
     [build] = collect.as_object({"b": Result.WARNINGS}, {"b": ["step"]})["builds"]
     assert (build["slave"], build["result"], build["steps"][0]["logs"]) == ("s2", "warnings", {"stdio": "2"})
 
@@ -76,14 +85,14 @@ async def test_the_table(tmp_path: Path) -> None:
         async with open_terminal(file.fileno()) as terminal:
             show = Show(terminal, ["b", "long name"], trio.current_time)
             run = Run(ENTRY, "s", 2)
-            await show.build_started(run)
-            await show.step_started(run, PLACE)
+            await show.handle(RunBegan(run))
+            await show.handle(RunStepBegan(run, PLACE))
             assert show.status().startswith("b [1/1] step 0 s")
-            await show.output(run, PLACE, Output("stdio", "stdout", b"no end"))
-            await show.step_ended(run, PLACE, Outcome(Result.EXCEPTION, None, "odd\n", {}, 1.0))
+            await show.handle(RunOutput(run, PLACE, Output("stdio", "stdout", b"no end")))
+            await show.handle(RunStepEnded(run, PLACE, Outcome(Result.EXCEPTION, None, "odd\n", {}, 1.0)))
             assert show.status() == ""
-            await show.build_ended(run, Result.EXCEPTION)
-            await show.refused(run, "busy\x1b[2J\n")
+            await show.handle(RunEnded(run, Result.EXCEPTION))
+            await show.handle(RunNotTaken(run, "busy\x1b[2J\n"))
             await show.summary({"b": Result.EXCEPTION, "long name": Result.CANCELLED})
     assert (tmp_path / "out").read_text().splitlines() == [
         "b         | building on slave s (attempt 2)",

@@ -1,0 +1,284 @@
+"""Builds under trio: carries out what the scheduler decides, step after step, and tells of it in events.
+
+Rules. It decides nothing: which builder is started where is the scheduler's, which step comes next and how the build
+stands are `Progress`'s, which builders are idle is the master's. A listener is awaited: while it takes its time, the
+step that it is told about waits, and with it the slave.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+import trio
+
+from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.scheduler import RunStart, Scheduler
+from slaveproto.master.events import Outcome
+from slaveproto.master.results import Progress, Result
+from slaveproto.master.steps import AnyStep
+from transports.trio.master import BuildNotStarted, SlaveLost
+from transports.trio.nurseries import open_nursery
+
+if TYPE_CHECKING:
+    from slaveproto.master.output import Output
+    from transports.trio.master import AttachedSlave, Build, Master, RunningStep
+
+
+@attrs.frozen
+class StepPlace:
+    """A step of a build.
+
+    Args:
+        number: from 1.
+        total: how many there are.
+        what: the step.
+    """
+
+    number: int
+    total: int
+    what: AnyStep
+
+
+# -- events
+
+
+@attrs.frozen
+class RunBegan:
+    """A slave has taken a build."""
+
+    run: Run
+
+
+@attrs.frozen
+class RunStepBegan:
+    """A step begins."""
+
+    run: Run
+    step: StepPlace
+
+
+@attrs.frozen
+class RunOutput:
+    """A step has written something."""
+
+    run: Run
+    step: StepPlace
+    output: Output
+
+
+@attrs.frozen
+class RunStepEnded:
+    """A step has ended; the outcome is None for a step that was not begun, and never will be."""
+
+    run: Run
+    step: StepPlace
+    outcome: Outcome | None
+
+
+@attrs.frozen
+class RunEnded:
+    """A build is over, and its slave is free again."""
+
+    run: Run
+    result: Result
+
+
+@attrs.frozen
+class RunNotTaken:
+    """A slave did not take a build; no other event tells of that run."""
+
+    run: Run
+    why: str
+
+
+RunEvent: TypeAlias = RunBegan | RunStepBegan | RunOutput | RunStepEnded | RunEnded | RunNotTaken
+Listener: TypeAlias = Callable[[RunEvent], Awaitable[None]]
+"""A function that is told of every event."""
+
+
+class Run:
+    """One attempt to build a builder.
+
+    Args:
+        entry: the builder.
+        slave: name of the slave.
+        attempt: from 1.
+    """
+
+    def __init__(self, entry: BuilderEntry, slave: str, attempt: int) -> None:
+        self.entry = entry
+        self.slave = slave
+        self.attempt = attempt
+        self._progress = Progress(entry.steps)
+        self._step: RunningStep | None = None
+        self._cut: tuple[Result, str] | None = None
+        self._started = False
+        self._scope = trio.CancelScope()
+
+    def interrupt(self, result: Result, why: str) -> None:
+        """End it early with `result`; `why` is for people."""
+        self._cut = result, why
+        if not self._started:
+            self._scope.cancel()
+        if self._step is not None:
+            self._step.interrupt(why)
+
+    async def carry_out(self, slave: AttachedSlave, tell: Listener) -> Result | None:
+        """Run the steps; returns None if no slave took the build."""
+        if not slave.is_idle(self.entry.name):
+            # Since it was chosen, it has lost the builder, or wants to go.
+            await tell(RunNotTaken(self, "it is not ready any more"))
+            return None
+        try:
+            with self._scope:
+                async with slave.build(self.entry.name, self.entry.env) as build:
+                    self._started = True
+                    await tell(RunBegan(self))
+                    await self._steps_of(build, tell)
+        except BuildNotStarted as error:
+            await tell(RunNotTaken(self, str(error)))
+        if not self._started:
+            return None
+        return self._cut[0] if self._cut is not None else self._progress.result
+
+    async def _steps_of(self, build: Build, tell: Listener) -> None:
+        places = [StepPlace(number, len(self.entry.steps), step) for number, step in enumerate(self.entry.steps, 1)]
+        while (what := self._next_step(build)) is not None:
+            while (place := places.pop(0)).what is not what:
+                await tell(RunStepEnded(self, place, None))
+            await self._run_step(build, place, tell)
+        for place in places:
+            await tell(RunStepEnded(self, place, None))
+
+    def _next_step(self, build: Build) -> AnyStep | None:
+        if self._cut is not None:
+            self._progress.cancel(self._cut[0])
+        elif build.lost is not None:
+            self._progress.cancel(Result.RETRY)
+        return self._progress.next_step()
+
+    async def _run_step(self, build: Build, place: StepPlace, tell: Listener) -> None:
+        await tell(RunStepBegan(self, place))
+        try:
+            async with build.step(place.what) as step:
+                self._step = step
+                if self._cut is not None:
+                    # Told while a listener took its time.
+                    step.interrupt(self._cut[1])
+                async for output in step:
+                    await tell(RunOutput(self, place, output))
+                outcome = step.outcome
+        except SlaveLost as error:
+            # Gone while a listener took its time.
+            outcome = Outcome(Result.RETRY, None, str(error), {}, 0.0)
+        finally:
+            self._step = None
+        self._progress.record(place.what, outcome.result)
+        await tell(RunStepEnded(self, place, outcome))
+
+
+class Builds:
+    """Builds what is wanted as soon as a slave is free for it.
+
+    Args:
+        master: the master that has the slaves.
+        listeners: are told of every event, one after the other.
+        most: how many builds a slave may run at a time, by name; any number on those that are not in it.
+        attempts: how often a build is tried whose slave is lost or does not take it; None for any number.
+    """
+
+    def __init__(
+        self,
+        master: Master,
+        listeners: Sequence[Listener],
+        most: Mapping[str, int | None],
+        attempts: int | None = None,
+    ) -> None:
+        self._master = master
+        self._listeners = listeners
+        self._scheduler = Scheduler(most, attempts)
+        self._entries: dict[str, BuilderEntry] = {}
+        self._runs: dict[int, Run] = {}
+        self._changed = trio.Event()
+
+    @property
+    def finals(self) -> Mapping[str, Result]:
+        """The result of each builder that is not wanted any more."""
+        return self._scheduler.finals
+
+    @property
+    def waiting(self) -> Mapping[str, Sequence[str]]:
+        """Builders that are wanted and do not run, with the slaves that they may run on."""
+        return self._scheduler.waiting
+
+    def want(self, entry: BuilderEntry, slaves: Iterable[str] | None = None) -> None:
+        """Build a builder, on one of `slaves` (by default, of its own). It is built once however often it is wanted."""
+        self._entries[entry.name] = entry
+        self._scheduler.want(entry.name, entry.slaves if slaves is None else slaves)
+        self._wake()
+
+    def forget(self, builders: Collection[str]) -> None:
+        """Do not build these, unless they run already."""
+        self._scheduler.forget(builders)
+
+    def revise(self, builders: Mapping[str, BuilderEntry], most: Mapping[str, int | None]) -> None:
+        """Take another file: a further try is made as it says, or not at all if it has no such builder.
+
+        Args:
+            builders: all of the file, by name.
+            most: how many builds a slave may run at a time.
+        """
+        self._entries |= builders
+        self._scheduler.revise({name: entry.slaves for name, entry in builders.items()}, most)
+        self._wake()
+
+    def stop(self, result: Result, why: str) -> None:
+        """Begin nothing any more, and end what runs with `result`."""
+        self._scheduler.stop(result)
+        for run in self._runs.values():
+            run.interrupt(result, why)
+        self._wake()
+
+    async def run(self, *, until_idle: bool = False) -> None:
+        """Work until it was stopped, or with `until_idle` until nothing is wanted, and nothing runs."""
+        async with open_nursery() as nursery:
+            nursery.start_soon(self._watch_slaves)
+            while True:
+                self._changed = trio.Event()
+                idle = {name: slave.idle_builders for name, slave in self._master.slaves.items()}
+                for start in self._scheduler.start(idle, trio.current_time()):
+                    run = self._runs[start.run] = Run(self._entries[start.builder], start.slave, start.attempt)
+                    nursery.start_soon(self._carry_out, start, run, self._master.slaves[start.slave])
+                nothing_left = until_idle and not self._scheduler.waiting
+                if not self._runs and (self._scheduler.stopped or nothing_left):
+                    nursery.cancel_scope.cancel()
+                    return
+                deadline = self._scheduler.deadline(trio.current_time())
+                with trio.move_on_at(math.inf if deadline is None else deadline):
+                    await self._changed.wait()
+
+    async def _watch_slaves(self) -> None:
+        while True:
+            await self._master.wait_change()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    async def _carry_out(self, start: RunStart, run: Run, slave: AttachedSlave) -> None:
+        async def tell(event: RunEvent) -> None:
+            for listener in self._listeners:
+                await listener(event)
+            if isinstance(event, RunBegan):
+                self._scheduler.begun(start.run)
+                self._wake()
+
+        result = await run.carry_out(slave, tell)
+        if result is not None:
+            await tell(RunEnded(run, result))
+        del self._runs[start.run]
+        self._scheduler.over(start.run, result, trio.current_time())
+        self._wake()

@@ -1,0 +1,169 @@
+"""Builds under trio, with a real master and a real slave: the events of a run, in their order."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+import trio
+
+from slaveproto.ci.builds import (
+    Builds,
+    RunBegan,
+    RunEnded,
+    RunEvent,
+    RunNotTaken,
+    RunOutput,
+    RunStepBegan,
+    RunStepEnded,
+)
+from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.master.config import MasterConfig, SlaveAccount
+from slaveproto.master.results import Result
+from slaveproto.master.steps import AnyStep, Shell
+from tests.transports.test_trio_master import run_own_slave
+from transports.trio.master import Master, open_master
+
+pytestmark = [pytest.mark.trio, pytest.mark.programs]
+
+CONFIG = MasterConfig({"bot": SlaveAccount("bot", "secret", {"x": "x", "y": "y"})})
+
+
+def entry(name: str, *steps: AnyStep) -> BuilderEntry:
+    return BuilderEntry(name=name, slaves=("bot",), builddir=name, steps=steps)
+
+
+def shell(name: str, command: str, *, halt: bool = False, always: bool = False) -> Shell:
+    return Shell(name=name, command=command, log_environ=False, halt_on_failure=halt, always_run=always)
+
+
+class Notes:
+    """The events of builds as lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    async def handle(self, event: RunEvent) -> None:
+        match event:
+            case RunBegan(run):
+                self.lines.append(f"{run.entry.name} on {run.slave}, attempt {run.attempt}")
+            case RunStepBegan(_, step):
+                self.lines.append(f"{step.number}/{step.total} {step.what.title}")
+            case RunOutput(_, _, output):
+                if output.stream == "stdout":
+                    self.lines.append(f"output {output.data.decode().strip()}")
+            case RunStepEnded(_, step, outcome):
+                self.lines.append(f"{step.number} {outcome.result.word if outcome else 'skipped'}")
+            case RunEnded(run, result):
+                self.lines.append(f"{run.entry.name} {result.word}")
+            case RunNotTaken(run, why):
+                self.lines.append(f"{run.entry.name} not taken: {why}")
+
+
+async def build(
+    directory: Path,
+    entries: Sequence[BuilderEntry],
+    *listeners: Callable[[RunEvent], Awaitable[None]],
+    during: Callable[[Master, Builds, trio.Nursery], Awaitable[None]] | None = None,
+    attempts: int | None = 2,
+) -> Builds:
+    """Build all entries on one slave; `during` is what happens meanwhile."""
+    with trio.fail_after(60):
+        async with open_master(CONFIG) as master, trio.open_nursery() as nursery:
+            await nursery.start(functools.partial(run_own_slave, name="bot"), master.port, directory)
+            await master.wait_attached("bot")
+            builds = Builds(master, listeners, {}, attempts)
+            for one in entries:
+                builds.want(one)
+            if during is not None:
+                nursery.start_soon(during, master, builds, nursery)
+            await builds.run(until_idle=True)
+            nursery.cancel_scope.cancel()
+    return builds
+
+
+async def test_a_build(tmp_path: Path) -> None:
+    notes = Notes()
+    builds = await build(tmp_path, [entry("x", shell("a", "echo one"), shell("b", "exit 3"))], notes.handle)
+    assert notes.lines == [
+        "x on bot, attempt 1", "1/2 a", "output one", "1 success", "2/2 b", "2 failure", "x failure"
+    ]  # fmt: skip
+    assert builds.finals == {"x": Result.FAILURE}
+
+
+async def test_steps_that_are_not_run(tmp_path: Path) -> None:
+    notes = Notes()
+    steps = [
+        shell("a", "false", halt=True), shell("b", "true"), shell("always", "true", always=True), shell("c", "true")
+    ]  # fmt: skip
+    builds = await build(tmp_path, [entry("x", *steps)], notes.handle)
+    ends = [line for line in notes.lines if line[0].isdigit() and "/" not in line]
+    assert ends == ["1 failure", "2 skipped", "3 success", "4 skipped"]
+    assert builds.finals == {"x": Result.FAILURE}
+
+
+async def test_every_listener_is_told_in_its_turn(tmp_path: Path) -> None:
+    first, second = Notes(), Notes()
+    await build(tmp_path, [entry("x", shell("a", "true")), entry("y", shell("a", "true"))], first.handle, second.handle)
+    assert first.lines == second.lines
+    assert {"x success", "y success"} <= set(first.lines)
+
+
+async def test_a_lost_slave_means_another_attempt(tmp_path: Path) -> None:
+    """It comes again by itself."""
+    notes = Notes()
+
+    async def lose_once(event: RunEvent) -> None:
+        if isinstance(event, RunOutput) and event.run.attempt == 1 and event.output.stream == "stdout":
+            losing.set()
+
+    async def during(master: Master, builds: Builds, nursery: trio.Nursery) -> None:
+        await losing.wait()
+        master.slaves["bot"].disconnect("for a test")
+
+    losing = trio.Event()
+    step = shell("a", "if test -e there; then exit 0; fi; touch there; echo begun; sleep 60")
+    builds = await build(tmp_path, [entry("x", step)], notes.handle, lose_once, during=during)
+    assert builds.finals == {"x": Result.SUCCESS}
+    assert [line for line in notes.lines if "attempt" in line] == ["x on bot, attempt 1", "x on bot, attempt 2"]
+    assert notes.lines.count("x retry") == 1
+
+
+async def test_a_slave_that_is_lost_before_the_step(tmp_path: Path) -> None:
+    """While a listener takes its time."""
+    notes = Notes()
+    here: list[Master] = []
+
+    async def during(master: Master, builds: Builds, nursery: trio.Nursery) -> None:
+        here.append(master)
+
+    async def slow(event: RunEvent) -> None:
+        if isinstance(event, RunStepBegan):
+            here[0].slaves["bot"].disconnect("for a test")
+
+    builds = await build(tmp_path, [entry("x", shell("a", "true"))], slow, notes.handle, during=during, attempts=1)
+    assert notes.lines == ["x on bot, attempt 1", "1/1 a", "1 retry", "x retry"]
+    assert builds.finals == {"x": Result.RETRY}
+
+
+async def test_stop_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
+    notes = Notes()
+    stopping = trio.Event()
+
+    async def when_it_speaks(event: RunEvent) -> None:
+        if isinstance(event, RunOutput) and event.output.stream == "stdout":
+            stopping.set()
+
+    async def during(master: Master, builds: Builds, nursery: trio.Nursery) -> None:
+        await stopping.wait()
+        builds.want(BuilderEntry(name="z", slaves=("gone",), builddir="z", steps=(shell("a", "true"),)))
+        builds.stop(Result.CANCELLED, "for a test")
+
+    builds = await build(
+        tmp_path, [entry("x", shell("a", "echo begun; sleep 60"), shell("b", "true"))], notes.handle, when_it_speaks,
+        during=during,
+    )  # fmt: skip
+    assert notes.lines[-3:] == ["1 cancelled", "2 skipped", "x cancelled"]
+    assert builds.finals == {"x": Result.CANCELLED, "z": Result.CANCELLED}
