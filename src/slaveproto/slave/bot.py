@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from slaveproto.commands.registry import SLAVE_VERSION, WORKER_VERSION
 from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, Script
-from slaveproto.errors import CallFailed, CommandError, HostError, RemoteProtocolError
+from slaveproto.errors import CallFailed, CommandError, HostError
 from slaveproto.paths import folded
 from slaveproto.scripts import failure_of
 from slaveproto.slave.builder import SlaveBuilder
@@ -79,8 +79,6 @@ class Bot:
                 kept = builder.kept()
         except CallFailed as error:
             connection.fail(call.id, failure_of(error.kind, str(error), error.parents))
-        except RemoteProtocolError as error:
-            connection.fail(call.id, failure_of("twisted.spread.pb.Error", str(error)))
         for remote in call.remotes:
             if remote not in kept and connection.owns(remote):
                 connection.release(remote)

@@ -10,7 +10,7 @@ from typing import Final
 
 from slaveproto.commands.registry import make_script
 from slaveproto.effects import Interrupted
-from slaveproto.errors import CommandError
+from slaveproto.errors import CallFailed, CommandError, RemoteProtocolError
 from slaveproto.machine import Machine
 from slaveproto.slave.command import RunningCommand
 from slaveproto.slave.context import SlaveContext
@@ -48,10 +48,13 @@ class SlaveBuilder:
         """Carry out a call of the master and answer it.
 
         Raises:
-            CallFailed: it cannot be carried out; nothing was answered.
-            RemoteProtocolError: it is not possible in this state; nothing was answered.
+            CallFailed: it cannot be carried out, or is not possible in this state; nothing was answered.
         """
-        method_of(_METHODS, call)(self, connection, call, now)
+        try:
+            method_of(_METHODS, call)(self, connection, call, now)
+        except RemoteProtocolError as error:
+            # A master that lost count is better served by a call that fails than by a lost slave.
+            raise CallFailed("twisted.spread.pb.Error", str(error)) from None
 
     def detach(self) -> None:
         """The connection is over: the builder is free again."""
