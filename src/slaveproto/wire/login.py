@@ -53,12 +53,13 @@ class LoggedIn:
 
 @attrs.frozen
 class LoginRefused:
-    """The server refused. `unauthorized` tells a wrong name or password from any other failure."""
+    """The server refused."""
 
     failure: Failure
 
     @property
     def unauthorized(self) -> bool:
+        """Whether the reason is a wrong name or password, and no other failure."""
         return self.failure.is_a(UNAUTHORIZED)
 
 
