@@ -116,8 +116,8 @@ class Peer:
 
     # A master has thousands.
     __slots__ = (
-        "_context", "_first", "_leaving", "_login", "_login_until", "_machine", "_pending", "_perspective", "_refused",
-        "_serving", "_timeout", "_trusted", "connection", "dialect", "last_heard", "mind", "name", "number", "peer",
+        "_context", "_first", "_leaving", "_login", "_login_until", "_pending", "_perspective", "_refused", "_serving",
+        "_timeout", "_trusted", "connection", "dialect", "last_heard", "machine", "mind", "name", "number", "peer",
         "questions", "slave", "unread",
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ class Peer:
         self._trusted = trusted
         self._timeout = context.config.login_timeout
         self._login_until = context.now + self._timeout
-        self._machine = Machine(PEER)
+        self.machine = Machine(PEER)
         self._refused = 0
         self._first = b""
         self._serving: dict[Local, Servant] = {}
@@ -155,12 +155,12 @@ class Peer:
     @property
     def state(self) -> PeerState:
         """The state of the connection."""
-        return self._machine.state
+        return self.machine.state
 
     @property
     def gone(self) -> bool:
         """Whether it is over."""
-        return self._machine.state is PeerState.GONE
+        return self.machine.state is PeerState.GONE
 
     @property
     def paused(self) -> bool:
@@ -173,7 +173,7 @@ class Peer:
 
     def data_to_send(self) -> bytes:
         """Return bytes for the connection and forget them; none while TLS is agreed on."""
-        return b"" if self._machine.state is PeerState.SECURING else self.connection.data_to_send()
+        return b"" if self.machine.state is PeerState.SECURING else self.connection.data_to_send()
 
     # -- incoming
 
@@ -183,9 +183,9 @@ class Peer:
         Raises:
             LocalProtocolError: no handshake is under way.
         """
-        if self._machine.state is not PeerState.SECURING:
+        if self.machine.state is not PeerState.SECURING:
             raise LocalProtocolError(f"no handshake of connection {self.number} is under way")
-        self._machine.fire(PeerEvent.SECURED)
+        self.machine.fire(PeerEvent.SECURED)
         self.touch()
 
     def receive(self, data: bytes) -> None:
@@ -194,11 +194,12 @@ class Peer:
         Raises:
             LocalProtocolError: the handshake of TLS is not done.
         """
-        if self._machine.state is PeerState.SECURING:
+        context, state = self._context, self.machine.state
+        if state is PeerState.SECURING:
             raise LocalProtocolError(f"the handshake of connection {self.number} is under way")
-        self.last_heard = self._context.now
-        self.touch()
-        if self._machine.state is PeerState.NEGOTIATING:
+        self.last_heard = context.now
+        context.touched[self.number] = None
+        if state is PeerState.NEGOTIATING:
             self._first += data[: _LONGEST_HTTP - len(self._first)]
             if _HTTP.match(self._first):
                 self.end(f"broke the protocol: {SPEAKS_HTTP}")
@@ -218,7 +219,7 @@ class Peer:
             case Failed(number, failure):
                 self._answered(self._take_pending(number), failure)
             case Opened():
-                self._machine.fire(PeerEvent.OPENED)
+                self.machine.fire(PeerEvent.OPENED)
                 self._first = b""
             case Refused():
                 if event.reason is RefusalReason.UNKNOWN_OBJECT:
@@ -286,7 +287,7 @@ class Peer:
     def expired(self, alarm: Alarm, number: int) -> None:
         """Take a deadline of this connection that has come."""
         if alarm is Alarm.LOGIN:
-            secured = self._machine.state is not PeerState.SECURING
+            secured = self.machine.state is not PeerState.SECURING
             what = "did not log in" if secured else "TLS: no handshake"
             self.end(f"{what} within {self._timeout:g} s")
         elif alarm is Alarm.ANSWER and number in self._pending:
@@ -352,12 +353,12 @@ class Peer:
 
     def _on_login(self, login: ServerLogin, call: Call) -> None:
         if call.method in LOGIN_METHODS:
-            self._machine.fire(PeerEvent.TRY)
+            self.machine.fire(PeerEvent.TRY)
         credentials = login.handle(call)
         self.name = login.name
         if credentials is None:
             return
-        self._machine.fire(PeerEvent.CHECK)
+        self.machine.fire(PeerEvent.CHECK)
         # From here on it waits for us.
         self._context.timers.cancel((self.number, Alarm.LOGIN, 0))
         self.mind = credentials.mind
@@ -378,7 +379,7 @@ class Peer:
             credentials: whether name or password were the reason; None for what `kind` says.
         """
         assert self._login is not None
-        self._machine.fire(PeerEvent.REFUSE)
+        self.machine.fire(PeerEvent.REFUSE)
         self._report(why, credentials=kind == UNAUTHORIZED if credentials is None else credentials)
         self._context.timers.set((self.number, Alarm.LOGIN, 0), self._login_until)
         self.mind = None
@@ -387,11 +388,11 @@ class Peer:
 
     def contend(self) -> None:
         """Wait for a name that another connection has."""
-        self._machine.fire(PeerEvent.CONTEND)
+        self.machine.fire(PeerEvent.CONTEND)
 
     def attach(self) -> None:
         """Become a slave that may be called from now on."""
-        self._machine.fire(PeerEvent.ATTACH)
+        self.machine.fire(PeerEvent.ATTACH)
         self.slave = self.name
         self.connection.set_limits(self._trusted)
 
@@ -399,7 +400,7 @@ class Peer:
         """Answer the login with a perspective."""
         login, self._login = self._login, None
         assert login is not None
-        self._machine.fire(PeerEvent.ADMIT)
+        self.machine.fire(PeerEvent.ADMIT)
         self.connection.set_limits(self._trusted)
         self._perspective = Local(label)
         self._serving[self._perspective] = avatar
@@ -422,7 +423,7 @@ class Peer:
             return
         unknown = self.state not in (PeerState.ADMITTED, PeerState.REFUSED)
         last = self.data_to_send()
-        self._machine.fire(PeerEvent.END)
+        self.machine.fire(PeerEvent.END)
         self.connection.close()
         if not closed:
             self._context.request(CloseConnection(self.number, last))

@@ -124,8 +124,6 @@ class MasterSession:
         self._strangers: set[int] = set()
         self._seats: dict[str, _Seat] = {}
         self._slaves: dict[str, BuildSlave] = {}
-        # The slaves that are attached, or are on their way to that, by the numbers of their connections.
-        self._holders: dict[int, BuildSlave] = {}
         # The builders that builds have, and why other builds have none any more that are not ended yet.
         self._builds: dict[int, RemoteBuilder] = {}
         self._lost: dict[int, str] = {}
@@ -206,7 +204,6 @@ class MasterSession:
             "strangers": len(self._strangers),
             "seats": len(self._seats),
             "slaves": len(self._slaves),
-            "holders": len(self._holders),
             "builds": len(self._builds) + len(self._lost),
             "steps": len(self._steps),
             "timers": len(self._context.timers),
@@ -239,11 +236,11 @@ class MasterSession:
                 self._settle()
 
     def _receive(self, peer: Peer, data: bytes) -> None:
-        happenings, connection = self._context.happenings, peer.connection
+        happenings, connection, machine = self._context.happenings, peer.connection, peer.machine
         peer.receive(data)
         try:
             # What an event leads to may end the connection, and with it the reading.
-            while not peer.gone:
+            while machine.state is not PeerState.GONE:
                 event = connection.next_event()
                 if event is NEED_DATA:
                     break
@@ -320,9 +317,9 @@ class MasterSession:
             case Alarm.LOGIN | Alarm.ANSWER:
                 peer.expired(alarm, number)
             case Alarm.KEEPALIVE:
-                self._holders[peer.number].keep_alive()
+                self._expect_holder(peer).keep_alive()
             case Alarm.DEPARTURE:
-                self._holders[peer.number].did_not_go()
+                self._expect_holder(peer).did_not_go()
             case Alarm.STEP:
                 peer.end("it did not end an interrupted step")
             case _:
@@ -365,7 +362,7 @@ class MasterSession:
             case LoginWanted():
                 self._log_in(self._peers[happening.connection], happening.credentials.name)
             case SlaveReady():
-                holder = self._holders[happening.connection]
+                holder = self._expect_holder(self._peers[happening.connection])
                 self._slaves[holder.name] = holder
             case HolderAlive():
                 self._holder_alive(happening.connection)
@@ -395,7 +392,8 @@ class MasterSession:
             raise LocalProtocolError(f"there is a step {item.step} already")
         builder = self._builds.get(item.build)
         if builder is not None:
-            self._steps[item.step] = builder.start_step(item, self._holders[builder.connection].info)
+            holder = self._expect_holder(self._peers[builder.connection])
+            self._steps[item.step] = builder.start_step(item, holder.info)
         elif item.build in self._lost:
             outcome = Outcome(Result.RETRY, None, self._lost[item.build], {}, 0.0)
             self._context.announce(StepFinished(item.step, outcome))
@@ -412,9 +410,9 @@ class MasterSession:
         self._builds.pop(happening.build, None)
         if happening.lost is not None:
             self._lost[happening.build] = happening.lost
-        holder = self._holders.get(happening.connection)
-        if holder is not None:
-            holder.look()
+        peer = self._peers.get(happening.connection)
+        if peer is not None:
+            self._expect_holder(peer).look()
 
     def _forget_step(self, step: int) -> None:
         """Forget a step that is over and was abandoned: its output is not asked for any more."""
@@ -501,35 +499,40 @@ class MasterSession:
             holder.arbitrate(ARBITRATION)
 
     def _holder_alive(self, connection: int) -> None:
-        holder = self._holders.get(connection)
-        seat = self._seats.get(holder.name) if holder is not None else None
+        holder = self._peers.get(connection)
+        seat = self._seats.get(holder.name or "") if holder is not None else None
         # The contender may have given up by now.
         if holder is not None and seat is not None and seat.contender is not None:
             seat.machine.fire(SeatEvent.ALIVE)
             (peer, _), seat.contender = seat.contender, None
-            why = f"{holder.name} is connected from {holder.peer.peer}, and alive"
+            why = f"{holder.name} is connected from {holder.peer}, and alive"
             peer.refuse(why, kind=DUPLICATE, message="rejecting duplicate slave")
+
+    def _expect_holder(self, peer: Peer) -> BuildSlave:
+        """Return the slave of a connection that has the seat of its name."""
+        holder = self._seats[peer.name or ""].holder
+        assert holder is not None
+        return holder
 
     def _attach(self, seat: _Seat, peer: Peer, account: SlaveAccount) -> None:
         assert peer.mind is not None
         self._strangers.discard(peer.number)
         peer.attach()
-        seat.holder = self._holders[peer.number] = BuildSlave(account, peer, peer.mind, self._context)
+        seat.holder = BuildSlave(account, peer, peer.mind, self._context)
         seat.holder.attach()
 
     def _left(self, happening: PeerLeft) -> None:
         """Forget a connection that is over. A contender for its name gets the seat."""
         peer = self._peers.pop(happening.connection)
         self._strangers.discard(peer.number)
-        holder = self._holders.pop(peer.number, None)
         seat = self._seats.get(peer.name or "")
         if seat is None:
             return
         if seat.contender is not None and seat.contender[0] is peer:
             seat.machine.fire(SeatEvent.WITHDRAW)
             seat.contender = None
-        elif holder is not None and seat.holder is holder:
-            seat.holder = None
+        elif seat.holder is not None and seat.holder.peer is peer:
+            holder, seat.holder = seat.holder, None
             self._slaves.pop(holder.name, None)
             holder.lost(happening.why)
             if seat.contender is not None and seat.contender[0].gone:
