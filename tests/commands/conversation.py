@@ -1,4 +1,4 @@
-"""A command and its host, in memory: what the tests of whole scripts are made of."""
+"""A command and its host, in memory, for the tests of whole scripts."""
 
 from __future__ import annotations
 

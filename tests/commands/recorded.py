@@ -1,4 +1,4 @@
-"""What real slaves did with `shell` commands, out of the recorded sessions."""
+"""The `shell` commands of real slaves, out of the recorded sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Source commands on a host in memory: what the programs of version control systems say there, and leave behind."""
+"""Source commands on a host in memory: the output of version control programs there, and the trees that they leave."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Says:
 
 
 Said = Mapping[str, Says]
-"""What the program says whose command line contains a text; the first that fits counts."""
+"""The output of the program whose command line contains a text; the first match counts."""
 
 USUAL: Final[Said] = {
     "git init": Says(leaves=(f"{WORKDIR}/.git/config",)),
@@ -146,7 +146,7 @@ HAS: Final[Mapping[str, str]] = {
     "bk": f"{WORKDIR}/BK/parent",
     "p4": f"{WORKDIR}/file",
 }
-"""What shows that a system has a tree there."""
+"""The entry that shows that a system has a tree there."""
 
 ARGUMENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "git": {"repourl": "/repo", "branch": "main"},
@@ -161,7 +161,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "p4sync": {"p4port": "host:1666"},
     "bk": {"bkurl": "/repo"},
 }
-"""What the simplest command of each system is told."""
+"""The arguments of the simplest command of each system."""
 
 MADE_OF: Final[Mapping[str, str]] = {
     "git": "/repo main\n",
@@ -176,7 +176,7 @@ MADE_OF: Final[Mapping[str, str]] = {
     "p4sync": "",
     "bk": '"/repo\n"',
 }
-"""What a tree is made of by those arguments, in the words of buildslave 0.8.4."""
+"""The origin of a tree that those arguments make, in the words of buildslave 0.8.4."""
 
 
 def talk(system: str, arguments: Mapping[str, Value] | None = None, **options: Any) -> SourceConversation:

@@ -1,4 +1,4 @@
-"""The arguments of `shell`: what is taken in which kinds, what is refused and how, and what comes of it."""
+"""The arguments of `shell`: the kinds that are accepted and refused, and their effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line of a batch file, read back by the rules of those who read it."""
+"""The line of a batch file, read back by the rules of `cmd.exe` and of C programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever fails, and whenever the command is interrupted: the script ends, once, and leaves nothing behind."""
+"""Tests of failures and interruptions at every point: the script ends, once, and leaves nothing behind."""
 
 from __future__ import annotations
 

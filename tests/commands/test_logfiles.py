@@ -1,4 +1,4 @@
-"""Following log files."""
+"""Tests of log files that are followed."""
 
 from __future__ import annotations
 

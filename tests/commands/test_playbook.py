@@ -1,4 +1,4 @@
-"""The playbook itself has to notice everything."""
+"""Tests of the playbook: it has to notice everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command becomes a process."""
+"""The translation of a command into a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What performs a command is imported when the command is first started."""
+"""Tests that the module of a command is imported when the command is first started."""
 
 from __future__ import annotations
 

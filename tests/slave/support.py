@@ -1,4 +1,4 @@
-"""What the tests of the slave share."""
+"""Helpers for the tests of the slave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of what one input costs a slave that runs many commands."""
+"""Tests of the cost of one input for a slave that runs many commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The link to the master: connecting, silence, keepalives, refusals, and when to try again."""
+"""The link to the master: connecting, silence, keepalives, refusals, and the delays before new attempts."""
 
 from __future__ import annotations
 

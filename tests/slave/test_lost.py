@@ -1,4 +1,4 @@
-"""The connection ends at every byte and at every input of a whole conversation; the slave is none the worse."""
+"""Tests that a slave survives the end of its connection at every byte and at every input of a conversation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session is a function of its inputs: the same list gives the same outputs, and time only counts when it is told."""
+"""Tests that a session is a function of its inputs: the same list gives the same outputs, and it has no clock."""
 
 from __future__ import annotations
 

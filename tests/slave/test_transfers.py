@@ -1,4 +1,4 @@
-"""Transfers through a whole session: whose answer is whose, and what becomes of them when things end."""
+"""Transfers through a whole session: which answer belongs to which call, and how transfers end."""
 
 from __future__ import annotations
 

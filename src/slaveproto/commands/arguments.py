@@ -1,4 +1,4 @@
-"""Reading what a master sends as the arguments of a command."""
+"""Readers of the arguments of a command, as a master sends them."""
 
 from __future__ import annotations
 

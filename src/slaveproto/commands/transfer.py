@@ -1,8 +1,8 @@
 """Commands that carry files between master and slave, with many blocks under way at a time.
 
-What arrives here has a name of its own until it is complete. A file that is sent ends with `close` even if it is not
-complete, as with real slaves: masters of 0.8 leave their temporary file behind otherwise, or delete the one that it was
-to replace. A directory that is not complete is never unpacked.
+Rules. A file that arrives here has a temporary name until it is complete. An upload of a file ends with `close` even if
+the file is not complete, as with real slaves: otherwise masters of 0.8 leave their temporary file behind, or delete the
+file that it was to replace. A directory that is not complete is never unpacked.
 
 Source: manual page, section "Transfers"; `commands/transfer.py` of buildslave 0.8.4 and buildbot-worker 4.3.0.
 """
@@ -49,7 +49,7 @@ CHUNK: Final = 256 * 1024
 """Bytes that are read from or written to a file at a time."""
 
 FIRST_CALLS: Final = 16
-"""Blocks that are asked for before the first one came; each that comes makes it one more."""
+"""Blocks that are asked for before the first one came; each block that comes allows one more."""
 
 Arguments = Mapping[str, Value]
 
@@ -63,9 +63,11 @@ class _Transfer:
     """The arguments that all transfers have.
 
     Args:
-        path: of the file or directory here.
-        shown: the same in the words of real slaves.
+        context: the surroundings of the command.
+        path: the file or directory here.
+        shown: its path in the words of real slaves.
         peer: the master's reader or writer.
+        blocksize: bytes of a block.
         maxsize: most bytes; None for any number.
     """
 
@@ -220,7 +222,7 @@ def _upload_directory(transfer: _Transfer, pipeline: Pipeline, compression: str)
 
 
 def download_file(arguments: Arguments, context: CommandContext) -> Script[None]:
-    """`downloadFile`: write a file from what a reader of the master gives."""
+    """`downloadFile`: write a file with the bytes of a reader of the master."""
     transfer = _transfer(arguments, context, "reader", "workerdest", "slavedest")
     mode = count("mode", arguments.get("mode"))
     pipeline = Pipeline(transfer.peer)
@@ -238,18 +240,18 @@ def _download_file(transfer: _Transfer, pipeline: Pipeline, mode: int | None) ->
         size = yield from _Reader(transfer, pipeline, temp).run()
         yield from PlaceFile(temp, transfer.path, None if mode is None else mode & 0o7777)
     except Exception as error:
-        # Whatever it was: half a file is none.
+        # Half a file must not stay, whatever the reason.
         yield from _remove(temp)
         if isinstance(error, HostError):
             raise _Problem(f"Cannot write file '{transfer.shown}': {error.strerror}") from None
         raise
-    # Whether the master's reader can be closed is the master's affair; all that we want of it we have.
+    # The file is complete: if the master cannot close its reader, that is no failure of this command.
     yield from pipeline.give_up("close")
     return (1, transfer.truncated) if size == transfer.maxsize else (0, "")
 
 
 def _present_mode(path: str) -> Script[int | None]:
-    """A file that is replaced keeps its permissions, as if it were written anew."""
+    """Return the permissions of the file that will be replaced, which the new one gets; None if there is none."""
     try:
         info: PathInfo = yield from StatPath(path)
     except HostError:
@@ -266,9 +268,11 @@ def _remove(temp: str) -> Script[None]:
 
 @attrs.define
 class _Reader:
-    """Asks for blocks until one is empty, and writes them.
+    """Reader of a master's file: it asks for blocks until one is empty, and writes them.
 
     Args:
+        transfer: the arguments.
+        pipeline: the calls to the master's reader.
         temp: the file to write to.
     """
 

@@ -1,4 +1,4 @@
-"""The mind of the slave: what the master calls on the slave as a whole.
+"""The bot: the object that a master calls about the slave as a whole; in a login it is the slave's mind.
 
 Source: manual page, section "Bot methods"; `bot.py` of buildslave 0.8.4 and `base.py` of buildbot-worker 4.3.0.
 """

@@ -57,13 +57,13 @@ class SlaveBuilder:
             raise CallFailed("twisted.spread.pb.Error", str(error)) from None
 
     def detach(self) -> None:
-        """The connection is over: the builder is free again."""
+        """Become free again, because the connection is over."""
         self._machine.fire(SlaveBuilderEvent.DETACH)
         self._release_master()
         self._command = None
 
     def unlist(self, now: float) -> None:
-        """The master does not want the builder any more. What runs is told to end, and does complete."""
+        """End, because the master removed the builder; a command that runs is told to end, and does complete."""
         self._machine.fire(SlaveBuilderEvent.UNLIST)
         self._release_master()
         if self._command is not None:

@@ -10,7 +10,7 @@ from slaveproto.wire.values import Value
 
 
 class BitKeeper(System):
-    """A clone. The free client cannot go to a revision, so only a new clone is of the one that was asked for."""
+    """A clone. The free client cannot go to a revision, so a revision that is asked for takes a new clone."""
 
     operation = "bk operation"
 

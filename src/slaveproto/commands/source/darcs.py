@@ -11,7 +11,7 @@ from slaveproto.wire.values import Value
 
 
 class Darcs(System):
-    """A lazy repository. What stands for a revision is a context: the names of the patches since the last tag."""
+    """A lazy repository. A context, the names of the patches since the last tag, takes the place of a revision."""
 
     operation = "darcs operation"
 

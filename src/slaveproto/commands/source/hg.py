@@ -62,7 +62,7 @@ class Mercurial(System):
         return (yield from self._ws.run(*update)).code
 
     def _obstacle(self) -> Script[bool]:
-        """Whether what lies in the tree cannot stay."""
+        """Whether the tree that is there cannot stay."""
         told = yield from self._hg("identify", "--num", "--branch")
         if told.code:
             yield from self._ws.say("'hg identify' failed.")
@@ -87,7 +87,7 @@ class Mercurial(System):
         return told.code == 0 and _bare(self._ws.output(told).strip()) != _bare(self._url)
 
     def _purge(self) -> Script[bool]:
-        """Remove what is not Mercurial's; whether that was possible."""
+        """Remove everything that is not Mercurial's; return whether that was possible."""
         purge = self._ws.run("hg", "purge", "--all", directory=self._ws.source(), keep=("stdout", "stderr"), limits=())
         purged = yield from purge
         if purged.code:
@@ -108,5 +108,5 @@ class Mercurial(System):
 
 
 def _bare(url: str) -> str:
-    """Return an address without what may differ although it is the same."""
+    """Return an address without the parts that may differ between spellings of the same one."""
     return _NOBODY_IN.sub("", url).removeprefix("file://").rstrip("/")

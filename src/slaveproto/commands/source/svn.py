@@ -78,7 +78,7 @@ class Subversion(System):
         return int(found[1])
 
     def _purge(self) -> Script[None]:
-        """Remove whatever Subversion would say something of: `svn revert` leaves too much behind."""
+        """Remove everything that `svn status` lists: `svn revert` leaves too much behind."""
         told = yield from self._ws.must(
             self._svn("status", *self._status, directory=self._ws.source(), keep=("stdout",), send=("stderr",))
         )
@@ -105,7 +105,7 @@ class Subversion(System):
 
 
 def _changed(status: bytes) -> list[str] | None:
-    """Return what `svn status --xml` names, None if that cannot be read.
+    """Return the paths that `svn status --xml` lists, None if its output cannot be read.
 
     It is read as bytes: it is UTF-8 wherever it is said, and may end within a character.
     """
