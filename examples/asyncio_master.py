@@ -57,6 +57,7 @@ from slaveproto.master import (
 )
 from transports.host import files
 from transports.host.reports import attempt
+from transports.host.sockets import words_of
 
 BUILDER = "example"
 BUILD = 1
@@ -149,15 +150,17 @@ class Master:
         self._events: asyncio.Queue[MasterEvent | Exception] = asyncio.Queue()
         self._alarm: asyncio.TimerHandle | None = None
 
-    async def listen(self, host: str, port: int) -> None:
-        """Open the port.
+    async def listen(self, host: str, port: int) -> int:
+        """Open the port and return its number.
 
         Raises:
             OSError: it cannot be had.
         """
         self._loop = asyncio.get_running_loop()
         self._server = await self._loop.create_server(lambda: Connection(self), host, port)
-        say(f"listening on {host}:{self._server.sockets[0].getsockname()[1]}")
+        number: int = self._server.sockets[0].getsockname()[1]
+        say(f"listening on {host}:{number}")
+        return number
 
     async def heard(self, *kinds: type[E]) -> E:
         """Wait for an announcement of one of these kinds; those before it are dropped."""
@@ -191,10 +194,14 @@ class Master:
         self._look()
         return pieces
 
+    def stop(self, why: str) -> None:
+        """Close the port, and begin to close every connection."""
+        self._server.close()
+        self.post(Stop(why))
+
     async def close(self) -> None:
         """Close the port and every connection."""
-        self._server.close()
-        self.post(Stop("the master ends"))
+        self.stop("the master ends")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER + 1):
                 # The end of one file effect may lead to another.
@@ -330,7 +337,7 @@ class Connection(asyncio.Protocol):
         self.writable = False
         self._closing = True
         self.gone.set_result(None)
-        self._master.remove(self, str(exc or ""))
+        self._master.remove(self, words_of(exc) if exc is not None else "")
 
 
 if __name__ == "__main__":

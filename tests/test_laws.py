@@ -30,6 +30,7 @@ NOT_COUNTED: Final[Mapping[str, str]] = {
     "slaveproto.testing.conformance.harness.RunningSlave": "the runner under test: its author brings it",
     "slaveproto.wire.jelly.Numbers": "the caller of Jelly, which works without a connection, too",
     "slaveproto.wire.jelly.Objects": "the caller of Jelly, as above",
+    "slaveproto.testing.conformance.master_harness.RunningMaster": "the runner under test: its author brings it",
     "transports.host.archives._ReadableStream": "objects of tarfile and zlib",
     "transports.host.windows.processes.ProcessHandle": "subprocess.Popen",
     "transports.host.windows.processes.StartProcess": "the class of subprocess.Popen",

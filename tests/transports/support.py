@@ -1,8 +1,9 @@
-"""Both runners, as the conformance suite wants them."""
+"""The runners of slaves and of masters, as the conformance suites want them."""
 
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
@@ -11,11 +12,12 @@ import trio
 
 from slaveproto import SlaveSession
 from slaveproto.inputs import Stop
+from slaveproto.master import MasterConfig, MasterEvent, MasterInput, Output
 from slaveproto.slave.events import Input, SlaveEvent
-from slaveproto.testing.conformance import StartSlave
+from slaveproto.testing.conformance import RunningMaster, StartSlave
 from slaveproto.testing.conformance.master import DEADLINE
 from transports.threads.runner import Runner
-from transports.trio import Slave, open_slave
+from transports.trio import Master, Slave, open_master, open_slave
 from transports.trio.nurseries import open_nursery
 
 
@@ -100,3 +102,67 @@ class UnderTrio(_InThread):
 
 
 RUNNERS: Mapping[str, StartSlave] = {"threads": Threaded, "trio": UnderTrio}
+
+
+class MasterUnderTrio:
+    """The trio master, in a loop of its own."""
+
+    def __init__(self, config: MasterConfig, ssl_context: ssl.SSLContext | None) -> None:
+        self._announced: list[MasterEvent] = []
+        self._error: BaseException | None = None
+        self._begun: SimpleQueue[tuple[trio.lowlevel.TrioToken, Master]] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, args=(config, ssl_context))
+        self._thread.start()
+        self._token, self._master = self._begun.get(timeout=DEADLINE)
+        self.port: int = self._master.port
+
+    def _run(self, config: MasterConfig, ssl_context: ssl.SSLContext | None) -> None:
+        try:
+            trio.run(self._main, config, ssl_context)
+        except BaseException as error:
+            self._error = error
+
+    async def _main(self, config: MasterConfig, ssl_context: ssl.SSLContext | None) -> None:
+        self._over = trio.Event()
+        async with open_master(config, ssl_context=ssl_context, on_event=self._announced.append) as master:
+            self._begun.put((trio.lowlevel.current_trio_token(), master))
+            await self._over.wait()
+
+    def events(self) -> Sequence[MasterEvent]:
+        """Return all that was announced so far."""
+        return list(self._announced)
+
+    def post(self, item: MasterInput) -> None:
+        """Have the loop hand an input to the session."""
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._master._hub.want, item)
+
+    def take_output(self, step: int) -> Sequence[Output]:
+        """Return what a step said since the last time."""
+        hub = self._master._hub
+        try:
+            return trio.from_thread.run_sync(hub.output, step, trio_token=self._token)
+        except trio.RunFinishedError:
+            return hub.output(step)
+
+    def stop(self, why: str) -> None:
+        """Ask for the end."""
+
+        def stop() -> None:
+            self._master.stop(why)
+            self._over.set()
+
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(stop)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the end; raises what the runner raised."""
+        self._thread.join(timeout)
+        if self._error is not None:
+            raise self._error
+        return not self._thread.is_alive()
+
+
+def start_master(config: MasterConfig, ssl_context: ssl.SSLContext | None) -> RunningMaster:
+    """Start the trio master."""
+    return MasterUnderTrio(config, ssl_context)

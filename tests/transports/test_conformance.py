@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
-from slaveproto.testing.conformance import CHECKS, Check, CheckSkipped, StartSlave, run_check
+from slaveproto import SlaveSession
+from slaveproto.inputs import Stop
+from slaveproto.slave.events import Connecting, Input, SlaveEvent
+from slaveproto.testing.conformance import CHECKS, CheckSkipped, SlaveCheck, StartSlave, run_check, wait_until
 
 pytestmark = pytest.mark.programs
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-def test_conformance(check: Check, start: StartSlave) -> None:
+def test_conformance(check: SlaveCheck, start: StartSlave) -> None:
     try:
         run_check(check, start)
     except CheckSkipped as reason:
@@ -22,6 +27,43 @@ def test_conformance(check: Check, start: StartSlave) -> None:
 
 def test_names_are_unique() -> None:
     assert len({check.name for check in CHECKS}) == len(CHECKS)
+
+
+class Lazy:
+    """A runner that ends at once and did nothing."""
+
+    def __init__(self, session: SlaveSession) -> None:
+        self.posted: list[Input] = []
+
+    def events(self) -> Sequence[SlaveEvent]:
+        return [Connecting("127.0.0.1", 1)]
+
+    def post(self, item: Input) -> None:
+        self.posted.append(item)
+
+    def stop(self, why: str) -> None:
+        self.post(Stop(why))
+
+    def wait(self, timeout: float) -> bool:
+        return True
+
+
+def test_a_failure_tells_what_was_expected_and_what_came() -> None:
+    check = next(check for check in CHECKS if check.name == "stop_while_waiting")
+    with pytest.raises(AssertionError) as failure:
+        run_check(check, Lazy)
+    lines = str(failure.value).splitlines()
+    assert lines[0] == "stop while waiting: not so"
+    assert lines[1] == "expected: the slave announces Detached, but the runner has ended"
+    assert re.fullmatch(r"  endings\.py:\d+: slave\.wait_for\(Detached\)", lines[3])
+    assert lines[-4:-2] == ["announcements of slave 1:", "  Connecting(host='127.0.0.1', port=1)"]
+    assert lines[-2].startswith("threads besides the main one: ")
+    assert lines[-1].startswith("child processes of the main thread: ")
+
+
+def test_a_condition_that_does_not_hold_is_shown_as_it_is_written() -> None:
+    with pytest.raises(AssertionError, match=r"^`wait_until\(lambda: False, 0\)` within 0 s$"):
+        wait_until(lambda: False, 0)
 
 
 def test_the_suite_needs_neither_pytest_nor_trio() -> None:

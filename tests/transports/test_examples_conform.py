@@ -27,7 +27,7 @@ import selectors_slave
 from slaveproto import SlaveSession
 from slaveproto.effects import Spawn
 from slaveproto.slave import Input, SlaveEvent, Stop
-from slaveproto.testing.conformance import CHECKS, Check, CheckSkipped, MasterSocket, StartSlave, run_check
+from slaveproto.testing.conformance import CHECKS, CheckSkipped, MasterSocket, SlaveCheck, StartSlave, run_check
 from slaveproto.testing.conformance.harness import descriptors, is_alive
 from transports.host.system import processes
 
@@ -163,7 +163,7 @@ def outcomes() -> Mapping[str, Outcomes]:
 
 @pytest.mark.parametrize("slave", SLAVES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-def test_conformance(outcomes: Mapping[str, Outcomes], check: Check, slave: str) -> None:
+def test_conformance(outcomes: Mapping[str, Outcomes], check: SlaveCheck, slave: str) -> None:
     if (slave, check.name) == BLOCKED:
         assert check.name not in outcomes[slave]
         return

@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from slaveproto.testing.conformance import CHECKS, Check, CheckSkipped, run_check
+from slaveproto.testing.conformance import CHECKS, CheckSkipped, SlaveCheck, run_check
 from tests.transports.support import Threaded
 from tests.transports.windows_parts import put_disk, put_threads
 
@@ -17,10 +17,10 @@ ESCAPES = {
 }
 
 
-def of_commands() -> list[Check]:
+def of_commands() -> list[SlaveCheck]:
     """The checks of processes and their streams."""
 
-    def module(check: Check) -> str:
+    def module(check: SlaveCheck) -> str:
         body = check.body.func if isinstance(check.body, functools.partial) else check.body
         return str(body.__module__)
 
@@ -30,7 +30,7 @@ def of_commands() -> list[Check]:
 
 
 @pytest.mark.parametrize("check", of_commands(), ids=lambda check: check.name)
-def test_conformance(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conformance(check: SlaveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
     put_disk(monkeypatch)
     put_threads(monkeypatch)
     try:

@@ -208,9 +208,9 @@ class Hub:
         finally:
             del self._steps[step.number]
 
-    def output(self, step: StepRecord) -> list[Output]:
-        """Return what a step said since the last time."""
-        pieces = self.session.output(step.number)
+    def output(self, step: int) -> list[Output]:
+        """Return what a step, by its number, said since the last time."""
+        pieces = self.session.output(step)
         if self._paused:
             # One may be read again.
             self._pump()

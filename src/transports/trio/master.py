@@ -437,7 +437,7 @@ class RunningStep:
 
     def _has_pieces(self) -> bool:
         if not self._pieces:
-            self._pieces.extend(self._hub.output(self._state))
+            self._pieces.extend(self._hub.output(self.number))
         return bool(self._pieces)
 
 

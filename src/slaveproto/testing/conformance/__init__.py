@@ -1,21 +1,26 @@
-"""What every runner of a `SlaveSession` has to do, as checks that any runner can be put through.
+"""Conformance suites: checks for any runner of a `SlaveSession`, and for any runner of a `MasterSession`.
 
     for check in CHECKS:
         run_check(check, start)
+    for check in MASTER_CHECKS:
+        run_master_check(check, start, certificate)
 
-`start` takes a `SlaveSession`, begins to drive it with the runner that is to be checked, and returns at once a
-`RunningSlave`: four methods, called from a thread of the check. A check raises `AssertionError` if the runner does not
-do what it must, and `CheckSkipped` if that cannot be found out on this host.
+`start` begins to drive a session with the runner that is to be checked, and returns at once a `RunningSlave`, or when
+it listens a `RunningMaster`: a few methods, called from a thread of the check. A check raises `AssertionError` if the
+runner does not do what it must, with what was expected and what came, and `CheckSkipped` if that cannot be found out
+here.
 
 Unlike the rest of `slaveproto.testing` this uses real sockets, processes and time, up to a few seconds for each check.
-The master at the other end is a `SocketMaster`, of use for tests of your own as well.
+At the other end are a `SocketMaster` and a `SocketSlave`, of use for tests of your own as well.
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from slaveproto.testing.conformance import commands, connections, endings
+from slaveproto.testing.conformance import commands, connections, endings, masters
 from slaveproto.testing.conformance.harness import Check as Check
 from slaveproto.testing.conformance.harness import CheckSkipped as CheckSkipped
+from slaveproto.testing.conformance.harness import Lab as Lab
 from slaveproto.testing.conformance.harness import RunningSlave as RunningSlave
 from slaveproto.testing.conformance.harness import StartSlave as StartSlave
 from slaveproto.testing.conformance.harness import run_check as run_check
@@ -23,6 +28,20 @@ from slaveproto.testing.conformance.harness import wait_until as wait_until
 from slaveproto.testing.conformance.master import MasterSocket as MasterSocket
 from slaveproto.testing.conformance.master import SocketMaster as SocketMaster
 from slaveproto.testing.conformance.master import SocketStep as SocketStep
+from slaveproto.testing.conformance.master_harness import MasterLab as MasterLab
+from slaveproto.testing.conformance.master_harness import RunningMaster as RunningMaster
+from slaveproto.testing.conformance.master_harness import StartMaster as StartMaster
+from slaveproto.testing.conformance.master_harness import run_master_check as run_master_check
+from slaveproto.testing.conformance.slave import SocketSlave as SocketSlave
 
-CHECKS: Sequence[Check] = (*commands.SUITE.checks, *connections.SUITE.checks, *endings.SUITE.checks)
-"""All of them."""
+SlaveCheck: TypeAlias = Check[Lab]
+"""A check of a slave's runner."""
+
+MasterCheck: TypeAlias = Check[MasterLab]
+"""A check of a master's runner."""
+
+CHECKS: Sequence[SlaveCheck] = (*commands.SUITE.checks, *connections.SUITE.checks, *endings.SUITE.checks)
+"""All checks of a slave's runner."""
+
+MASTER_CHECKS: Sequence[MasterCheck] = tuple(masters.SUITE.checks)
+"""All checks of a master's runner."""

@@ -23,7 +23,7 @@ from slaveproto.testing.conformance.harness import (
     wait_until,
 )
 
-SUITE = Suite()
+SUITE: Suite[Lab] = Suite()
 
 WITH_AND_WITHOUT_TERMINAL = ({"use_pty": False}, {"use_pty": True})
 

@@ -32,10 +32,10 @@ from slaveproto.testing.conformance.harness import (
 )
 from slaveproto.testing.conformance.master import DEADLINE, SocketMaster, Spoil, Spoiled
 
-SUITE = Suite()
+SUITE: Suite[Lab] = Suite()
 
 FEW_CPU_SECONDS = 0.2
-"""What a slave may use while it has nothing to do; a busy loop takes all there is."""
+"""Processor time of a slave that has nothing to do; a busy loop takes all there is."""
 
 
 def never(delay: float) -> float:
@@ -44,7 +44,7 @@ def never(delay: float) -> float:
 
 
 def words_of(event: SlaveEvent) -> str:
-    """Why a connection ended: one line that people can read."""
+    """Return the reason why a connection ended: one line that people can read."""
     assert isinstance(event, (Detached, AttachRefused))
     assert event.why.isprintable()
     assert event.why
@@ -55,7 +55,7 @@ def words_of(event: SlaveEvent) -> str:
 
 
 class OddPeer:
-    """Something that listens; `serve` gets each connection."""
+    """A server of anything: `serve` gets each connection."""
 
     def __init__(self, serve: Callable[[socket.socket], object]) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -261,7 +261,7 @@ def a_reset_is_told_from_an_orderly_end(lab: Lab) -> None:
 
 @SUITE.add()
 def a_connection_that_is_stuck_is_given_up(lab: Lab) -> None:
-    """What is left to say on it has its time, and is no reason to wait for a new one."""
+    """Its last bytes have their time, and are no reason to wait with a new one."""
     need_proc()
     with lab.slave(keepalive=0.6, silence=0.5) as slave, lab.listener.attach("b") as master:
         before = descriptors()
@@ -293,7 +293,7 @@ def a_master_that_does_not_read_stops_the_child_until_it_does(lab: Lab) -> None:
 
 @SUITE.add()
 def attempts_become_rare(lab: Lab) -> None:
-    """With jitter as a real program has it."""
+    """Attempts become rare, with jitter as a real program has it."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     with lab.slave(port=port, jitter=lambda delay: delay * random.uniform(0.5, 1.5)) as slave:
@@ -318,7 +318,7 @@ def a_slave_whose_child_is_silent_does_nothing(lab: Lab) -> None:
 
 
 def cpu_seconds_of(seconds: float) -> float:
-    """How much time of the processor this program takes in some seconds."""
+    """Return the processor time that this program takes in some seconds."""
     used = time.process_time()
     threading.Event().wait(seconds)
     return time.process_time() - used

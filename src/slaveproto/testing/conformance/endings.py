@@ -17,7 +17,7 @@ from slaveproto.testing.conformance.harness import (
 )
 from slaveproto.testing.conformance.master import say_without_pause
 
-SUITE = Suite()
+SUITE: Suite[Lab] = Suite()
 
 
 @SUITE.add()

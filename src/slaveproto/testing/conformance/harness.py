@@ -1,4 +1,9 @@
-"""Checks of a runner, and what they are made with."""
+"""Checks of runners, and the tools that they are made with.
+
+A check that fails raises one AssertionError that tells what was expected, and then what came: the announcements so far,
+the last bytes on each connection, and the threads and child processes of this process. That works without pytest, which
+shows the values of an assertion only in modules that it has rewritten.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,12 @@ import functools
 import inspect
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
@@ -20,6 +27,10 @@ from slaveproto.slave.session import SlaveSession
 from slaveproto.testing.conformance.master import DEADLINE, MasterSocket, SocketMaster
 
 E = TypeVar("E")
+L = TypeVar("L")
+
+MOST_EVENTS = 40
+"""Announcements that a failure shows; the latest."""
 
 
 class RunningSlave(Protocol):
@@ -46,29 +57,29 @@ StartSlave = Callable[[SlaveSession], RunningSlave]
 
 
 class CheckSkipped(Exception):
-    """This host lacks what the check needs; the text tells what."""
+    """A check cannot be made, because this host or the runner lacks what it needs; the text tells what."""
 
 
 @attrs.frozen
-class Check:
+class Check(Generic[L]):
     """One thing that a runner has to do.
 
     Args:
         name: unique.
-        text: what it is, for people.
+        text: its rule, for people.
         body: performs it; raises AssertionError if the runner does not do it.
     """
 
     name: str
     text: str
-    body: Callable[[Lab], None] = attrs.field(repr=False)
+    body: Callable[[L], None] = attrs.field(repr=False)
 
 
-class Suite:
-    """Checks in the order in which they were added."""
+class Suite(Generic[L]):
+    """Checks in the order in which they were added, for a lab of one kind."""
 
     def __init__(self) -> None:
-        self.checks: list[Check] = []
+        self.checks: list[Check[L]] = []
 
     def add(self, *variants: dict[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """Return a decorator that adds a function as a check, or as one for each set of arguments."""
@@ -85,7 +96,7 @@ class Suite:
         return decorate
 
 
-def run_check(check: Check, start: StartSlave) -> None:
+def run_check(check: Check[Lab], start: StartSlave) -> None:
     """Perform a check, in a new directory and with a master on a port of this host. Takes seconds at most.
 
     Args:
@@ -93,15 +104,50 @@ def run_check(check: Check, start: StartSlave) -> None:
         start: starts a runner for a session and returns at once.
 
     Raises:
-        AssertionError: the runner does not do what it must.
+        AssertionError: the runner does not do what it must. The text tells what was expected, and what came.
         CheckSkipped: that cannot be found out on this host.
     """
     with tempfile.TemporaryDirectory(prefix="conformance-") as directory, MasterSocket() as listener:
-        check.body(Lab(Path(directory), listener, start))
+        lab = Lab(Path(directory), listener, start)
+        perform(check, lab, lab.describe)
+
+
+def perform(check: Check[L], lab: L, describe: Callable[[], Iterable[str]]) -> None:
+    """Perform a check, and add to its failure what it was about and what came; raises as `run_check`."""
+    try:
+        check.body(lab)
+    except AssertionError as error:
+        place = traceback.extract_tb(error.__traceback__)
+        mine = [frame for frame in place if "conformance" in frame.filename and frame.name != "perform"]
+        where = [f"  {Path(frame.filename).name}:{frame.lineno}: {frame.line}" for frame in mine]
+        expected = str(error).partition("\n")[0] or "the assertion in the last of these lines holds"
+        lines = [f"{check.text}: not so", f"expected: {expected}", "at:", *where, *describe(), *_describe_process()]
+        raise AssertionError("\n".join(lines)) from error
+
+
+def shown_events(events: Sequence[object]) -> Iterator[str]:
+    """Show the latest announcements, one a line."""
+    if not events:
+        yield "  no announcement"
+    if len(events) > MOST_EVENTS:
+        yield f"  ({len(events) - MOST_EVENTS} more before these)"
+    for event in events[-MOST_EVENTS:]:
+        text = repr(event)
+        yield f"  {text if len(text) <= 400 else text[:400] + '...'}"
+
+
+def _describe_process() -> Iterator[str]:
+    names = sorted(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
+    yield f"threads besides the main one: {', '.join(names) or 'none'}"
+    try:
+        children = Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text().split()
+    except OSError:
+        return
+    yield f"child processes of the main thread: {', '.join(children) or 'none'}"
 
 
 class Lab:
-    """What a check works with.
+    """The tools of one check of a slave's runner.
 
     Args:
         directory: for the slave, empty.
@@ -113,6 +159,15 @@ class Lab:
         self.directory = directory
         self.listener = listener
         self._start = start
+        self._slaves: list[LabSlave] = []
+
+    def describe(self) -> Iterator[str]:
+        """Tell what came, for a failure."""
+        for number, slave in enumerate(self._slaves, 1):
+            yield f"announcements of slave {number}:"
+            yield from shown_events(slave.events())
+        for number, master in enumerate(self.listener.masters, 1):
+            yield f"connection {number}: {master.describe()}"
 
     @contextlib.contextmanager
     def slave(
@@ -130,6 +185,7 @@ class Lab:
         full_config = SlaveConfig(port=port, basedir=str(self.directory), **settings)
         host = HostInfo(dict(os.environ), os.name, 1, {}, "test")
         slave = LabSlave(self._start(SlaveSession(full_config, host, jitter)))
+        self._slaves.append(slave)
         try:
             yield slave
         finally:
@@ -163,9 +219,11 @@ class LabSlave:
 
     def wait_for(self, kind: type[E], count: int = 1) -> E:
         """Wait for the `count`th announcement of a kind."""
-        wait_until(lambda: len(self.of(kind)) >= count or self._running.wait(0))
+        wanted = kind.__name__ if count == 1 else f"{kind.__name__} number {count}"
+        expected = f"the slave announces {wanted}"
+        wait_until(lambda: len(self.of(kind)) >= count or self._running.wait(0), expected=expected)
         found = self.of(kind)
-        assert len(found) >= count, f"the slave ended without it: {self.events()}"
+        assert len(found) >= count, f"{expected}, but the runner has ended"
         return found[count - 1]
 
     def is_over(self, timeout: float) -> bool:
@@ -175,7 +233,7 @@ class LabSlave:
     def join(self, timeout: float = DEADLINE) -> None:
         """Wait for the end of the slave, which has to be an orderly one unless `fails` said otherwise."""
         if self._expected is None:
-            assert self._running.wait(timeout), "the slave did not end in time"
+            assert self._running.wait(timeout), f"the runner ends within {timeout:g} s"
 
     def fails(self, kind: type[BaseException]) -> None:
         """Wait until the runner has ended with an exception."""
@@ -184,18 +242,26 @@ class LabSlave:
             over = self._running.wait(DEADLINE)
         except kind:
             return
-        raise AssertionError("the runner ended as if nothing were wrong" if over else "the runner goes on")
+        came = "it ended in an orderly way" if over else f"it still runs after {DEADLINE:g} s"
+        raise AssertionError(f"the runner ends with {kind.__name__}, but {came}")
 
 
-def wait_until(condition: Callable[[], object], timeout: float = DEADLINE) -> None:
+def wait_until(condition: Callable[[], object], timeout: float = DEADLINE, *, expected: str = "") -> None:
     """Return when `condition` holds.
 
+    Args:
+        condition: looked at again and again.
+        timeout: seconds that it has.
+        expected: the condition in words, for the failure; empty for the line that called this.
+
     Raises:
-        AssertionError: it does not within `timeout` seconds.
+        AssertionError: it does not hold in time.
     """
     limit = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < limit, "it did not happen in time"
+        if time.monotonic() >= limit:
+            words = expected or f"`{traceback.extract_stack(limit=2)[0].line}`"
+            raise AssertionError(f"{words} within {timeout:g} s")
         time.sleep(0.005)
 
 
@@ -222,12 +288,12 @@ def state_of(pid: int) -> str:
 
 
 def descriptors() -> int:
-    """How many files this process has open."""
+    """Return the number of files that this process has open."""
     return len(os.listdir("/proc/self/fd"))
 
 
 def written_by(pid: int) -> int:
-    """How many bytes a process has written."""
+    """Return the number of bytes that a process has written."""
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("wchar")).split()[1])
 

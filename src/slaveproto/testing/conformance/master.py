@@ -11,6 +11,7 @@ import hashlib
 import socket
 import ssl
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,9 @@ DEADLINE = 20.0
 """Seconds after which something that does not happen has failed; long, for the machine may be busy."""
 
 BLOCK = 256 * 1024
+
+LAST_SHOWN = 200
+"""Bytes of a connection that a failure shows; the latest."""
 
 
 class MasterSocket:
@@ -36,6 +40,8 @@ class MasterSocket:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._socket.settimeout(DEADLINE)
         self.port: int = self._socket.getsockname()[1]
+        self.masters: list[SocketMaster] = []
+        """The masters' ends of all connections that `accept` let in."""
 
     def __enter__(self) -> MasterSocket:
         return self
@@ -51,14 +57,16 @@ class MasterSocket:
         if self._ssl_context is None:
             return sock
         with sock:
-            # Who hangs up without the farewell of TLS is not to go unnoticed.
+            # A slave that hangs up without the farewell of TLS is not to go unnoticed.
             return self._ssl_context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False)
 
     @contextlib.contextmanager
     def accept(self) -> Iterator[SocketMaster]:
         """Wait for a slave and talk to it; the connection is closed in the end."""
         with self.accept_raw() as sock:
-            yield SocketMaster(sock)
+            master = SocketMaster(sock)
+            self.masters.append(master)
+            yield master
 
     @contextlib.contextmanager
     def attach(self, *builders: str, text: bool = True) -> Iterator[SocketMaster]:
@@ -115,7 +123,7 @@ class SocketStep(MasterCommand):
         self.digests: dict[str, hashlib._Hash] = {}
         """SHA-256 of each output stream."""
         self.first_output: float | None = None
-        """When the first output came."""
+        """The time at which the first output came, None before."""
         self._keep = keep
 
     def hear(self, call: Call) -> None:
@@ -152,7 +160,7 @@ class SocketStep(MasterCommand):
 
     @property
     def numbers(self) -> list[int]:
-        """What it printed, if that is numbers; whole lines only."""
+        """The numbers that it printed; of whole lines only."""
         return [int(word) for word in self.output().rpartition("\n")[0].split()]
 
 
@@ -170,6 +178,9 @@ class SocketMaster(ScriptedMaster):
         self.socket = sock
         self.sent = 0
         """Bytes sent so far."""
+        self.received = 0
+        """Bytes received so far."""
+        self._last = b""
         self._spoil = spoil
         self._text = True
         self.flush()
@@ -196,6 +207,8 @@ class SocketMaster(ScriptedMaster):
             data = b""
         finally:
             self.socket.settimeout(DEADLINE)
+        self.received += len(data)
+        self._last = (self._last + data)[-LAST_SHOWN:]
         if data:
             self.hear(data)
             self.flush()
@@ -215,10 +228,17 @@ class SocketMaster(ScriptedMaster):
         limit = time.monotonic() + timeout
         while not condition():
             left = limit - time.monotonic()
-            assert left > 0, "the slave did not do in time what the master waits for"
-            assert self.open, "the slave closed the connection"
+            if left <= 0 or not self.open:
+                words = f"`{traceback.extract_stack(limit=2)[0].line}` within {timeout:g} s"
+                assert self.open, f"{words}, but the slave has closed the connection"
+                raise AssertionError(words)
             with contextlib.suppress(TimeoutError):
                 self.pump(left)
+
+    def describe(self) -> str:
+        """Tell what came over it, for a failure."""
+        state = "open" if self.open else "closed by the slave"
+        return f"{state}; {self.sent} bytes sent, {self.received} received, the last of them {self._last!r}"
 
     def wait_closed(self) -> None:
         """Talk until the slave has closed the connection."""
