@@ -1,4 +1,4 @@
-"""The update stream of one command: what is joined, split, decoded, and when it leaves.
+"""The update stream of one command: it joins, splits and decodes, and says when updates leave.
 
 Rules. The order of streams is kept. No value exceeds what a peer reads. To a master that reads text, no character is
 ever split between two updates and every value is valid; to one that reads bytes, the bytes are the process's own.
@@ -34,7 +34,7 @@ BURST: Final = 5
 
 
 class Dialect(Enum):
-    """How the master reads text: 0.8 takes bytes as they are, 0.9 and later want text and die of invalid UTF-8."""
+    """The kind of text that a peer reads: 0.8 takes bytes as they are, 0.9 and later want text and die of invalid UTF-8."""
 
     BYTES = auto()
     TEXT = auto()
@@ -91,7 +91,7 @@ class UpdateBuffer:
 
     @property
     def deadline(self) -> float | None:
-        """When the pending updates are to leave; None if nothing is pending."""
+        """The time when the pending updates are to leave; None if nothing is pending."""
         if self._since is None:
             return None
         if self._size >= FULL:
@@ -99,7 +99,7 @@ class UpdateBuffer:
         return max(self._since + DELAY, self._paid_until - (BURST - 1) * INTERVAL)
 
     def discard(self) -> None:
-        """Nobody listens any more: forget what is pending and what will come."""
+        """Forget what is pending and what will come: the master does not listen any more."""
         self._muted = True
         self.take(0.0)
 
@@ -127,7 +127,7 @@ class UpdateBuffer:
         self._since = now if self._since is None else self._since
 
     def end_streams(self, now: float) -> None:
-        """What is left of a character that was cut will not be completed any more."""
+        """End all streams: the rest of a character that was cut does not come any more."""
         for stream, decoder in self._decoders.items():
             self._append(stream, decoder.decode(b"", final=True), now)
         self._decoders.clear()

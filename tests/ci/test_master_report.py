@@ -56,13 +56,22 @@ def test_wrong_passwords_are_told_once_a_minute_for_each_name() -> None:
     )
 
 
-def test_nonsense_is_told_once_a_minute_for_each_address() -> None:
+def test_nonsense_is_told_once_a_minute_for_each_address_and_reason() -> None:
+    """A probe of the port does not hide a client that breaks the protocol."""
     report = MasterReport()
     assert report.text_of(LoginFailed(1, "1.2.3.4:5", None, "nonsense"), 0.0) == (
         "login from 1.2.3.4:5 failed: nonsense"
     )
-    assert report.text_of(LoginFailed(2, "1.2.3.4:6", None, "other nonsense"), 1.0) is None
+    assert report.text_of(LoginFailed(2, "1.2.3.4:6", None, "nonsense"), 1.0) is None
+    assert report.text_of(LoginFailed(2, "1.2.3.4:7", None, "other nonsense"), 1.0) is not None
     assert report.text_of(LoginFailed(3, "1.2.3.5:5", "x", "nonsense"), 2.0) is not None
+
+
+@pytest.mark.parametrize("why", ["called 'method{}' of it", 'called "it\'s {}"', "byte {}", "called 'a\\'{}'"])
+def test_a_client_cannot_make_up_new_reasons(why: str) -> None:
+    report = MasterReport()
+    told = [report.text_of(LoginFailed(1, "1.2.3.4:5", None, why.format(n)), 1.0) for n in range(10)]
+    assert [text is not None for text in told] == [True] + [False] * 9
 
 
 def test_the_memory_is_bounded() -> None:

@@ -51,7 +51,7 @@ class _Command:
         self._slave = slave
         self._json = json
         self._signals: list[int] = []
-        # Whoever said nohup meant it.
+        # Under nohup, SIGHUP stays ignored.
         hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self.signals = [number for number in SIGNALS if number is not signal.SIGHUP or hung_up]
         self._builds: Builds | None = None
@@ -73,7 +73,7 @@ class _Command:
         collect = Collect()
         show = Show(terminal, [entry.name for entry in self._chosen], trio.current_time)
         listeners: list[Listener] = [show.handle, collect.handle] if self._json else [show.handle]
-        # Nobody but the embedded slave has to find the master.
+        # Only the embedded slave has to find the master.
         address = file.master.listen or (DEFAULT_LISTEN if file.slaves else (DEFAULT_LISTEN[0], 0))
         config = file.master_config(password, changes=False)
         async with listening(file, address, config, terminal.note) as master, open_nursery() as nursery:
@@ -115,7 +115,7 @@ class _Command:
                 failures = 0
             elif isinstance(event, Detached | AttachRefused):
                 failures += 1
-                # Whatever it is, nobody comes to mend it.
+                # Whatever the reason, it will not go away by itself.
                 if failures == ATTEMPTS:
                     terminal.note(f"the slave inside the program could not be attached {ATTEMPTS} times in a row")
                     builds.stop(Result.EXCEPTION, "there is no slave")

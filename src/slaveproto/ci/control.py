@@ -1,4 +1,4 @@
-"""How `slaveproto trigger` talks to the master of the same file: JSON lines over a socket in the state directory.
+"""The control socket in the state directory, over which `slaveproto trigger` talks to its master in JSON lines.
 
 The program sends `{"trigger": BUILDER, "wait": BOOL}`. The master answers `{"error": TEXT}`, or `{"request": NUMBER}`
 and, if it was asked to wait, `{"build": NUMBER, "slave": NAME, "result": WORD}` when the build is over.

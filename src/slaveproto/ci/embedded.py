@@ -50,7 +50,7 @@ async def run_embedded(
     )
     context = None
     if file.master.tls_cert is not None:
-        # It is our own certificate that has to be there, whatever name it is for and whoever signed it.
+        # It is our own certificate that has to be there, whatever its name and its signature.
         context = ssl.create_default_context(cafile=file.master.tls_cert)
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -1,4 +1,4 @@
-"""Mistakes of whoever calls the program."""
+"""Mistakes in a call of the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When builders are to be built: lengths of time, times of the day, and changes that count."""
+"""Schedules of builders: lengths of time, times of the day, and changes that count. Pure: the caller tells the time."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LENGTH: Final = re.compile(r"(?=.)" + "".join(rf"(?:([0-9]{{1,9}}){unit})?" for
 _TIME_OF_DAY: Final = re.compile("([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
 CHANGE_KEYS: Final = ("branch", "project", "repository", "category", "codebase")
-"""What changes may be chosen by."""
+"""Keys by which changes may be chosen."""
 
 
 @attrs.frozen
 class Triggers:
-    """What makes the master build a builder, besides `slaveproto trigger`.
+    """Reasons to build a builder, besides `slaveproto trigger`.
 
     Args:
         change: which changes, as the texts that are allowed for each of some of `CHANGE_KEYS`; None for no change.
-        every: seconds between two builds that nothing else asked for; None for none.
+        every: seconds between two builds that were not asked for otherwise; None for none.
         daily: local times of the day.
     """
 

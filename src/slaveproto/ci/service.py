@@ -50,7 +50,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LONGEST_NAP: Final = 60.0
-"""Seconds after which the clock is looked at again, for somebody may have set it."""
+"""Seconds after which the clock is looked at again, for it may have been set."""
 UNSTORED_CHANGES: Final = 1000
 QUESTION_TIMEOUT: Final = 10.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -233,7 +233,7 @@ class _Service:
             if self._signals:
                 self._stop()
             await builds.run()
-            # Whoever told of a change was told that it is known.
+            # A client that told of a change was told that it is known.
             self._changes_in.close()
             await changes_stored.wait()
             nursery.cancel_scope.cancel()
@@ -377,7 +377,7 @@ class _Service:
                 if question is not None:
                     await self._obey(question, stream)
             except trio.BrokenResourceError:
-                # Whoever asked does not want to know any more.
+                # The client does not want to know any more.
                 return
 
     async def _obey(self, question: dict[str, Any], stream: trio.SocketStream) -> None:

@@ -40,6 +40,6 @@ def lock(path: str) -> Iterator[None]:
 def _make(path: str) -> None:
     if not os.path.isdir(path):
         os.makedirs(path, mode=0o700)
-        # It may lie among the sources of somebody's project.
+        # It may lie among the sources of a project.
         with open(os.path.join(path, ".gitignore"), "w", encoding="ascii") as file:
             file.write("*\n")

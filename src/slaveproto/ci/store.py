@@ -1,4 +1,4 @@
-"""What `slaveproto master` remembers: one SQLite file, and a folder of logs.
+"""The memory of `slaveproto master`: one SQLite file, and a folder of logs.
 
 A request waits until a build takes it; a build takes all that wait for its builder. A build that ends with RETRY gives
 its requests back, and so does one that was still running when the master itself ended.

@@ -78,7 +78,7 @@ class BuildSlave:
 
     @property
     def info(self) -> SlaveInfo:
-        """What it says of itself."""
+        """Its description of itself."""
         return self._info
 
     @property
@@ -176,7 +176,7 @@ class BuildSlave:
             self._set_keepalive(self.peer.last_heard + self._context.config.keepalive)
             self.look()
 
-    def _listing(self) -> Script[None]:
+    def _send_list(self) -> Script[None]:
         if (yield from self._list.send()):
             self._show_builders()
             self.look()
@@ -191,7 +191,7 @@ class BuildSlave:
         elif state is DepartureState.LEAVING and not self._list.busy:
             self._ask_to_go()
         elif self._list.stale:
-            self._start(self._listing())
+            self._start(self._send_list())
 
     # -- signs of life
 

@@ -1,4 +1,4 @@
-"""What the user `change` tells of.
+"""Changes, as the user `change` tells of them.
 
 Source: `changes/pb.py` and `clients/sendchange.py` of Buildbot 0.8.4p1, `changes/pb.py` of 4.3.0.
 """

@@ -376,7 +376,7 @@ class StepRun:
 
     @property
     def _rc(self) -> int | None:
-        """Of several commands: the last one's that went wrong; none if one of them had none."""
+        """The exit code: of several commands the last one's that went wrong, None if one of them had none."""
         if not self._rcs or None in self._rcs:
             return None
         return next((rc for rc in reversed(self._rcs) if rc), 0)

@@ -1,4 +1,4 @@
-"""Whom a master lets in, and how long it waits for whom."""
+"""Users that a master lets in, and its patience."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _check_names(config: MasterConfig, attribute: attrs.Attribute[Mapping[str, A
 
 @attrs.frozen
 class MasterConfig:
-    """Who may log in, and the master's patience. Times are in seconds.
+    """Users that may log in, and the master's patience. Times are in seconds.
 
     Args:
         accounts: the users, by name; ValueError if an account has another name than that.

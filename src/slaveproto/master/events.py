@@ -1,4 +1,4 @@
-"""What goes into a master session, and what it announces.
+"""Inputs and announcements of a master session.
 
 Inputs tell what happened or what you want; announcements are past tense. Connections are named by the number that you
 gave with `Accepted`, builds and commands by the numbers that you gave when you started them; no number may come twice.
@@ -202,11 +202,11 @@ MasterInput: TypeAlias = (
 
 @attrs.frozen
 class SlaveInfo:
-    """What a slave says of itself. What it does not say is empty.
+    """A slave's description of itself. What it does not say is empty.
 
     Args:
-        admin: who looks after it.
-        host: what it runs on, in words.
+        admin: its administrator.
+        host: its host, in words.
         access_uri: where it can be reached.
         version: of the slave program.
         system: Python's `os.name` there.
@@ -231,10 +231,10 @@ class SlaveInfo:
 
 @attrs.frozen
 class LoginFailed:
-    """Somebody could not log in.
+    """A login failed, or a connection ended before one.
 
     Args:
-        connection: of whom.
+        connection: its number.
         peer: its address.
         name: the user name, None if it did not come to that.
         why: in words.
@@ -283,7 +283,7 @@ class GuestCalled:
 
 @attrs.frozen
 class ChangeReceived:
-    """Somebody told of a change."""
+    """A user told of a change."""
 
     user: str
     change: Change
@@ -353,7 +353,7 @@ class StepSpoke:
 
 @attrs.frozen
 class Outcome:
-    """How a step ended.
+    """The end of a step.
 
     Args:
         result: in the field's words.
@@ -396,7 +396,7 @@ class ShutdownWanted:
 
 @attrs.frozen
 class MasterNotice:
-    """Something that only people care for.
+    """A remark for people.
 
     Args:
         text: in words.

@@ -1,4 +1,4 @@
-"""What a slave says of itself when it is attached.
+"""A slave's description of itself, read from its answers.
 
 Source: manual page, section "Bot methods"; `buildslave.py` of Buildbot 0.8.4p1 and `worker/protocols/pb.py` of 4.3.0.
 """
@@ -22,7 +22,7 @@ def text_of(value: Value) -> str:
 
 
 NOTHING_SAID: Final = SlaveInfo("", "", "", "", "", "", 0, {}, {}, {})
-"""Of a slave that has not said anything."""
+"""The description of a slave that has not said anything."""
 
 
 def read_info(told: Value, commands: Value, version: Value, last: SlaveInfo = NOTHING_SAID) -> SlaveInfo:

@@ -1,4 +1,4 @@
-"""What many slaves say alike of themselves is kept once: of a slave that says nothing new little is left to keep."""
+"""Interning of what slaves say of themselves, so that thousands of similar slaves share one copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLAIN: Final = frozenset({str, bytes, int, bool, type(None)})
 
 
 class Interner:
-    """What slaves said before. Bounded, and not theirs: some of it may be nobody's any more."""
+    """Texts that slaves said before, as far as they fit. Some may belong to no slave any more."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}

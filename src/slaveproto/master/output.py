@@ -1,4 +1,4 @@
-"""What a step says, in pieces, and who has to take them."""
+"""Output of steps, in pieces that wait until they are taken."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Output:
 
 
 class UnreadBytes:
-    """Counts what a connection has brought and nobody has taken, in bytes."""
+    """A count of bytes that a connection has brought and that are not taken."""
 
     __slots__ = ("size",)
 
@@ -38,7 +38,7 @@ class UnreadBytes:
 
 
 class Spool:
-    """The output of one step that nobody has taken yet.
+    """The output of one step that is not taken yet.
 
     Args:
         unread: counts it for the whole connection.

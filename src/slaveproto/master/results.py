@@ -1,4 +1,4 @@
-"""How steps and builds end, and what the end of a step means for its build.
+"""Results of steps and builds, and what the end of a step means for its build.
 
 Source: `status/results.py` of Buildbot 0.8.4p1 and `process/results.py` of 4.3.0.
 """
@@ -12,7 +12,7 @@ from slaveproto.master.steps import AnyStep, Step
 
 
 class Result(Enum):
-    """How a step or a build ended; the values are the field's numbers."""
+    """The result of a step or a build; the values are the field's numbers."""
 
     SUCCESS = 0
     WARNINGS = 1
@@ -48,7 +48,7 @@ def worse(one: Result, other: Result) -> Result:
 
 
 class Progress:
-    """Which step of a build comes next, and how the build stands. It knows no slave.
+    """The progress of one build: which step comes next, and how the build stands. It knows no slave.
 
     Args:
         steps: of the build, in their order.

@@ -1,5 +1,5 @@
-"""How much there is in a value that somebody sent. Parts that are shared are sent once, and may be met any number of
-times: whoever spells out what a value says has to know first how much that is."""
+"""Sizes of values that a peer sent. Parts that are shared are sent once, and may be met any number of times: before a
+value is spelled out, its size has to be known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PART: Final = 64
 """Bytes that a part counts beyond its text."""
 
 MOST_OF_A_MESSAGE: Final = Limits().message + PART * Limits().message_elements
-"""What the largest message weighs in which nothing is shared."""
+"""The size of the largest message in which nothing is shared."""
 
 
 def size_of(*values: Value, most: int) -> int:

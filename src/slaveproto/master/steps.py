@@ -25,7 +25,7 @@ UNPACK_ENTRIES: Final = 1_000_000
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """What all steps have.
+    """A step of a build; every step has these.
 
     Args:
         name: for people; empty for one made from what the step does.
@@ -58,7 +58,7 @@ class Step:
 
 @attrs.frozen
 class Secret:
-    """A word of a command that is not shown. Slaves before 2.16 show it nevertheless.
+    """A word of a command that is not shown. Slaves before 0.8.9 show it nevertheless.
 
     Args:
         real: what is run.
@@ -94,15 +94,15 @@ class Shell(Step):
         env: variables to set (a list is joined by the path separator), or to remove (None).
         timeout: how long it may write nothing; None for ever.
         max_time: how long it may run; None for ever.
-        max_lines: how many lines it may write; None for any number (slaves since 3.3).
-        logfiles: files to read while it runs, by the name of the log (slaves since 2.1).
+        max_lines: how many lines it may write; None for any number (workers since 4.1.0).
+        logfiles: files to read while it runs, by the name of the log.
         use_pty: whether it gets a pseudo-terminal; None leaves it to the slave.
         initial_stdin: what it reads; None for nothing.
         want_stdout: whether its output is sent.
         want_stderr: likewise.
         log_environ: whether the environment is shown.
-        interrupt_signal: what ends it, without SIG (slaves since 2.15).
-        sigterm_time: how long it gets after a TERM before that; None for no TERM (slaves since 2.16).
+        interrupt_signal: what ends it, without SIG (slaves since 0.8.6).
+        sigterm_time: how long it gets after a TERM before that; None for no TERM (slaves since 0.8.9).
         success_rc: exit codes that are a SUCCESS, those of `warnings_rc` are WARNINGS, any other is a FAILURE.
     """
 
@@ -143,7 +143,7 @@ class MakeDirectory(Step):
 
 @attrs.frozen(kw_only=True)
 class RemoveDirectory(Step):
-    """Remove directories with all that is in them. Slaves before 2.14 are asked once for each.
+    """Remove directories with all that is in them. Slaves before 0.8.5 are asked once for each.
 
     Args:
         dirs: the directories.
@@ -177,7 +177,7 @@ class CopyDirectory(Step):
 
 @attrs.frozen(kw_only=True)
 class RemoveFile(Step):
-    """Remove a file (slaves since 3.1; others remove it as they would a directory)."""
+    """Remove a file (workers since 0.9.8; others remove it as they would a directory)."""
 
     path: str
 

@@ -1,4 +1,4 @@
-"""What a step means to a slave: which commands it is asked to run, with which arguments.
+"""Translation of steps: the commands that a slave is asked to run, and their arguments.
 
 Source: `process/buildstep.py`, `steps/` of Buildbot 0.8.4p1; `process/remotecommand.py`, `steps/` of 4.3.0. The facts
 about what a slave of which version takes stand in their `slaveVersionIsOlderThan` and `workerVersionIsOlderThan` calls.

@@ -1,4 +1,4 @@
-"""What the scripted master and the scripted slave have in common: an end of a connection that calls the other one."""
+"""The base of the scripted master and the scripted slave: an end of a connection that calls the other one."""
 
 from __future__ import annotations
 

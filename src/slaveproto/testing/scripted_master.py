@@ -25,9 +25,9 @@ class MasterCommand:
         self.updates: list[dict[Value, Value]] = []
         """Each update in its order."""
         self.calls = 0
-        """How many calls brought them."""
+        """The number of calls that brought them."""
         self.ends: list[Value] = []
-        """What `complete` was called with, once for each time."""
+        """The arguments of `complete`, once for each time."""
         self.late: list[str] = []
         """The calls that came after `complete`."""
 
@@ -88,11 +88,11 @@ class ScriptedMaster(ScriptedEnd):
         self.commands: dict[Local, MasterCommand] = {}
         """All commands ever started here, by the object that listens."""
         self.wishes: list[str] = []
-        """What the slave called on its perspective: `keepalive`, `shutdown`."""
+        """Methods that the slave called on its perspective: `keepalive`, `shutdown`."""
         self.refuses_wishes: Failure | None = None
         """The failure that answers those calls."""
         self.objects: dict[Local, Callable[[Call], Value]] = {}
-        """What else the slave may call, such as writers and readers: each returns the answer, a `Failure` to fail."""
+        """Further objects that the slave may call, such as writers and readers; each returns the answer, or a `Failure`."""
 
     # -- being called
 

@@ -34,7 +34,7 @@ _BUILDER: Final = frozenset({"setMaster", "print", "startBuild", "startCommand",
 
 @attrs.frozen
 class Generation:
-    """What a slave of one release knows.
+    """The knowledge of a slave of one release.
 
     Args:
         version: of the release.
@@ -148,10 +148,10 @@ class SlaveCommand:
         assert isinstance(arguments, dict)
         self.builder = heard.target
         self.step = step
-        """What listens to it."""
+        """The master's object that listens to it."""
         self.name = _text(name)
         self.raw_arguments = arguments
-        """As they came."""
+        """The arguments as they came."""
         self.interrupts: list[str] = []
         """The reasons of all interrupts."""
         self._slave = slave
@@ -215,7 +215,7 @@ class ScriptedSlave(ScriptedEnd):
         self.password = password
         self.bot = Local("bot")
         self.outcome: LoginOutcome | None = None
-        """How the last login ended; None while it waits."""
+        """The end of the last login; None while it waits."""
         self.calls: list[HeardCall] = []
         """All calls of the master."""
         self.events: list[Event] = []
@@ -312,7 +312,7 @@ class ScriptedSlave(ScriptedEnd):
     # -- logging in
 
     def begin_login(self, name: bytes | None = None, password: bytes | None = None) -> None:
-        """Ask to log in, as somebody else perhaps."""
+        """Ask to log in, perhaps by another name."""
         self.outcome = None
         self.name = self.name if name is None else name
         self.password = self.password if password is None else password

@@ -19,10 +19,10 @@ from slaveproto.errors import LocalProtocolError, RemoteProtocolError
 from slaveproto.limits import Limits
 
 Expression: TypeAlias = "int | float | bytes | list[Expression]"
-"""What Banana carries. Lists only ever hold further expressions."""
+"""A value that Banana carries. Lists only ever hold further expressions."""
 
 Encodable: TypeAlias = "int | float | bytes | Sequence[Encodable]"
-"""What may be written: of sequences only lists and tuples, both as a list."""
+"""Values that may be written: of sequences only lists and tuples, both as a list."""
 
 
 class NeedData(Enum):
@@ -32,7 +32,7 @@ class NeedData(Enum):
 
 
 NEED_DATA: Final = NeedData.NEED_DATA
-"""Nothing complete is buffered: feed more bytes."""
+"""The sign that no complete expression is buffered: feed more bytes."""
 
 LIST: Final = 0x80
 INT: Final = 0x81
@@ -52,13 +52,13 @@ VOCABULARY: Final[tuple[bytes, ...]] = (
 """The words of profile `pb`, numbered from 1."""
 
 WORD_TOKENS: Final = {word: bytes((n, VOCAB)) for n, word in enumerate(VOCABULARY, 1)}
-"""What is written for a word of the vocabulary."""
+"""Bytes that are written for a word of the vocabulary."""
 
 LONGEST_WORD: Final = max(map(len, VOCABULARY))
 """Bytes of the longest of them: to look up something longer would be to hash it for nothing."""
 
 SHORT_STRINGS: Final = tuple(bytes((n, STRING)) for n in range(128))
-"""What is written before a string of so many bytes."""
+"""Bytes that are written before a string of that length."""
 
 _DOUBLE: Final = struct.Struct("!d")
 _INT_MAX: Final = 2**31 - 1

@@ -54,7 +54,7 @@ _NO_KEYWORDS: Final[Expression] = [b"dictionary"]
 
 
 class Role(Enum):
-    """Who opened the TCP connection is the client; the server speaks first and owns the root object."""
+    """The side of a connection: the client opened it; the server speaks first and owns the root object."""
 
     CLIENT = auto()
     SERVER = auto()
@@ -115,7 +115,7 @@ class Connection:
 
     @property
     def state(self) -> NegotiationState:
-        """Where the connection is, as of the last event."""
+        """The state of the connection, as of the last event."""
         return self._machine.state
 
     @property
@@ -529,7 +529,7 @@ class Connection:
 
 @attrs.frozen
 class _Objects:
-    """What reading a value may ask a connection. Nobody else may make a reference out of a number."""
+    """The connection's answers while a value is read. Only here a number becomes a reference."""
 
     remote: Callable[[int | bytes], Remote]
     local: Callable[[int | bytes], Local | None]
@@ -577,7 +577,7 @@ class _Draft:
         return self._new.setdefault(local, self._exports.last + len(self._new) + 1)
 
     def keep(self) -> None:
-        """What was written counts."""
+        """Make the references of what was written count."""
         if not self._met:
             return
         exports = self._exports

@@ -34,7 +34,7 @@ _MOST_DECIMAL_DIGITS: Final = 135
 
 
 class Numbers(Protocol):
-    """Who knows the numbers of objects when a value is written."""
+    """A source of numbers of objects, for writing a value."""
 
     def number_of(self, local: Local) -> int:
         """Return the number under which the peer will know `local`; this counts as one occurrence."""
@@ -44,7 +44,7 @@ class Numbers(Protocol):
 
 
 class Objects(Protocol):
-    """Who knows the objects behind numbers when a value is read."""
+    """A source of objects behind numbers, for reading a value."""
 
     def remote(self, luid: int | bytes) -> Remote:
         """Return a new `Remote` for one occurrence of the peer's object `luid`."""

@@ -86,7 +86,7 @@ class ClientLogin:
 
     @property
     def state(self) -> LoginState:
-        """Where the login is."""
+        """The state of the login."""
         return self._machine.state
 
     def concerns(self, event: Answered | Failed) -> bool:

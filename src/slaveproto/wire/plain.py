@@ -38,7 +38,7 @@ _MOST_DIGITS: Final = 4
 
 
 class NotPlain(Exception):
-    """This is for `banana` and `jelly`."""
+    """A message that is left to `banana` and `jelly`."""
 
 
 def largest(limits: Limits) -> int:
@@ -53,10 +53,10 @@ def _word(word: bytes) -> bytes:
 
 
 CALL: Final = bytes((7, LIST)) + _word(b"message")
-"""How the bytes of a call begin."""
+"""First bytes of a call."""
 
 ANSWER: Final = bytes((3, LIST)) + _word(b"answer")
-"""How the bytes of an answer begin."""
+"""First bytes of an answer."""
 
 _UNICODE: Final = bytes((2, LIST, 7, STRING)) + b"unicode"
 _TRUE: Final = bytes((2, LIST, 7, STRING)) + b"boolean" + bytes((4, STRING)) + b"true"

@@ -1,4 +1,4 @@
-"""How the program says something: in one line, and without minding whether anybody reads it."""
+"""Messages of the program: one line each, and lost without harm where they cannot be written."""
 
 from __future__ import annotations
 

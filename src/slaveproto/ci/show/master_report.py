@@ -1,7 +1,8 @@
-"""What people read of a master's events: one line each, and of what somebody repeats, one a minute."""
+"""A master's events in words, one line each. A failed login that is repeated is told once a minute."""
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from typing import Final, assert_never
 
@@ -25,13 +26,19 @@ from slaveproto.master.events import (
 )
 
 INTERVAL: Final = 60.0
+"""Seconds in which a failed login that is repeated is told once."""
+
 MOST_REMEMBERED: Final = 1000
+"""Failed logins that are remembered."""
+
+_QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[0-9]+")
 
 
 class MasterReport:
     """Puts events into words.
 
-    Failed logins are told once a minute: those with a wrong password for each name, others for each address.
+    Failed logins are told once a minute: those with a wrong password for each name, others for each address and reason.
+    A reason counts without what it quotes, so that a client cannot make up new ones.
     """
 
     def __init__(self) -> None:
@@ -61,17 +68,18 @@ class MasterReport:
             case MasterNotice(text, slave):
                 return f"slave {slave}: {text}"
             case BuildLost() | BuildRefused() | BuildStarted() | StepFinished() | StepSpoke() | Ponged():
-                # Whoever runs the build tells of it.
+                # The run of the build tells of it.
                 return None
             case AccountWanted() | GuestCalled():
-                # Nobody here configures a master to ask.
+                # No master is configured to ask here.
                 return None
             case _:
                 assert_never(event)
 
     def _failed_login(self, event: LoginFailed, now: float) -> str | None:
         host = event.peer.rpartition(":")[0] or event.peer
-        key = ("name", event.name) if event.credentials and event.name is not None else ("host", host)
+        named = event.credentials and event.name is not None
+        key = ("name", event.name or "") if named else (host, _QUOTED.sub("", event.why))
         last, more = self._told.pop(key, (None, 0))
         if last is not None and now < last + INTERVAL:
             self._told[key] = last, more + 1

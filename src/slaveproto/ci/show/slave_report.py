@@ -1,4 +1,4 @@
-"""What people read of a slave's events: one line each."""
+"""A slave's events in words, one line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people see of builds while they run: lines with a prefix, colours, and a status line at the bottom."""
+"""The terminal while builds run: lines with a prefix, colours, and a status line at the bottom."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BUILDER_STYLES: Final = ("36", "35", "34", "32", "33", "96", "95", "94")
 
 UNREAD_LINES: Final = 1000
 UNWRITTEN: Final = 1024 * 1024
-"""Characters that may wait to be written until whoever shows more has to wait."""
+"""Characters that may wait to be written; beyond them `show` waits."""
 TICK: Final = 1.0
 # Looks at a run of carriage returns from its beginning only, or a long one would take for ever.
 _LINE_END: Final = re.compile(rb"(?<!\r)(?:\r*+\n|\r++(?=[^\n]))")
@@ -38,7 +38,7 @@ _ESCAPES: Final = re.compile(r"(\x1b(?:\[[0-9;?:<=>]{0,30}[ -/]{0,4}[@-~]|[@-Z\\
 class Terminal:
     """Writes lines to a descriptor, with a status line below them if that is a terminal. Made by `open_terminal`.
 
-    Whoever uses `show` waits for a reader that is slow; `note` never waits.
+    `show` waits for a reader that is slow; `note` never waits.
     """
 
     def __init__(self, descriptor: int, environ: Mapping[str, str]) -> None:
@@ -131,7 +131,7 @@ class Terminal:
         if data and self._is_file:
             write_all(self._descriptor, data)
         elif data:
-            # In a thread, for whoever reads may not do so for a while.
+            # In a thread, for the reader may be slow.
             await trio.to_thread.run_sync(write_all, self._descriptor, data, abandon_on_cancel=True)
 
 
