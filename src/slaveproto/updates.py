@@ -34,7 +34,7 @@ BURST: Final = 5
 
 
 class Dialect(Enum):
-    """The kind of text that a peer reads: 0.8 takes bytes as they are, later ones want text and die of invalid UTF-8."""
+    """The kind of text that a peer reads: 0.8 takes bytes as they are, later ones die of invalid UTF-8."""
 
     BYTES = auto()
     TEXT = auto()

@@ -92,7 +92,7 @@ class ScriptedMaster(ScriptedEnd):
         self.refuses_wishes: Failure | None = None
         """The failure that answers those calls."""
         self.objects: dict[Local, Callable[[Call], Value]] = {}
-        """Further objects that the slave may call, such as writers and readers; each returns its answer, or a `Failure`."""
+        """Further objects that the slave may call, such as writers; each returns its answer, or a `Failure`."""
 
     # -- being called
 
