@@ -121,7 +121,7 @@ async def run_step(master: Master, number: int, step: AnyStep) -> Outcome:
     master.want(StartStep(number, BUILD, step))
     while True:
         event = await master.heard(StepSpoke, StepFinished)
-        # In a thread, for whoever reads it may be slow. Until he has, no more is taken; that slows down the slave.
+        # In a thread, for its reader may be slow. Until it is written no more is taken, which slows down the slave.
         await asyncio.to_thread(write, master.take_output(number))
         if isinstance(event, StepFinished):
             return event.outcome
@@ -185,7 +185,7 @@ class Master:
         try:
             self.want(item)
         except Exception as error:
-            # We are in a callback of the loop, which tells nobody.
+            # We are in a callback of the loop, which tells no one.
             self._events.put_nowait(error)
 
     def take_output(self, step: int) -> Sequence[Output]:
@@ -216,7 +216,7 @@ class Master:
         return self._last
 
     def add(self, connection: Connection, peer: str) -> None:
-        """Somebody connected."""
+        """Take a new connection."""
         self._connections[connection.number] = connection
         self.post(Accepted(connection.number, peer, secrets.token_bytes(16)))
 
@@ -306,7 +306,7 @@ class Connection(asyncio.Protocol):
     # -- called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody is there."""
+        """Announce the connection."""
         assert isinstance(transport, asyncio.Transport)
         # What waits is to wait in the session, which counts it. Of 0 the TLS of asyncio thinks that it is always full.
         transport.set_write_buffer_limits(high=1, low=0)

@@ -95,7 +95,7 @@ class Slave:
                 self._session.handle(self._inbox.popleft(), now=self._loop.time())
                 self._look()
         except Exception as error:
-            # We may be in a callback of the loop, which tells nobody.
+            # We may be in a callback of the loop, which tells no one.
             self._fail(error)
         finally:
             self._busy = False
@@ -387,7 +387,7 @@ async def main(host: str, port: str, name: str, password: str, basedir: str, ca_
     slave = Slave(SlaveSession(config, describe_host("asyncio example"), jitter), show, tls)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, slave.stop, f"received {number.name}")
-    # Whoever started us may have left it ignored, and then nobody learns how a process ended.
+    # Our parent may have left it ignored, and then there is no way to learn how a process ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     await slave.run()
 

@@ -111,7 +111,7 @@ class Slave:
                     self._processes[process].abandon()
                 tell(Completed(request.id, None))
             case Cancel():
-                # Nothing takes so long that it were not done before anybody could cancel it.
+                # Nothing takes so long that it were not done before it could be cancelled.
                 tell(Completed(request.id, None))
             case effect:
                 tell(attempt(request.id, lambda: files.perform(effect)))
@@ -157,7 +157,7 @@ class Loop:
 
     def wake(self) -> None:
         """End the waiting. Safe from other threads and from signal handlers."""
-        # If it takes no more it is about to be read; if it is closed there is nobody left to wake.
+        # If it takes no more it is about to be read; if it is closed nothing waits any more.
         with contextlib.suppress(OSError):
             self._alarm.send(b"\0")
 
@@ -399,7 +399,7 @@ def main(host: str, port: str, name: str, password: str, basedir: str) -> None:
     slave = Slave(SlaveSession(config, describe_host("selectors example"), jitter), show)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: slave.stop(f"received {signal.Signals(number).name}"))
-    # Whoever started us may have left it ignored, and then nobody learns how a process ended.
+    # Our parent may have left it ignored, and then there is no way to learn how a process ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     slave.run()
 

@@ -14,7 +14,7 @@ class Roman(unittest.TestCase):
     """Numbers and numerals."""
 
     def test_known_ones(self) -> None:
-        """Years that anybody knows."""
+        """Well-known years."""
         for number, text in ((1, "I"), (1066, "MLXVI"), (1984, "MCMLXXXIV"), (2026, "MMXXVI"), (3999, "MMMCMXCIX")):
             with self.subTest(text):
                 self.assertEqual(to_roman(number), text)

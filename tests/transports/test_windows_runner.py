@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +39,14 @@ def test_conformance(check: SlaveCheck, monkeypatch: pytest.MonkeyPatch) -> None
         run_check(check, Threaded)
     except CheckSkipped as reason:
         pytest.skip(str(reason))
+
+
+def test_a_warning_at_the_start() -> None:
+    """On Windows the first import of a runner's parts warns that nothing was run there; elsewhere none does."""
+    start = "import sys, subprocess, tempfile, warnings; {}; import transports.host.system"
+    done = [
+        subprocess.run([sys.executable, "-c", start.format(how)], capture_output=True, text=True, check=True)
+        for how in ("sys.platform = 'win32'", "pass")
+    ]
+    assert "ExperimentalWarning: slaveproto was never run on Windows" in done[0].stderr
+    assert done[1].stderr == ""

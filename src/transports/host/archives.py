@@ -1,4 +1,4 @@
-"""Unpacking an archive that somebody else made, and who may mean ill."""
+"""Unpacking of archives that come from elsewhere, and may be made to do harm."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ class _Unpacker:
                 file.write(block)
                 left -= len(block)
             self._stream.in_content = False
-            # Its owner reads and writes it; nobody else writes it, and nothing runs with somebody else's rights.
+            # Its owner reads and writes it; no other user writes it, and nothing runs with another user's rights.
             mode = member.mode & 0o755 if member.mode & 0o100 else member.mode & 0o644
             disk.set_mode(file.fileno(), path, mode | 0o600)
         with contextlib.suppress(OverflowError, OSError):
@@ -260,7 +260,7 @@ class _Unpacker:
             own -= is_own
             step = todo.pop()
             if step == "..":
-                # Back from what is no directory yet may lead anywhere, once somebody makes a link of it. So may back
+                # Back from what is no directory yet may lead anywhere, once a link is put in its place. So may back
                 # from a link, once it is another one.
                 if not here or not self._is_directory((*here,)) or (is_own and followed):
                     raise _refuse(f"the link {'/'.join(place)!r} leads out")

@@ -14,11 +14,16 @@ from __future__ import annotations
 import sys
 
 if sys.platform == "win32":
+    import warnings
+
+    from transports.host.windows import WARNING, ExperimentalWarning
     from transports.host.windows import disk as disk
     from transports.host.windows import processes as processes
     from transports.host.windows import removal as removal
     from transports.host.windows import streams as streams
     from transports.host.windows import waiting as waiting
+
+    warnings.warn(WARNING, ExperimentalWarning, stacklevel=2)
 else:
     from transports.host.posix import disk as disk
     from transports.host.posix import processes as processes

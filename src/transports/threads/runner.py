@@ -32,7 +32,7 @@ class Runner:
     """Drives one slave session.
 
     Args:
-        session: the session; nobody else may touch it.
+        session: the session; nothing else may touch it.
         on_event: is told what happens, in the thread of `run`.
     """
 
@@ -165,7 +165,7 @@ class _Source:
         """Hand over `item`; blocks while too much of the source waits."""
         self._credit.acquire()
         if self._closed:
-            # Nobody takes it any more; let the next one through.
+            # It is not taken any more; let the next one through.
             self._credit.release()
         else:
             self._inbox.put(item, self._credit.release)

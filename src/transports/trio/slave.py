@@ -44,7 +44,7 @@ async def open_slave(
     respite. An exception comes out as itself, whichever task raised it.
 
     Args:
-        session: the session; nobody else may touch it.
+        session: the session; nothing else may touch it.
         ssl_context: for a master behind TLS; None for plain TCP.
         server_hostname: the name that its certificate has to be for; None for the name that the session connects to.
 
@@ -72,7 +72,7 @@ async def run_slave(
     """Run a slave to its end. `slave = await nursery.start(run_slave, session, on_event)` gives something to stop.
 
     Args:
-        session: the session; nobody else may touch it.
+        session: the session; nothing else may touch it.
         on_event: is told what happens; what it raises ends the slave and comes out here.
         ssl_context: as for `open_slave`.
         server_hostname: as for `open_slave`.

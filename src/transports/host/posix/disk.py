@@ -50,7 +50,7 @@ def keep(found: os.stat_result, path: str) -> None:
     try:
         os.chown(path, found.st_uid, found.st_gid, follow_symlinks=False)
     except PermissionError:
-        # As anybody's own, it does not run with somebody else's rights.
+        # As an ordinary file, it does not run with another user's rights.
         mode &= ~(stat.S_ISUID | stat.S_ISGID)
     if not stat.S_ISLNK(found.st_mode):
         os.chmod(path, mode)

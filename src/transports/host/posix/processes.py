@@ -74,7 +74,7 @@ class Child:
             return self._code
 
     def send_signal(self, name: str) -> bool:
-        """Send `SIG<name>` to the whole group; False if nobody is left in it.
+        """Send `SIG<name>` to the whole group; False if it is empty.
 
         Raises:
             OSError: there is no such signal, or no permission.
@@ -191,7 +191,7 @@ def _is_there(program: str, effect: Spawn) -> bool:
 
 
 def _inheritable() -> list[int]:
-    """The descriptors that whoever started this program left open."""
+    """Return the descriptors that the parent of this program left open."""
     found = []
     for fd in map(int, os.listdir("/dev/fd")):
         # The one that lists them is gone by now.

@@ -1,4 +1,4 @@
-"""Removing a tree by open directories, not by paths: nobody can put a link in the way."""
+"""Removal of a tree by open directories, not by paths, so that no link can be put in the way."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Streams:
         self._wake()
 
     def _wake(self) -> None:
-        # If it takes no more it is about to be read; if it is closed there is nobody left to wake.
+        # If it takes no more it is about to be read; if it is closed nothing waits any more.
         with contextlib.suppress(OSError):
             self._wake_write.send(b"\0")
 

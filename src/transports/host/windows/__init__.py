@@ -1,1 +1,8 @@
-"""What the runners need of Windows. Can be imported anywhere, for its tests run where there is no Windows."""
+"""Parts of the runners that are specific to Windows. They can be imported anywhere: their tests run on Linux."""
+
+
+class ExperimentalWarning(UserWarning):
+    """A warning that code runs which was never run on this system."""
+
+
+WARNING = "slaveproto was never run on Windows: its code for this system is experimental (docs/platforms.md)"

@@ -63,7 +63,7 @@ class Jobs:
         count: tells how many processes of a job run.
         terminate: ends all of them at once; their exit code is 1.
         release: lets go of a job: what is still in it runs on.
-        send_break: tells all processes of a group and of our console that somebody pressed Ctrl-Break.
+        send_break: tells all processes of a group and of our console that Ctrl-Break was pressed.
     """
 
     create: Callable[[], int]

@@ -21,7 +21,7 @@ from transports.host.windows.jobs import Jobs
 CREATE_SUSPENDED: Final = 0x0004
 CREATE_NEW_PROCESS_GROUP: Final = 0x0200
 
-# What a program may heed is that somebody pressed Ctrl-Break; Ctrl-C does not reach a group.
+# What a program may heed is that Ctrl-Break was pressed; Ctrl-C does not reach a group.
 _POLITE: Final = frozenset({"TERM", "INT", "BREAK"})
 
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
@@ -106,7 +106,7 @@ class Child:
         """End the process and all that it started at once if `name` is `KILL`, or ask them to end by Ctrl-Break.
 
         Returns:
-            False if nobody is left.
+            False if it is empty.
 
         Raises:
             OSError: there is no such signal, or it cannot be sent. Without a console there is no Ctrl-Break.
