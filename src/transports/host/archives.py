@@ -39,7 +39,7 @@ _MOST_LINKS: Final = 40
 _DIGITS: Final = re.compile(rb"[0-9]{256}")
 
 Place = tuple[str, ...]
-"""Where something is, as the names on the way from the top."""
+"""A place in a tree, as the names on the way from the top."""
 
 
 def unpack(effect: UnpackTree, check: Cancellation) -> None:

@@ -1,4 +1,4 @@
-"""What an effect that takes long heeds, and what it reports."""
+"""Cancellation of file effects that take long, and the problems that they report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cancellation:
 
 @attrs.define
 class Problems:
-    """What went wrong on the way, for people. Being cancelled is none of it."""
+    """Problems on the way, for people. Being cancelled is none."""
 
     lines: list[str] = attrs.field(factory=list)
     count: int = 0

@@ -1,4 +1,4 @@
-"""What a session has to be told about the host, and the jitter that it asks for."""
+"""Description of this host for a session, and the jitter that the session asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the host did about a request, as a session wants to hear it. Every runner uses this."""
+"""Reports of performed requests, as a session takes them. Every runner uses this."""
 
 from __future__ import annotations
 

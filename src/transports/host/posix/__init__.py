@@ -1,1 +1,1 @@
-"""What the runners need of a POSIX system: Linux and macOS."""
+"""Parts of the runners that are specific to POSIX systems: Linux and macOS."""

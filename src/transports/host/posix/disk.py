@@ -1,4 +1,4 @@
-"""What file systems do differently."""
+"""File systems of POSIX, as far as other systems differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What file systems do differently.
+"""File systems of Windows, as far as POSIX differs.
 
 All of it uses paths, not open directories. Of permissions there is one: a file or directory may be read-only, and then
 it can neither be removed nor replaced before it is made writable.

@@ -54,7 +54,7 @@ class ExtendedLimits(ctypes.Structure):
 
 @attrs.frozen
 class Jobs:
-    """What can be done with jobs. Whatever fails raises OSError.
+    """Functions for jobs. All raise OSError.
 
     Args:
         create: makes an empty job and returns its handle. What is in it dies with the last handle, unless released.

@@ -30,7 +30,7 @@ _load_jobs: Final = functools.cache(jobs.load)
 
 
 class ProcessHandle(Protocol):
-    """What is needed of `subprocess.Popen`."""
+    """The part of `subprocess.Popen` that is needed."""
 
     pid: int
 
@@ -39,7 +39,7 @@ class ProcessHandle(Protocol):
 
 
 class StartProcess(Protocol):
-    """What starts a process: `subprocess.Popen`, and no more of it than this."""
+    """The way to start a process: `subprocess.Popen`, and no more of it than this."""
 
     def __call__(
         self,

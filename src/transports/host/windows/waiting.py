@@ -1,4 +1,4 @@
-"""How long a thread may wait, and whether many sockets are one thing to wait for."""
+"""Waiting on Windows: the longest wait of a thread, and no selector that can be waited for."""
 
 from __future__ import annotations
 
