@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from enum import auto
 from typing import Any, TypeAlias
 
 from slaveproto.effects import Effect, HostEffect, Request
-from slaveproto.errors import HostError, LocalProtocolError, RemoteProtocolError
+from slaveproto.errors import LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Symbol
 from slaveproto.master.config import MasterConfig
 from slaveproto.master.events import MasterEvent
 from slaveproto.master.happenings import Asked, Happening, PeerBroke
 from slaveproto.master.interning import Interner
-from slaveproto.master.tasks import Ask, MasterTask
+from slaveproto.master.tasks import Answer, Ask, MasterTask
 from slaveproto.timers import Timers
 
 
@@ -101,34 +100,36 @@ class MasterContext:
         task = self._waiting.pop(request)
         if task is None:
             return
-        if isinstance(result, HostError):
-            self._go_on(task, lambda: task.throw(result, self.now))
-        else:
-            self._go_on(task, lambda: task.reply(result, self.now))
+        self._resume(task, result)
 
     # -- scripts
 
     def start(self, task: MasterTask) -> None:
         """Start a task."""
-        self._go_on(task, lambda: task.start(self.now))
+        self._resume(task, None)
+
+    def answer(self, task: MasterTask, answers: tuple[Answer, ...] | LocalProtocolError) -> None:
+        """Give a task the answers to its calls, or the error for which they were not made."""
+        self._resume(task, answers)
 
     def tell(self, task: MasterTask, event: object) -> None:
         """Give an event to a task."""
-        self._go_on(task, lambda: task.tell(event, self.now))
-
-    def answer(self, task: MasterTask, answers: object) -> None:
-        """Give a task the answers to its calls, or throw in the error for which they were not made."""
-        if isinstance(answers, LocalProtocolError):
-            self._go_on(task, lambda: task.throw(answers, self.now))
-        else:
-            self._go_on(task, lambda: task.reply(answers, self.now))
-
-    def _go_on(self, task: MasterTask, step: Callable[[], Effect[Any] | None]) -> None:
         try:
-            effect = step()
+            effect = task.tell(event, self.now)
         except RemoteProtocolError as error:
             self.report(PeerBroke(task.connection, str(error)))
-            return
+        else:
+            self._take(task, effect)
+
+    def _resume(self, task: MasterTask, value: object) -> None:
+        try:
+            effect = task.throw(value, self.now) if isinstance(value, Exception) else task.reply(value, self.now)
+        except RemoteProtocolError as error:
+            self.report(PeerBroke(task.connection, str(error)))
+        else:
+            self._take(task, effect)
+
+    def _take(self, task: MasterTask, effect: Effect[Any] | None) -> None:
         if isinstance(effect, Ask):
             self.report(Asked(task, effect))
         elif effect is not None:
