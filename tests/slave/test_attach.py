@@ -188,7 +188,7 @@ def test_names_and_password_of_the_login_are_utf8() -> None:
     config = attrs.evolve(CONFIG, name="caf\xe9", password="\u20ac")
     driver = SessionDriver(config, INFO)
     master = driver.start()
-    assert master.login_name == "caf\xe9".encode()
+    assert master.login_name == "caf\xe9"
     attach(master, "4.x")
 
 

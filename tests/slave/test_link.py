@@ -81,7 +81,7 @@ def test_whole_way(generation: str) -> None:
     driver = SessionDriver(CONFIG, INFO)
     master = driver.start()
     assert state_of(driver) is LinkState.LOGGING_IN
-    assert master.login_name == b"bot1"
+    assert master.login_name == "bot1"
     attach(master, generation)
     assert state_of(driver) is LinkState.ATTACHED
     assert [event for event in driver.events if isinstance(event, (Connecting, WaitingForMaster, Attached))] == [

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import Anonymous, UsernamePassword
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -37,12 +38,15 @@ from slaveproto.wire import (
     Released,
     Remote,
     Role,
+    ServerLogin,
     Unpersistable,
     Value,
     remotes_in,
 )
 from slaveproto.wire.banana import Expression, encode
 from slaveproto.wire.jelly import Unjellier, jelly
+from slaveproto.wire.login import UNAUTHORIZED
+from slaveproto.wire.states import ServerLoginState
 from tests.wire.support import LIMITS, NoObjects, cuts, describe, expressions, same_bits
 from tests.wire.test_banana import BYTES_OF_BANANA, EXPRESSIONS, what_comes
 from tests.wire.test_jelly import HASHABLE, SEEMINGLY_JELLY, values
@@ -557,3 +561,73 @@ def test_logout_at_the_end_of_the_connection() -> None:
     assert isinstance(visit.log_in(b"alice", b"sesame", visit.mind), LoggedIn)
     visit.end()
     assert [avatar.logged_out for avatar in visit.realm.avatars] == [1]
+
+
+class Guest(Encounter):
+    """A client of Twisted at a login server of ours, which knows one user, and guests."""
+
+    USERS: Final = {"alice": b"sesame", "jos\xe9": "pa\xdfw\xf6rd".encode()}
+
+    def __init__(self) -> None:
+        self.factory = twisted_pb.PBClientFactory()
+        super().__init__(Role.SERVER, self.factory)
+        self.perspective = Local("perspective")
+        self.ours.objects.add(self.perspective)
+        (root,) = [local for local in self.ours.objects if local.label == "root"]
+        self.login = ServerLogin(self.connection, root, b"random")
+        self.minds: list[Remote | None] = []
+        handle = self.ours.handle
+        self.ours.handle = lambda event: self.on_event(event, handle)  # type: ignore[method-assign]
+
+    def on_event(self, event: Event, handle: Callable[[Event], None]) -> None:
+        if not (isinstance(event, Call) and self.login.concerns(event)):
+            handle(event)
+            return
+        credentials = self.login.handle(event)
+        if credentials is None:
+            return
+        self.minds.append(credentials.mind)
+        known = credentials.name is None or self.login.check(self.USERS.get(credentials.name))
+        if known:
+            self.login.accept(self.perspective)
+        else:
+            self.login.refuse(Failure(UNAUTHORIZED, ""))
+
+    def log_in(self, credentials: Any, mind: Any = None) -> Any:
+        results: list[Any] = []
+        self.factory.login(credentials, mind).addBoth(results.append)
+        self.pump()
+        (result,) = results
+        return result
+
+
+@pytest.mark.parametrize("name", Guest.USERS)
+@pytest.mark.parametrize("with_mind", [False, True])
+def test_twisteds_client_logs_in_at_our_server(name: str, with_mind: bool) -> None:
+    guest = Guest()
+    mind = Program() if with_mind else None
+    avatar = guest.log_in(UsernamePassword(name.encode(), Guest.USERS[name]), mind)
+    assert isinstance(avatar, twisted_pb.RemoteReference)
+    assert guest.login.state is ServerLoginState.IN
+    assert guest.login.name == name
+    assert isinstance(guest.minds[0], Remote) is with_mind
+    assert same([[1], {}], guest.called_by_twisted(avatar, "echo", 1))
+    # The challenger is gone, the perspective is what is left.
+    assert guest.connection.exported == {guest.perspective: 1}
+
+
+@pytest.mark.parametrize(("name", "password"), [(b"alice", b"wrong"), (b"bob", b"sesame"), (b"", b""), (b"\xff", b"")])
+def test_twisteds_client_is_refused_and_may_try_again(name: bytes, password: bytes) -> None:
+    guest = Guest()
+    failure = guest.log_in(UsernamePassword(name, password), Program())
+    assert failure.check(UNAUTHORIZED)
+    # Its mind was given back.
+    assert guest.their_counts() == {}
+    assert isinstance(guest.log_in(UsernamePassword(b"alice", b"sesame")), twisted_pb.RemoteReference)
+
+
+def test_twisteds_client_comes_without_a_name() -> None:
+    guest = Guest()
+    assert isinstance(guest.log_in(Anonymous()), twisted_pb.RemoteReference)
+    assert guest.login.name is None
+    assert guest.login.state is ServerLoginState.IN

@@ -8,7 +8,8 @@ from slaveproto.testing.scripted_end import ConnectionLost, ScriptedEnd
 from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection, Role
 from slaveproto.wire.events import Answered, Call, CallLost, Failed
-from slaveproto.wire.login import UNAUTHORIZED, digest
+from slaveproto.wire.login import UNAUTHORIZED, ServerLogin
+from slaveproto.wire.states import ServerLoginState
 from slaveproto.wire.values import Failure, Local, Remote, Value
 
 
@@ -76,10 +77,9 @@ class ScriptedMaster(ScriptedEnd):
         self.root = Local("root")
         super().__init__(Connection(Role.SERVER, root=self.root), settle)
         self._password = password
-        self._challenger = Local("challenger")
-        self._login: int | None = None
+        self._login = ServerLogin(self.connection, self.root, b"a seed")
         self.avatar = Local("perspective")
-        self.login_name: Value = None
+        self.login_name: str | None = None
         """The name that the slave gave."""
         self.bot: Remote | None = None
         """The slave as a whole, known once it asked to log in."""
@@ -123,20 +123,15 @@ class ScriptedMaster(ScriptedEnd):
         self._outcomes[number] = outcome
 
     def _on_call(self, call: Call) -> None:
+        if self._login.concerns(call):
+            self._on_login(call)
+            return
         command = self.commands.get(call.target)
         answer: Value = None
         match call.target, call.method, call.args:
             case (_, "update" | "complete", _) if command is not None:
                 command.hear(call)
                 answer = 0 if call.method == "update" else None
-            case self.root, "login", (name,):
-                self.login_name = name
-                answer = (b"0123456789abcdef", self._challenger)
-            case self._challenger, "respond", (response, Remote() as mind):
-                self.bot = mind
-                self._login = call.id
-                assert response == digest(self._password, b"0123456789abcdef"), "the wrong password"
-                return
             case self.avatar, method, ():
                 self.wishes.append(method)
                 if self.refuses_wishes is not None:
@@ -150,6 +145,14 @@ class ScriptedMaster(ScriptedEnd):
             case _:
                 raise AssertionError(f"no master has {call.method} of {call.target} with {call.args}")
         self.connection.answer(call.id, answer)
+
+    def _on_login(self, call: Call) -> None:
+        credentials = self._login.handle(call)
+        self.login_name = self._login.name
+        if credentials is not None:
+            assert credentials.mind is not None, "a slave has a mind"
+            assert self._login.check(self._password), "the wrong password"
+            self.bot = credentials.mind
 
     # -- calling
 
@@ -174,18 +177,17 @@ class ScriptedMaster(ScriptedEnd):
 
     def accept_login(self) -> None:
         """Answer the login with a perspective."""
-        self._end_login(lambda number: self.connection.answer(number, self.avatar))
+        self._end_login(lambda: self._login.accept(self.avatar))
 
     def refuse_login(self, kind: str = UNAUTHORIZED, message: str = "") -> None:
         """Answer the login with a failure, if no other is given that of a wrong password."""
-        self._end_login(lambda number: self.connection.fail(number, Failure(kind, message)))
+        self._end_login(lambda: self._login.refuse(Failure(kind, message)))
 
-    def _end_login(self, answer: Callable[[int], None]) -> None:
-        number, self._login = self._login, None
+    def _end_login(self, answer: Callable[[], None]) -> None:
         if not self.open:
             raise ConnectionLost
-        assert number is not None, "the slave did not ask to log in"
-        answer(number)
+        assert self._login.state is ServerLoginState.CHECKING, "the slave did not ask to log in"
+        answer()
         self._settle()
 
     def attach_as_08(self, builders: Sequence[tuple[str, str]]) -> dict[str, Value]:

@@ -13,10 +13,9 @@ import hashlib
 import hmac
 from typing import Final, TypeAlias
 
-import attrs
-
 from slaveproto.errors import CallFailed, LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine
+from slaveproto.records import record
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Answered, Call, Failed
 from slaveproto.wire.serving import no_such_method, parameters
@@ -44,14 +43,14 @@ def digest(password: bytes, challenge: bytes) -> bytes:
     return hashlib.md5(inner + challenge, usedforsecurity=False).digest()
 
 
-@attrs.frozen
+@record
 class LoggedIn:
     """The server accepted; `avatar` is the perspective to call."""
 
     avatar: Remote
 
 
-@attrs.frozen
+@record
 class LoginRefused:
     """The server refused."""
 
@@ -121,7 +120,7 @@ class ClientLogin:
         return LoggedIn(event.value)
 
 
-@attrs.frozen
+@record
 class Credentials:
     """A client's wish to log in: `accept` or `refuse` it, once its name is looked up.
 
