@@ -1,4 +1,4 @@
-"""For tests: playbooks of scripts, a host in memory, and a scripted master for sessions. Nothing here waits.
+"""Test tools: playbooks of scripts, a host in memory, and scripted peers for sessions. Nothing here waits.
 
 `play` runs one script against a list of steps, in the order in which they happen:
 

@@ -26,7 +26,7 @@ E = TypeVar("E", bound=MasterEvent)
 
 
 class DriverPeer(Protocol):
-    """Whoever is at the other end of a connection."""
+    """Peer at the other end of a connection."""
 
     def hear(self, data: bytes) -> None:
         """Take bytes of the master."""
@@ -47,7 +47,7 @@ class RawPeer:
         self.open = True
         """Whether the connection is there."""
         self.outgoing = b""
-        """What is still to be sent."""
+        """Bytes that are still to be sent."""
 
     def hear(self, data: bytes) -> None:
         """Keep bytes of the master."""
@@ -202,9 +202,9 @@ class MasterDriver(Settling):
         self.events: list[MasterEvent] = []
         """All that it announced."""
         self.outputs: dict[int, list[Output]] = {}
-        """What the steps said, as far as it was taken."""
+        """Output of the steps, as far as it was taken."""
         self.takes_output = True
-        """Whether somebody takes what steps say."""
+        """Whether the driver takes the output of steps."""
         self.links: dict[int, MasterLink] = {}
         """Every connection so far, by its number."""
         self.own_slaves: list[OwnSlave] = []
