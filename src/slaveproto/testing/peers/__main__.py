@@ -12,7 +12,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m slaveproto.testing.peers", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("install", help="install peers into the cache folder")
-    command.add_argument("kinds", nargs="+", choices=get_args(SlaveKind), metavar="KIND", help="old, mid or new")
+    command.add_argument(
+        "kinds", nargs="+", choices=get_args(SlaveKind), metavar="KIND", help=", ".join(get_args(SlaveKind))
+    )
     for kind in parser.parse_args().kinds:
         try:
             print(f"{kind}: {install(kind)}")

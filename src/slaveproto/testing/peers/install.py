@@ -11,7 +11,7 @@ from typing import Literal
 
 Kind = Literal["old", "new"]
 """Generations that have a master and a slave."""
-SlaveKind = Literal["old", "mid", "new"]
+SlaveKind = Literal["old", "mid", "new", "worker-0.9.0", "worker-2.10.5"]
 """Generations that have a slave."""
 
 HERE = Path(__file__).parent
@@ -33,6 +33,8 @@ IMPORT_CHECK = {
         "from buildbot_worker.bot import Worker\n"
         "assert (buildbot.version, buildbot_worker.version) == ('4.3.0', '4.3.0')\n"
     ),
+    "worker-0.9.0": "from buildbot_worker.bot import Worker",
+    "worker-2.10.5": "from buildbot_worker.bot import Worker",
 }
 
 
@@ -119,7 +121,7 @@ def _install_new(target: Path, log: _InstallLog) -> None:
         log.run(*pip)
 
 
-def _install_python2(kind: Literal["old", "mid"], target: Path, log: _InstallLog) -> None:
+def _install_python2(kind: SlaveKind, target: Path, log: _InstallLog) -> None:
     python2 = find_python2()
     if python2 is None:
         raise PeerUnavailable("no Python 2.7 with ssl and zlib: tried $SLAVEPROTO_PYTHON2, pyenv, PATH")

@@ -20,7 +20,13 @@ from slaveproto.testing.peers.processes import Program, environment, poll, proce
 Runner = Literal["threads", "trio"]
 Shutdown = Literal["signal", "file"]
 
-TAC: Final[Mapping[SlaveKind, str]] = {"old": "old", "mid": "old", "new": "new"}
+TAC: Final[Mapping[SlaveKind, str]] = {
+    "old": "old",
+    "mid": "old",
+    "new": "new",
+    "worker-0.9.0": "python2-worker",
+    "worker-2.10.5": "python2-worker",
+}
 """Folder of inside/ with the slave.tac of each generation."""
 
 
