@@ -24,7 +24,7 @@ from slaveproto.ci import control
 from slaveproto.ci.builds import Run, RunBegan
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import BuilderEntry
-from slaveproto.ci.service import Memory, Record
+from slaveproto.ci.record import Memory, Record
 from slaveproto.ci.store import BuildRow, Store
 from slaveproto.cli import main
 from slaveproto.master.steps import MakeDirectory

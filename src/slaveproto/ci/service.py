@@ -7,28 +7,17 @@ import math
 import secrets
 import signal
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, ParamSpec, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from slaveproto.ci import control
-from slaveproto.ci.builds import (
-    Builds,
-    Run,
-    RunBegan,
-    RunEnded,
-    RunEvent,
-    RunNotTaken,
-    RunOutput,
-    RunStepBegan,
-    RunStepEnded,
-    StepPlace,
-)
+from slaveproto.ci.builds import Builds
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile, load
 from slaveproto.ci.listening import listening
+from slaveproto.ci.record import Memory, Record
 from slaveproto.ci.schedule import next_due
 from slaveproto.ci.show.console import STDERR
 from slaveproto.ci.show.slave_report import text_of
@@ -42,12 +31,7 @@ from slaveproto.slave.events import SlaveEvent
 from transports.trio.nurseries import open_nursery
 
 if TYPE_CHECKING:
-    from slaveproto.master.events import Outcome
-    from slaveproto.master.output import Output
     from transports.trio.master import Master
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 LONGEST_NAP: Final = 60.0
 """Seconds after which the clock is looked at again, for it may have been set."""
@@ -72,118 +56,6 @@ def run_master(file: BuildFile) -> int:
             return trio.run(_Service(file, store).run)
         finally:
             store.close()
-
-
-class Memory:
-    """The store, for tasks: each call in a worker thread, one after the other."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._turn = trio.Lock()
-
-    async def __call__(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a method of the store."""
-        async with self._turn:
-            return await trio.to_thread.run_sync(lambda: method(*args, **kwargs))
-
-
-class Record:
-    """The record of builds: remembers them and writes their logs.
-
-    Args:
-        store: where.
-        say: is told what people should know.
-        finished: is told of each request that is done with a build: its number, the build, slave and result.
-    """
-
-    def __init__(
-        self, store: Store, memory: Memory, say: Callable[[str], None], finished: Callable[[int, dict[str, Any]], None]
-    ) -> None:
-        self._store = store
-        self._memory = memory
-        self._say = say
-        self._finished = finished
-        self._numbers: dict[Run, int] = {}
-        self._logs: dict[tuple[Run, str], BinaryIO | None] = {}
-        self.on_start: Callable[[str], None] = lambda builder: None
-
-    async def handle(self, event: RunEvent) -> None:
-        """Take an event of a build."""
-        match event:
-            case RunBegan(run):
-                await self._build_started(run)
-            case RunStepBegan(run, step):
-                await self._step_started(run, step)
-            case RunOutput(run, step, output):
-                await self._output(run, step, output)
-            case RunStepEnded(run, step, outcome):
-                await self._step_ended(run, step, outcome)
-            case RunEnded(run, result):
-                await self._build_ended(run, result)
-            case RunNotTaken(run, why):
-                await self._refused(run, why)
-            case _:
-                assert_never(event)
-
-    async def _build_started(self, run: Run) -> None:
-        """A slave has taken the build, and with it all requests for its builder."""
-        number = await self._memory(self._store.begin_build, run.entry.name, run.slave, time.time())
-        # Not before: a request that was stored while this waited for its turn is wanted by now.
-        self.on_start(run.entry.name)
-        self._numbers[run] = number
-        self._say(f"build {number} of {run.entry.name} on slave {run.slave} started")
-
-    async def _step_started(self, run: Run, step: StepPlace) -> None:
-        """A step begins."""
-        await self._memory(self._store.begin_step, self._numbers[run], step.number, step.what.title, time.time())
-
-    async def _output(self, run: Run, step: StepPlace, output: Output) -> None:
-        """A step has written something. What the slave says of it has a file of its own."""
-        log = "header" if output.stream == "header" else output.log
-        try:
-            if (run, log) not in self._logs:
-                opened = await self._memory(self._store.open_log, self._numbers[run], step.number, log)
-                self._logs[run, log] = opened
-            file = self._logs[run, log]
-            if file is not None:
-                await trio.to_thread.run_sync(_write, file, output.data)
-        except OSError as error:
-            self._say(f"build {self._numbers[run]}: the log {log} of step {step.number} is lost: {error.strerror}")
-            self._close(run, log)
-            self._logs[run, log] = None
-
-    async def _step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
-        """A step has ended."""
-        for _, log in [key for key in self._logs if key[0] is run]:
-            self._close(run, log)
-            del self._logs[run, log]
-        number, title = self._numbers[run], step.what.title
-        if outcome is None:
-            await self._memory(self._store.skip_step, number, step.number, title)
-            return
-        await self._memory(
-            self._store.end_step, number, step.number, outcome.result, outcome.rc, outcome.why, outcome.elapsed
-        )
-        if outcome.result is not Result.SUCCESS:
-            why = f": {outcome.why}" if outcome.why else ""
-            self._say(f"build {number} of {run.entry.name}: step {step.number}, {title}: {outcome.result.word}{why}")
-
-    async def _build_ended(self, run: Run, result: Result) -> None:
-        """All is over."""
-        number = self._numbers.pop(run)
-        requests = await self._memory(self._store.end_build, number, result, time.time())
-        self._say(f"build {number} of {run.entry.name} on slave {run.slave}: {result.word}")
-        for request in requests:
-            self._finished(request, {"build": number, "slave": run.slave, "result": result.word})
-
-    async def _refused(self, run: Run, why: str) -> None:
-        """The slave did not take the build."""
-        self._say(f"slave {run.slave} did not take a build of {run.entry.name}: {why}")
-
-    def _close(self, run: Run, log: str) -> None:
-        file = self._logs.get((run, log))
-        if file is not None:
-            file.close()
 
 
 class _Service:
@@ -424,11 +296,6 @@ async def _until_gone(stream: trio.SocketStream, scope: trio.CancelScope) -> Non
     while await stream.receive_some(control.LONGEST_LINE):
         pass
     scope.cancel()
-
-
-def _write(file: BinaryIO, data: bytes) -> None:
-    while data:
-        data = data[file.write(data) :]
 
 
 def _is_daily_due(entry: BuilderEntry, since: float, now: float) -> bool:
