@@ -1,8 +1,6 @@
 """Laws of the house that a program can check (docs/design.md, CONTRIBUTING.md). Who imports whom is in test_layers.py.
 
-Each check returns the violations that it finds, as `place: words`. `data/laws_pending.txt` lists those that are known
-and not mended yet: a violation that is not listed fails, and so does a listed one that has been mended. Run this file
-as a program to remove the mended ones from the list; nothing adds one.
+Each check returns the violations that it finds, as `place: words`; there are none.
 
 Not checked: that a name fits, that a comment gives a reason, and that a sentence is good English.
 """
@@ -23,7 +21,6 @@ import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 SOURCE: Final = ROOT / "src"
-PENDING: Final = Path(__file__).parent / "data" / "laws_pending.txt"
 
 NOT_COUNTED: Final[Mapping[str, str]] = {
     "slaveproto.commands.archive._Compressor": "objects of zlib and bz2",
@@ -413,22 +410,11 @@ LAWS: Final[tuple[Callable[[], Iterable[str]], ...]] = (
 )
 
 
-def pending() -> dict[str, set[str]]:
-    """The lines of the list, by law."""
-    found: dict[str, set[str]] = {law.__name__: set() for law in LAWS}
-    if PENDING.exists():
-        for line in PENDING.read_text().splitlines():
-            law, _, violation = line.partition(" ")
-            found[law].add(violation)
-    return found
-
-
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_law(law: Callable[[], Iterable[str]]) -> None:
-    found, known = set(law()), pending()[law.__name__]
     reason = (law.__doc__ or "").strip()
-    assert not found - known, "\n".join([reason, *sorted(found - known)])
-    assert not known - found, "\n".join(["mended; run `python tests/test_laws.py`:", *sorted(known - found)])
+    found = sorted(set(law()))
+    assert not found, "\n".join([reason, *found])
 
 
 LAWLESS: Final = {
@@ -489,13 +475,3 @@ def test_words_are_found() -> None:
 @pytest.mark.parametrize("name", NOT_COUNTED)
 def test_protocols_that_are_not_counted_are_there(name: str) -> None:
     assert is_protocol(classes()[name])
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--list"]:
-        print(*(f"{law.__name__} {violation}" for law in LAWS for violation in sorted(set(law()))), sep="\n")
-    else:
-        kept = {
-            f"{law.__name__} {violation}" for law in LAWS for violation in pending()[law.__name__] & set(law())
-        }  # fmt: skip
-        PENDING.write_text("".join(f"{line}\n" for line in sorted(kept)))

@@ -27,7 +27,7 @@ from slaveproto.master import (
     StartStep,
     StepFinished,
 )
-from slaveproto.master.peer import MOST_REFUSED
+from slaveproto.master.peer import MOST_REFUSED, SPEAKS_HTTP
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, RawPeer, ScriptedSlave
 from slaveproto.wire import Local, Value
 from slaveproto.wire.banana import Encodable, encode
@@ -85,7 +85,7 @@ def unharmed(driver: MasterDriver, slave: ScriptedSlave) -> bool:
 # -- before the login
 
 GARBAGE: Final = {
-    "http": b"GET / HTTP/1.1\r\nHost: example.org\r\nUser-Agent: nobody in particular\r\nAccept: */*\r\n\r\n",
+    "http": b"GET / HTTP/1.1\r\nHost: example.org\r\nUser-Agent: a browser\r\nAccept: */*\r\n\r\n",
     "high bytes": b"\xff" * 100,
     "zeros": b"\0" * 100,
     "tls": bytes.fromhex("16030100c8010000c40303") + b"x" * 100,
@@ -111,6 +111,18 @@ GARBAGE: Final = {
     "a long id": NEGOTIATED + pb(message([b"x" * 2000], b"root", b"login", b"bot1")),
     "many objects": NEGOTIATED + pb(message(1, b"root", b"login", *([b"remote", n] for n in range(21)))),
 }
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"CONNECT", b"PRI"])
+def test_a_peer_that_speaks_http_is_told_so(method: bytes, in_pieces: bool) -> None:
+    driver = MasterDriver()
+    peer = driver.connect_raw()
+    data = method + b" / HTTP/1.1\r\n"
+    for piece in [data[n : n + 1] for n in range(len(data))] if in_pieces else [data]:
+        driver.send(peer, piece)
+    assert [event.why for event in driver.events_of(LoginFailed)] == [f"broke the protocol: {SPEAKS_HTTP}"]
+    assert nothing_left(driver)
 
 
 @pytest.mark.parametrize("in_pieces", [False, True])

@@ -188,8 +188,8 @@ class Peer:
         self.machine.fire(PeerEvent.SECURED)
         self.touch()
 
-    def receive(self, data: bytes) -> None:
-        """Take bytes; their events come from `connection`. Those of HTTP end the connection.
+    def receive(self, data: bytes) -> bool:
+        """Take bytes, whose events come from `connection`; False if they are those of HTTP, which end the connection.
 
         Raises:
             LocalProtocolError: the handshake of TLS is not done.
@@ -203,8 +203,9 @@ class Peer:
             self._first += data[: _LONGEST_HTTP - len(self._first)]
             if _HTTP.match(self._first):
                 self.end(f"broke the protocol: {SPEAKS_HTTP}")
-                return
+                return False
         self.connection.receive_data(data)
+        return True
 
     def on_event(self, event: Event) -> None:
         """Take one event of the connection."""

@@ -237,16 +237,16 @@ class MasterSession:
 
     def _receive(self, peer: Peer, data: bytes) -> None:
         happenings, connection, machine = self._context.happenings, peer.connection, peer.machine
-        peer.receive(data)
+        if not peer.receive(data):
+            return
         try:
-            # What an event leads to may end the connection, and with it the reading.
-            while machine.state is not PeerState.GONE:
-                event = connection.next_event()
-                if event is NEED_DATA:
-                    break
+            while (event := connection.next_event()) is not NEED_DATA:
                 peer.on_event(event)
                 if happenings:
+                    # What an event led to may have ended the connection, and with it the reading; that is reported.
                     self._settle()
+                    if machine.state is PeerState.GONE:
+                        break
         except RemoteProtocolError as error:
             peer.end(f"broke the protocol: {error}")
 
