@@ -42,7 +42,7 @@ import attrs
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from slaveproto.testing.conformance.master import MasterSocket
+from slaveproto.testing.conformance.socket_master import MasterSocket
 from slaveproto.testing.peers import BuildResult, Kind, OurSlave, RealBuilder, RealMaster, Runner
 
 MASTERS: Final = ("old", "new", "scripted")

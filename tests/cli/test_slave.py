@@ -18,7 +18,7 @@ from slaveproto.cli import main, run_slave
 from slaveproto.cli.settings import Settings, dump
 from slaveproto.testing.conformance import MasterSocket, SocketMaster, wait_until
 from slaveproto.testing.conformance.harness import is_alive
-from slaveproto.testing.conformance.master import DEADLINE
+from slaveproto.testing.conformance.socket_master import DEADLINE
 
 pytestmark = pytest.mark.programs
 

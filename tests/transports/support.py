@@ -15,7 +15,7 @@ from slaveproto.inputs import Stop
 from slaveproto.master import MasterConfig, MasterEvent, MasterInput, Output
 from slaveproto.slave.events import Input, SlaveEvent
 from slaveproto.testing.conformance import RunningMaster, StartSlave
-from slaveproto.testing.conformance.master import DEADLINE
+from slaveproto.testing.conformance.socket_master import DEADLINE
 from transports.threads.runner import Runner
 from transports.trio import Master, Slave, open_master, open_slave
 from transports.trio.nurseries import open_nursery

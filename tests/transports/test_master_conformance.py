@@ -27,7 +27,7 @@ from slaveproto.testing.conformance import (
     StartMaster,
     run_master_check,
 )
-from slaveproto.testing.conformance.master import DEADLINE
+from slaveproto.testing.conformance.socket_master import DEADLINE
 from tests.transports.support import start_master
 from tests.transports.test_trio import CERTIFICATE
 

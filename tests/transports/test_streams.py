@@ -13,7 +13,7 @@ import pytest
 from slaveproto.effects import ProcessClosed, ProcessOutput, Spawn
 from slaveproto.testing.conformance import wait_until
 from slaveproto.testing.conformance.harness import descriptors, wait_until_stuck
-from slaveproto.testing.conformance.master import DEADLINE
+from slaveproto.testing.conformance.socket_master import DEADLINE
 from transports.host.posix import streams as posix
 from transports.host.system import processes
 from transports.host.windows import streams as windows

@@ -18,7 +18,7 @@ from slaveproto import HostInfo, SlaveConfig, SlaveSession
 from slaveproto.inputs import Completed, Disconnected, Received, Wakeup
 from slaveproto.slave.events import Connected, Input
 from slaveproto.testing.conformance import wait_until
-from slaveproto.testing.conformance.master import DEADLINE
+from slaveproto.testing.conformance.socket_master import DEADLINE
 from transports.threads.inbox import Inbox
 from transports.threads.tcp import TcpLink
 from transports.threads.workers import IDLE, Workers

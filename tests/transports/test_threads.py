@@ -10,7 +10,7 @@ import pytest
 from slaveproto.slave.events import Detached, MasterSaid
 from slaveproto.testing.conformance import MasterSocket, wait_until
 from slaveproto.testing.conformance.harness import Lab, descriptors, need_proc
-from slaveproto.testing.conformance.master import say_without_pause
+from slaveproto.testing.conformance.socket_master import say_without_pause
 from tests.transports.support import Threaded
 
 

@@ -17,7 +17,7 @@ At the other end are a `SocketMaster` and a `SocketSlave`, of use for tests of y
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from slaveproto.testing.conformance import commands, connections, endings, masters
+from slaveproto.testing.conformance import commands, connections, endings, master_checks
 from slaveproto.testing.conformance.harness import Check as Check
 from slaveproto.testing.conformance.harness import CheckSkipped as CheckSkipped
 from slaveproto.testing.conformance.harness import Lab as Lab
@@ -25,14 +25,14 @@ from slaveproto.testing.conformance.harness import RunningSlave as RunningSlave
 from slaveproto.testing.conformance.harness import StartSlave as StartSlave
 from slaveproto.testing.conformance.harness import run_check as run_check
 from slaveproto.testing.conformance.harness import wait_until as wait_until
-from slaveproto.testing.conformance.master import MasterSocket as MasterSocket
-from slaveproto.testing.conformance.master import SocketMaster as SocketMaster
-from slaveproto.testing.conformance.master import SocketStep as SocketStep
 from slaveproto.testing.conformance.master_harness import MasterLab as MasterLab
 from slaveproto.testing.conformance.master_harness import RunningMaster as RunningMaster
 from slaveproto.testing.conformance.master_harness import StartMaster as StartMaster
 from slaveproto.testing.conformance.master_harness import run_master_check as run_master_check
-from slaveproto.testing.conformance.slave import SocketSlave as SocketSlave
+from slaveproto.testing.conformance.socket_master import MasterSocket as MasterSocket
+from slaveproto.testing.conformance.socket_master import SocketMaster as SocketMaster
+from slaveproto.testing.conformance.socket_master import SocketStep as SocketStep
+from slaveproto.testing.conformance.socket_slave import SocketSlave as SocketSlave
 
 SlaveCheck: TypeAlias = Check[Lab]
 """A check of a slave's runner."""
@@ -43,5 +43,5 @@ MasterCheck: TypeAlias = Check[MasterLab]
 CHECKS: Sequence[SlaveCheck] = (*commands.SUITE.checks, *connections.SUITE.checks, *endings.SUITE.checks)
 """All checks of a slave's runner."""
 
-MASTER_CHECKS: Sequence[MasterCheck] = tuple(masters.SUITE.checks)
+MASTER_CHECKS: Sequence[MasterCheck] = tuple(master_checks.SUITE.checks)
 """All checks of a master's runner."""

@@ -30,7 +30,7 @@ from slaveproto.testing.conformance.harness import (
     wait_until,
     wait_until_stuck,
 )
-from slaveproto.testing.conformance.master import DEADLINE, SocketMaster, Spoil, Spoiled
+from slaveproto.testing.conformance.socket_master import DEADLINE, SocketMaster, Spoil, Spoiled
 
 SUITE: Suite[Lab] = Suite()
 

@@ -15,7 +15,7 @@ from slaveproto.testing.conformance.harness import (
     wait_until,
     wait_until_stuck,
 )
-from slaveproto.testing.conformance.master import say_without_pause
+from slaveproto.testing.conformance.socket_master import say_without_pause
 
 SUITE: Suite[Lab] = Suite()
 

@@ -24,7 +24,7 @@ import attrs
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import Input, SlaveEvent
 from slaveproto.slave.session import SlaveSession
-from slaveproto.testing.conformance.master import DEADLINE, MasterSocket, SocketMaster
+from slaveproto.testing.conformance.socket_master import DEADLINE, MasterSocket, SocketMaster
 
 E = TypeVar("E")
 L = TypeVar("L")

@@ -27,8 +27,8 @@ from slaveproto.master import (
     StepFinished,
 )
 from slaveproto.testing.conformance.harness import Check, CheckSkipped, perform, shown_events, wait_until
-from slaveproto.testing.conformance.master import DEADLINE
-from slaveproto.testing.conformance.slave import SocketSlave
+from slaveproto.testing.conformance.socket_master import DEADLINE
+from slaveproto.testing.conformance.socket_slave import SocketSlave
 
 E = TypeVar("E")
 

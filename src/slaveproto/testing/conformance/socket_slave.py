@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from slaveproto.testing.conformance.master import BLOCK, DEADLINE, LAST_SHOWN
+from slaveproto.testing.conformance.socket_master import BLOCK, DEADLINE, LAST_SHOWN
 from slaveproto.testing.scripted_slave import ScriptedSlave
 from slaveproto.wire.values import Value
 

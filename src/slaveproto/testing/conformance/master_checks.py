@@ -31,7 +31,7 @@ from slaveproto.master import (
 from slaveproto.testing.conformance.connections import FEW_CPU_SECONDS, cpu_seconds_of
 from slaveproto.testing.conformance.harness import Suite, descriptors, need_proc, wait_until
 from slaveproto.testing.conformance.master_harness import LabMaster, MasterLab
-from slaveproto.testing.conformance.slave import SocketSlave
+from slaveproto.testing.conformance.socket_slave import SocketSlave
 from slaveproto.wire.values import Value
 
 SUITE: Suite[MasterLab] = Suite()
