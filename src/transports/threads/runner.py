@@ -3,6 +3,14 @@
 `Runner(session, on_event).run()` returns when the session is finished. From other threads, and from signal handlers,
 only `post` and `stop` may be called. Nothing else may wait for the processes that it starts, and SIGCHLD must not be
 ignored. While it runs in the main thread, `signal.set_wakeup_fd` is its own.
+
+Rules.
+
+* The thread of `run` owns the session, the connection and the inbox; other threads only put inputs into the inbox.
+* Whatever may hang (a name server, a file system, a pipe) has a thread of its own, so that it holds up nothing else.
+* Bytes are sent before requests are performed: what the session keeps back is what makes it `congested`.
+* A source whose blocks the session has not taken is left unread, so that memory stays bounded.
+* A process is signalled or reaped, never both at a time: its number may belong to another one right after.
 """
 
 from __future__ import annotations
@@ -45,7 +53,6 @@ class Runner:
         self._link: TcpLink | None = None
         self._children: dict[int, processes.Child] = {}
         self._cancelled: dict[int, threading.Event] = {}
-        # A process is signalled or reaped, never both at a time: its number may be another's right after.
         self._reaping = threading.Lock()
         self._output = _Source(self._inbox)
         self._streams = streams.Streams(self._output.put, self.post)
