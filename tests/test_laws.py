@@ -34,6 +34,18 @@ NOT_COUNTED: Final[Mapping[str, str]] = {
 }
 """Protocols whose objects come from elsewhere, each with whose they are."""
 
+CALLABLES: Final[Mapping[str, str]] = {
+    "slaveproto.commands.archive.TreeArchive.feed": "a part of the same script, which waits for it",
+    "slaveproto.commands.registry.Command.script": "the plan of a command, by its author",
+    "slaveproto.slave.backoff.Backoff.jitter": "randomness, which the core does not have",
+    "slaveproto.slave.session.SlaveSession.jitter": "randomness, as above",
+    "slaveproto.wire.connection._Objects.local": "a method of the connection that makes it, while one value is read",
+    "slaveproto.wire.connection._Objects.remote": "as above",
+}
+"""Callables that an object of the core is given, each with what they are; none of them reports to a parent."""
+
+NOT_CORE: Final = ("slaveproto.testing.", "slaveproto.ci.", "slaveproto.cli.", "transports.")
+
 TWINS: Final = ("transports.host.posix.", "transports.host.windows.")
 """Packages with the same modules and names, of which one is in use."""
 
@@ -397,6 +409,31 @@ def decisions_beside_tables() -> Iterator[str]:
                 yield f"{module}: {node.attr} is a state beside the table"
 
 
+def callables_given() -> dict[str, str]:
+    """Fields and arguments of constructors in the core that are callables, each with its annotation."""
+    found = {}
+    for name, node in classes().items():
+        if name.startswith(NOT_CORE) or is_protocol(node):
+            continue
+        for item in node.body:
+            given: list[tuple[str, ast.expr | None]] = []
+            if isinstance(item, ast.AnnAssign) and not name_of(item.annotation).startswith("ClassVar"):
+                given = [(name_of(item.target), item.annotation)]
+            elif isinstance(item, Function) and item.name == "__init__":
+                given = [(it.arg, it.annotation) for it in (*item.args.args, *item.args.kwonlyargs)]
+            for what, annotation in given:
+                if annotation is not None and "Callable[" in ast.unparse(annotation):
+                    found[f"{name}.{what}"] = ast.unparse(annotation)
+    return found
+
+
+def callbacks() -> Iterator[str]:
+    """Children report by values: an object of the core is given nothing that it could call."""
+    for name, annotation in callables_given().items():
+        if name not in CALLABLES:
+            yield f"{name}: is a {annotation}"
+
+
 LAWS: Final[tuple[Callable[[], Iterable[str]], ...]] = (
     protocols_with_one_implementation,
     doubled_class_names,
@@ -407,6 +444,7 @@ LAWS: Final[tuple[Callable[[], Iterable[str]], ...]] = (
     docstrings_that_begin_wrongly,
     banned_words,
     decisions_beside_tables,
+    callbacks,
 )
 
 
@@ -424,6 +462,7 @@ class Alone(Protocol):
     """What is here."""
     def run(self): ...
 class One:
+    def __init__(self, told: Callable[[str], None]): ...
     def run(self): ...
 class Two: ...
 class Three: ...
@@ -475,3 +514,8 @@ def test_words_are_found() -> None:
 @pytest.mark.parametrize("name", NOT_COUNTED)
 def test_protocols_that_are_not_counted_are_there(name: str) -> None:
     assert is_protocol(classes()[name])
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_callables_that_are_allowed_are_there(name: str) -> None:
+    assert name in callables_given()
