@@ -4,9 +4,10 @@ Rules.
 
 * `LocalProtocolError` blames the caller: nothing was sent and nothing changed.
 * `RemoteProtocolError` blames the peer. It ends the connection; a call that was being served is failed first, so that
-  the peer can log why. One exception: on a slave, a call that its builder cannot take in its state only fails, for a
-  master that lost count is better served by an answer than by a lost slave.
-* `CallFailed` (and `CommandError`, `UnreadableValue`) fail one call of the peer. The connection lives on.
+  the peer can log why.
+* `CallFailed` (and `CommandError`, `UnreadableValue`) fail one call of the peer. The connection lives on. On a slave, a
+  call that its builder cannot take in its state fails so: a master that lost count is better served by an answer than
+  by a lost slave.
 * `HostError` is the host's: the effect that was asked for did not work.
 """
 

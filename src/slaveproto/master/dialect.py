@@ -43,7 +43,7 @@ FIRST_WORKER: Final = SlaveDialect("worker on Python 2", Dialect.BYTES, introduc
 
 # It shows the command with a format that takes text for ASCII, unless that is a list.
 WORKER_PYTHON2: Final = SlaveDialect("worker on Python 2", Dialect.TEXT, introduced=False, any_line=False)
-"""buildbot-worker 0.9.8 to 3.11.9 on Python 2."""
+"""buildbot-worker 0.9.15 to 3.11.9 on Python 2; releases between it and 0.9.0 were not tried."""
 
 WORKER: Final = SlaveDialect("worker", Dialect.TEXT, introduced=False, any_line=True)
 """buildbot-worker on Python 3."""

@@ -39,7 +39,7 @@ from slaveproto.wire.values import Value
 
 Env: TypeAlias = Mapping[str, "str | tuple[str, ...] | None"]
 
-WORKER: Final = (3, 0)
+OF_WORKERS: Final = (3, 0)
 """The version of the commands since which their arguments speak of workers, and of text."""
 
 
@@ -164,7 +164,7 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
                 name: {"filename": log.filename, "follow": True} if log.follow else log.filename
                 for name, log in step.logfiles.items()
             }
-    if version >= WORKER:
+    if version >= OF_WORKERS:
         arguments["usePTY"] = bool(step.use_pty)
         # Ours know it: what a process writes comes as it is. Workers pass over what they do not know, and make text.
         arguments["raw_output"] = True
@@ -256,7 +256,7 @@ def _block_size(step: UploadFile | UploadDirectory | DownloadFile | DownloadStri
 
 
 def _upload_file(step: UploadFile, slave: _Translator) -> tuple[CommandRequest, ...]:
-    key = "workersrc" if slave.version("uploadFile") >= WORKER else "slavesrc"
+    key = "workersrc" if slave.version("uploadFile") >= OF_WORKERS else "slavesrc"
     arguments: dict[str, Value] = {
         key: step.src,
         "workdir": step.workdir,
@@ -268,7 +268,7 @@ def _upload_file(step: UploadFile, slave: _Translator) -> tuple[CommandRequest, 
 
 
 def _upload_directory(step: UploadDirectory, slave: _Translator) -> tuple[CommandRequest, ...]:
-    key = "workersrc" if slave.version("uploadDirectory") >= WORKER else "slavesrc"
+    key = "workersrc" if slave.version("uploadDirectory") >= OF_WORKERS else "slavesrc"
     arguments: dict[str, Value] = {
         key: step.src,
         "workdir": step.workdir,
@@ -280,7 +280,7 @@ def _upload_directory(step: UploadDirectory, slave: _Translator) -> tuple[Comman
 
 
 def _download(step: DownloadFile | DownloadString, slave: _Translator) -> tuple[CommandRequest, ...]:
-    key = "workerdest" if slave.version("downloadFile") >= WORKER else "slavedest"
+    key = "workerdest" if slave.version("downloadFile") >= OF_WORKERS else "slavedest"
     arguments: dict[str, Value] = {
         key: step.dest,
         "workdir": step.workdir,

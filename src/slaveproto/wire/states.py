@@ -90,7 +90,7 @@ LOGIN: Table[LoginState, LoginEvent] = Table(
     },
     theirs=frozenset({LoginEvent.CHALLENGE, LoginEvent.ACCEPT, LoginEvent.REFUSE}),
 )
-"""Challenge and response. The master calls our mind long before it accepts."""
+"""Challenge and response. The server may call the mind long before it accepts."""
 
 
 class ServerLoginState(Symbol):
@@ -122,7 +122,7 @@ SERVER_LOGIN: Table[ServerLoginState, ServerLoginEvent] = Table(
             ServerLoginEvent.ANONYMOUS: ServerLoginState.CHECKING,
         },
         ServerLoginState.CHALLENGED: {ServerLoginEvent.RESPOND: ServerLoginState.CHECKING},
-        # CHECKING may take its time: the program may have to be asked who that is.
+        # CHECKING may take its time: the answer may have to be looked up.
         ServerLoginState.CHECKING: {
             ServerLoginEvent.ACCEPT: ServerLoginState.IN,
             ServerLoginEvent.REFUSE: ServerLoginState.REFUSED,
