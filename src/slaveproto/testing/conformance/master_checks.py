@@ -41,6 +41,12 @@ COMMAND = Shell(command="x", log_environ=False, timeout=None)
 ENOUGH = 60_000_000
 """Characters of output that no runner may have read while none is taken, buffers of the kernel included."""
 
+BLOCK_SIZE = 100_000
+"""Bytes that a slave reads of a file at once."""
+
+MORE_THAN_FITS = 200
+"""Blocks that no connection takes while its other end does not read, buffers of the kernel included."""
+
 RESET = b"\1\0\0\0\0\0\0\0"
 """`SO_LINGER` for a reset on close."""
 
@@ -48,6 +54,24 @@ RESET = b"\1\0\0\0\0\0\0\0"
 def read_text(master: LabMaster, step: int = 1) -> str:
     """Take what a step wrote."""
     return b"".join(output.data for output in master.take_output(step) if output.stream == "stdout").decode()
+
+
+def read_in_two_batches(master: LabMaster, slave: SocketSlave, data: bytes) -> list[int]:
+    """Begin a download and ask for all of it, so that answers wait for an earlier batch that is not read.
+
+    Returns:
+        The numbers of the calls, in order.
+    """
+    master.start_step(slave, DownloadString(data=data, dest="f", block_size=BLOCK_SIZE))
+    reader = slave.command.object("reader")
+    numbers: list[int] = []
+    for count in (MORE_THAN_FITS, len(data) // BLOCK_SIZE - MORE_THAN_FITS):
+        asked = [slave.connection.call(reader, "read", (BLOCK_SIZE,), {}) for _ in range(count)]
+        slave.unanswered.update(asked)
+        numbers += asked
+        slave.flush()
+        time.sleep(0.2)
+    return numbers
 
 
 # -- builds
@@ -117,15 +141,10 @@ def inputs_of_the_program_reach_the_slave_at_once(lab: MasterLab) -> None:
 @SUITE.add()
 def a_slave_that_reads_late_gets_all_of_it(lab: MasterLab) -> None:
     """A slave that reads late gets all of it, in order: one batch after the other."""
-    data = os.urandom(1_000_000) * 20
+    data = os.urandom(BLOCK_SIZE * (MORE_THAN_FITS + 20))
     with lab.attached() as (master, slave):
         master.start_build(slave)
-        master.start_step(slave, DownloadString(data=data, dest="f", block_size=100_000))
-        reader = slave.command.object("reader")
-        numbers = [slave.connection.call(reader, "read", (100_000,), {}) for _ in range(200)]
-        slave.unanswered.update(numbers)
-        slave.flush()
-        time.sleep(0.3)
+        numbers = read_in_two_batches(master, slave, data)
         slave.wait_for(lambda: not slave.unanswered, "the master answers every read")
         blocks = [slave.answer_to(number) for number in numbers]
         assert b"".join(block for block in blocks if isinstance(block, bytes)) == data
@@ -258,17 +277,14 @@ def a_master_that_is_idle_does_nothing(lab: MasterLab) -> None:
 @SUITE.add()
 def last_words_get_out_before_the_end(lab: MasterLab) -> None:
     """Last words get out before the end: those of `CloseConnection`, and the batch before them."""
+    data = os.urandom(BLOCK_SIZE * (MORE_THAN_FITS + 20))
     with lab.attached() as (master, slave):
         master.start_build(slave)
-        master.start_step(slave, DownloadString(data=bytes(10_000_000), dest="f", block_size=100_000))
-        reader = slave.command.object("reader")
-        numbers = [slave.connection.call(reader, "read", (100_000,), {}) for _ in range(100)]
-        slave.unanswered.update(numbers)
-        slave.flush()
-        time.sleep(0.2)
+        numbers = read_in_two_batches(master, slave, data)
         master.post(Disconnect("bot", "enough"))
         slave.wait_closed(5)
-        assert sum(len(data) for data in map(slave.answer_to, numbers) if isinstance(data, bytes)) == 10_000_000
+        blocks = [slave.answer_to(number) for number in numbers]
+        assert b"".join(block for block in blocks if isinstance(block, bytes)) == data
 
 
 @SUITE.add()
