@@ -296,6 +296,22 @@ def a_refused_login_is_answered(lab: MasterLab) -> None:
 
 
 @SUITE.add()
+def every_connection_has_a_challenge_of_its_own(lab: MasterLab) -> None:
+    """Every connection has a challenge of its own: a response that was overheard is of no use."""
+    with lab.master() as master:
+        challenges = {challenge_to(master.connect(login=False)) for _ in range(3)}
+        assert len(challenges) == 3
+
+
+def challenge_to(slave: SocketSlave) -> Value:
+    """Begin a login and return the challenge that it is answered with."""
+    slave.wait_for(lambda: slave.events, "the master opens the connection")
+    answer = slave.call(slave.connection.root, "login", slave.name)
+    assert isinstance(answer, (tuple, list))
+    return answer[0]
+
+
+@SUITE.add()
 def an_orderly_end_is_told(lab: MasterLab) -> None:
     with lab.attached() as (master, slave):
         # Not by a close, which makes a reset of bytes that are not read yet.
