@@ -21,6 +21,7 @@ from slaveproto.ci.builds import (
 )
 from slaveproto.ci.file.build_file import BuilderEntry
 from slaveproto.master.config import MasterConfig, SlaveAccount
+from slaveproto.master.events import BuildStarted, MasterEvent
 from slaveproto.master.results import Result
 from slaveproto.master.steps import AnyStep, Shell
 from tests.transports.test_trio_master import run_own_slave
@@ -167,3 +168,26 @@ async def test_stop_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
     )  # fmt: skip
     assert notes.lines[-3:] == ["1 cancelled", "2 skipped", "x cancelled"]
     assert builds.finals == {"x": Result.CANCELLED, "z": Result.CANCELLED}
+
+
+async def test_stop_as_the_slave_takes_the_build(tmp_path: Path) -> None:
+    """The slave has said yes and the run has not gone on: no listener hears of the end of what it did not see begin."""
+    notes = Notes()
+    stopping: list[Builds] = []
+
+    def on_event(event: MasterEvent) -> None:
+        if isinstance(event, BuildStarted):
+            stopping[0].stop(Result.CANCELLED, "for a test")
+
+    with trio.fail_after(60):
+        async with open_master(CONFIG, on_event=on_event) as master, trio.open_nursery() as nursery:
+            await nursery.start(functools.partial(run_own_slave, name="bot"), master.port, tmp_path)
+            await master.wait_attached("bot")
+            builds = Builds(master, [notes.handle], {})
+            stopping.append(builds)
+            builds.want(entry("x", shell("a", "true")))
+            await builds.run()
+            assert master.slaves["bot"].is_idle("x")
+            nursery.cancel_scope.cancel()
+    assert notes.lines == []
+    assert builds.finals == {"x": Result.CANCELLED}

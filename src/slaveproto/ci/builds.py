@@ -88,7 +88,7 @@ class RunEnded:
 
 @attrs.frozen
 class RunNotTaken:
-    """A slave did not take a build; no other event tells of that run."""
+    """A slave did not take a build; no other event tells of that run. A run that is cut before has no event at all."""
 
     run: Run
     why: str
@@ -135,9 +135,12 @@ class Run:
         try:
             with self._scope:
                 async with slave.build(self.entry.name, self.entry.env) as build:
-                    self._started = True
-                    await tell(RunBegan(self))
-                    await self._steps_of(build, tell)
+                    # An interruption may come when the slave has said yes and this task has not gone on yet. No
+                    # listener knows of the run then, and within the cancelled scope none could be told.
+                    if self._cut is None:
+                        self._started = True
+                        await tell(RunBegan(self))
+                        await self._steps_of(build, tell)
         except BuildNotStarted as error:
             await tell(RunNotTaken(self, str(error)))
         if not self._started:
