@@ -1,4 +1,4 @@
-"""When it is time to build."""
+"""Schedules of builders: lengths, times of the day, and changes that count."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ SCHEDULES = 3_000
 
 
 def started(scheduler: Scheduler, idle: dict[str, list[str]], now: float = 0.0) -> list[tuple[str, str, int]]:
-    """RunStart what can be started; return builders, slaves and attempts."""
+    """Start what can be started; return builders, slaves and attempts."""
     return [(start.builder, start.slave, start.attempt) for start in scheduler.start(idle, now)]
 
 

@@ -124,7 +124,7 @@ class Scheduler:
         self._most = most
 
     def stop(self, result: Result) -> None:
-        """RunStart nothing any more; what waits ends with `result`."""
+        """Start nothing any more; what waits ends with `result`."""
         self._stopped = result
         self.finals |= dict.fromkeys(self._wanted, result)
         self._wanted.clear()

@@ -1,0 +1,156 @@
+"""Inputs of the scheduler in any order: limits that change, attempts, files read again, and a stop.
+
+The random schedules of test_scheduler.py follow requests from end to end; here every input may come at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import attrs
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from slaveproto.ci.scheduler import PATIENCE, RunStart, Scheduler
+from slaveproto.master.results import Result
+
+BUILDERS = ("b0", "b1", "b2")
+SLAVES = ("s0", "s1", "s2")
+
+builders = st.sampled_from(BUILDERS)
+some_slaves = st.lists(st.sampled_from(SLAVES), min_size=1, unique=True).map(tuple)
+limits = st.fixed_dictionaries(dict.fromkeys(SLAVES, st.sampled_from([None, 1, 1, 2])))
+everything_idle = st.just(dict.fromkeys(SLAVES, frozenset(BUILDERS)))
+some_idle = st.dictionaries(st.sampled_from(SLAVES), st.frozensets(builders))
+
+
+@attrs.frozen
+class Due:
+    """The earliest start of a builder that waits, and the number of the attempt."""
+
+    when: float
+    attempt: int
+
+
+class Inputs(RuleBasedStateMachine):
+    """A scheduler, and what it may do by its rules."""
+
+    @initialize(most=limits, attempts=st.sampled_from([None, 1, 2, 3]))
+    def open(self, most: dict[str, int | None], attempts: int | None) -> None:
+        self.scheduler = Scheduler(most, attempts)
+        self.most: Mapping[str, int | None] = most
+        self.attempts = attempts
+        self.now = 0.0
+        self.last = 0
+        self.starting: dict[int, RunStart] = {}
+        self.begun: dict[int, RunStart] = {}
+        self.due: dict[str, Due] = {}
+        self.file: Mapping[str, tuple[str, ...]] | None = None
+        self.stopped: Result | None = None
+
+    @invariant()
+    def runs_are_known(self) -> None:
+        if hasattr(self, "scheduler"):
+            assert {start.run for start in self.scheduler.running} == self.starting.keys() | self.begun.keys()
+
+    @rule(builder=builders, slaves=some_slaves)
+    def want(self, builder: str, slaves: tuple[str, ...]) -> None:
+        self.scheduler.want(builder, slaves)
+        self.due[builder] = Due(self.now, 1)
+        if self.stopped is None:
+            assert list(self.scheduler.waiting.items())[-1] == (builder, slaves)
+        else:
+            assert not self.scheduler.waiting
+            assert self.scheduler.finals[builder] is self.stopped
+
+    @rule(names=st.lists(builders, unique=True))
+    def forget(self, names: list[str]) -> None:
+        self.scheduler.forget(names)
+        assert not self.scheduler.waiting.keys() & set(names)
+
+    @rule(file=st.dictionaries(builders, some_slaves), most=limits)
+    def revise(self, file: dict[str, tuple[str, ...]], most: dict[str, int | None]) -> None:
+        self.scheduler.revise(file, most)
+        self.file, self.most = file, most
+
+    @precondition(lambda self: self.stopped is None)
+    @rule(result=st.sampled_from([Result.RETRY, Result.CANCELLED]))
+    def stop(self, result: Result) -> None:
+        waited = set(self.scheduler.waiting)
+        self.scheduler.stop(result)
+        self.stopped = result
+        assert not self.scheduler.waiting
+        assert {self.scheduler.finals[builder] for builder in waited} <= {result}
+
+    @rule(seconds=st.sampled_from([1.0, PATIENCE / 2, PATIENCE]))
+    def wait(self, seconds: float) -> None:
+        later = [self.due[name].when for name in self.scheduler.waiting if self.due[name].when > self.now]
+        assert self.scheduler.deadline(self.now) == min(later, default=None)
+        self.now += seconds
+
+    @rule(idle=everything_idle | some_idle)
+    def start(self, idle: dict[str, frozenset[str]]) -> None:
+        waited = dict(self.scheduler.waiting)
+        starts = self.scheduler.start(idle, self.now)
+        expected = []
+        for builder, slaves in waited.items():
+            slave = self.choose(builder, slaves, idle)
+            if slave is not None:
+                self.last += 1
+                self.starting[self.last] = RunStart(self.last, builder, slave, self.due[builder].attempt)
+                expected.append(self.starting[self.last])
+        assert starts == expected
+        assert list(self.scheduler.waiting) == [name for name in waited if name not in {s.builder for s in starts}]
+        assert self.attempts is None or all(start.attempt <= self.attempts for start in starts)
+
+    def choose(self, builder: str, slaves: tuple[str, ...], idle: Mapping[str, Collection[str]]) -> str | None:
+        """Return the slave that the rules give a builder."""
+        runs = [*self.starting.values(), *self.begun.values()]
+        if self.now < self.due[builder].when or builder in [start.builder for start in self.starting.values()]:
+            return None
+        for slave in slaves:
+            mine = [start.builder for start in runs if start.slave == slave]
+            most = self.most.get(slave)
+            if builder in idle.get(slave, ()) and builder not in mine and (most is None or len(mine) < most):
+                return slave
+        return None
+
+    @precondition(lambda self: self.starting)
+    @rule(data=st.data())
+    def take(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(sorted(self.starting)))
+        self.begun[run] = self.starting.pop(run)
+        self.scheduler.begun(run)
+
+    @precondition(lambda self: self.starting)
+    @rule(data=st.data())
+    def refuse(self, data: st.DataObject) -> None:
+        self.end(self.starting.pop(data.draw(st.sampled_from(sorted(self.starting)))), None)
+
+    @precondition(lambda self: self.begun)
+    @rule(data=st.data(), result=st.sampled_from([*Result, Result.RETRY, Result.RETRY]))
+    def finish(self, data: st.DataObject, result: Result) -> None:
+        self.end(self.begun.pop(data.draw(st.sampled_from(sorted(self.begun)))), result)
+
+    def end(self, start: RunStart, result: Result | None) -> None:
+        builder, waited, finals = start.builder, dict(self.scheduler.waiting), dict(self.scheduler.finals)
+        self.scheduler.over(start.run, result, self.now)
+        may_again = result in (None, Result.RETRY) and self.stopped is None
+        if may_again and self.file is not None and builder not in self.file:
+            # Gone from the file: it ends without a word.
+            assert (self.scheduler.waiting, self.scheduler.finals) == (waited, finals)
+        elif may_again and (self.attempts is None or start.attempt < self.attempts):
+            assert self.scheduler.finals == finals
+            assert list(self.scheduler.waiting) == list(waited | {builder: ()})
+            if builder not in waited:
+                self.due[builder] = Due(self.now + PATIENCE if result is None else self.now, start.attempt + 1)
+                assert self.file is None or self.scheduler.waiting[builder] == self.file[builder]
+        else:
+            assert self.scheduler.waiting == waited
+            last = result if result is not None else self.stopped or Result.RETRY
+            assert self.scheduler.finals == finals | {builder: last}
+
+
+TestInputs = Inputs.TestCase
+TestInputs.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
