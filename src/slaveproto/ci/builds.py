@@ -8,8 +8,9 @@ step that it is told about waits, and with it the slave.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import attrs
 import trio
@@ -97,6 +98,52 @@ class RunNotTaken:
 RunEvent: TypeAlias = RunBegan | RunStepBegan | RunOutput | RunStepEnded | RunEnded | RunNotTaken
 Listener: TypeAlias = Callable[[RunEvent], Awaitable[None]]
 """A function that is told of every event."""
+
+
+class BuildListener(ABC):
+    """A listener with a method for each event: it is told of them by `handle`."""
+
+    async def handle(self, event: RunEvent) -> None:
+        """Take an event of a build."""
+        match event:
+            case RunBegan(run):
+                await self._build_started(run)
+            case RunStepBegan(run, step):
+                await self._step_started(run, step)
+            case RunOutput(run, step, output):
+                await self._output(run, step, output)
+            case RunStepEnded(run, step, outcome):
+                await self._step_ended(run, step, outcome)
+            case RunEnded(run, result):
+                await self._build_ended(run, result)
+            case RunNotTaken(run, why):
+                await self._refused(run, why)
+            case _:
+                assert_never(event)
+
+    @abstractmethod
+    async def _build_started(self, run: Run) -> None:
+        """A slave has taken the build, and with it all requests for its builder."""
+
+    @abstractmethod
+    async def _step_started(self, run: Run, step: StepPlace) -> None:
+        """A step begins."""
+
+    @abstractmethod
+    async def _output(self, run: Run, step: StepPlace, output: Output) -> None:
+        """A step has written something."""
+
+    @abstractmethod
+    async def _step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
+        """A step has ended, or was passed over if `outcome` is None."""
+
+    @abstractmethod
+    async def _build_ended(self, run: Run, result: Result) -> None:
+        """All is over."""
+
+    @abstractmethod
+    async def _refused(self, run: Run, why: str) -> None:
+        """The slave did not take the build."""
 
 
 class Run:

@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
 
 import trio
 
 from slaveproto.ci.builds import (
+    BuildListener,
     Run,
-    RunBegan,
-    RunEnded,
-    RunEvent,
-    RunNotTaken,
-    RunOutput,
-    RunStepBegan,
-    RunStepEnded,
     StepPlace,
 )
 from slaveproto.ci.store import Store
@@ -47,7 +41,7 @@ class Memory:
             return await trio.to_thread.run_sync(lambda: method(*args, **kwargs))
 
 
-class Record:
+class Record(BuildListener):
     """The record of builds: remembers them and writes their logs.
 
     Args:
@@ -67,26 +61,7 @@ class Record:
         self._logs: dict[tuple[Run, str], BinaryIO | None] = {}
         self.on_start: Callable[[str], None] = lambda builder: None
 
-    async def handle(self, event: RunEvent) -> None:
-        """Take an event of a build."""
-        match event:
-            case RunBegan(run):
-                await self._build_started(run)
-            case RunStepBegan(run, step):
-                await self._step_started(run, step)
-            case RunOutput(run, step, output):
-                await self._output(run, step, output)
-            case RunStepEnded(run, step, outcome):
-                await self._step_ended(run, step, outcome)
-            case RunEnded(run, result):
-                await self._build_ended(run, result)
-            case RunNotTaken(run, why):
-                await self._refused(run, why)
-            case _:
-                assert_never(event)
-
     async def _build_started(self, run: Run) -> None:
-        """A slave has taken the build, and with it all requests for its builder."""
         number = await self._memory(self._store.begin_build, run.entry.name, run.slave, time.time())
         # Not before: a request that was stored while this waited for its turn is wanted by now.
         self.on_start(run.entry.name)
@@ -94,11 +69,10 @@ class Record:
         self._say(f"build {number} of {run.entry.name} on slave {run.slave} started")
 
     async def _step_started(self, run: Run, step: StepPlace) -> None:
-        """A step begins."""
         await self._memory(self._store.begin_step, self._numbers[run], step.number, step.what.title, time.time())
 
     async def _output(self, run: Run, step: StepPlace, output: Output) -> None:
-        """A step has written something. What the slave says of it has a file of its own."""
+        # What the slave says of it has a file of its own.
         log = "header" if output.stream == "header" else output.log
         try:
             if (run, log) not in self._logs:
@@ -113,7 +87,6 @@ class Record:
             self._logs[run, log] = None
 
     async def _step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
-        """A step has ended."""
         for _, log in [key for key in self._logs if key[0] is run]:
             self._close(run, log)
             del self._logs[run, log]
@@ -129,7 +102,6 @@ class Record:
             self._say(f"build {number} of {run.entry.name}: step {step.number}, {title}: {outcome.result.word}{why}")
 
     async def _build_ended(self, run: Run, result: Result) -> None:
-        """All is over."""
         number = self._numbers.pop(run)
         requests = await self._memory(self._store.end_build, number, result, time.time())
         self._say(f"build {number} of {run.entry.name} on slave {run.slave}: {result.word}")
@@ -137,7 +109,6 @@ class Record:
             self._finished(request, {"build": number, "slave": run.slave, "result": result.word})
 
     async def _refused(self, run: Run, why: str) -> None:
-        """The slave did not take the build."""
         self._say(f"slave {run.slave} did not take a build of {run.entry.name}: {why}")
 
     def _close(self, run: Run, log: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 import attrs
 
 from slaveproto.ci.builds import (
+    BuildListener,
     Run,
     RunBegan,
     RunEnded,
@@ -83,7 +84,7 @@ class _Row:
     elapsed: float = 0.0
 
 
-class Show:
+class Show(BuildListener):
     """Shows builds to people.
 
     Args:
@@ -112,26 +113,7 @@ class Show:
                 parts.append(f"{name} {_title(lane.place)} {elapsed}")
         return " · ".join(parts)
 
-    async def handle(self, event: RunEvent) -> None:
-        """Take an event of a build."""
-        match event:
-            case RunBegan(run):
-                await self._build_started(run)
-            case RunStepBegan(run, step):
-                await self._step_started(run, step)
-            case RunOutput(run, step, output):
-                await self._output(run, step, output)
-            case RunStepEnded(run, step, outcome):
-                await self._step_ended(run, step, outcome)
-            case RunEnded(run, result):
-                await self._build_ended(run, result)
-            case RunNotTaken(run, why):
-                await self._refused(run, why)
-            case _:
-                assert_never(event)
-
     async def _build_started(self, run: Run) -> None:
-        """A slave has taken the build."""
         name = run.entry.name
         self._lanes[name] = _Lane(run, self._clock())
         self._rows[name] = _Row(run.slave)
@@ -139,20 +121,17 @@ class Show:
         await self._say(name, f"building on slave {run.slave}{again}", BOLD)
 
     async def _step_started(self, run: Run, step: StepPlace) -> None:
-        """A step begins."""
         lane = self._lanes[run.entry.name]
         lane.place, lane.step_begun, lane.preamble = step, self._clock(), True
         lane.remarks.clear()
         await self._say(run.entry.name, _title(step), BOLD)
 
     async def _output(self, run: Run, step: StepPlace, output: Output) -> None:
-        """A step has written something."""
         lane = self._lanes[run.entry.name]
         splitter = lane.splitters.setdefault((output.log, output.stream), LineSplitter())
         await self._lines(lane, output.log, output.stream, splitter.feed(output.data))
 
     async def _step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
-        """A step has ended."""
         name = run.entry.name
         lane = self._lanes[name]
         for (log, stream), splitter in lane.splitters.items():
@@ -175,14 +154,12 @@ class Show:
         await self._say(name, words, STYLES[outcome.result])
 
     async def _build_ended(self, run: Run, result: Result) -> None:
-        """All is over."""
         lane = self._lanes.pop(run.entry.name)
         row = self._rows[run.entry.name]
         row.elapsed = self._clock() - lane.begun
         await self._say(run.entry.name, f"{result.word}, {duration(row.elapsed)}", STYLES[result])
 
     async def _refused(self, run: Run, why: str) -> None:
-        """The slave did not take the build."""
         await self._say(run.entry.name, one_line(f"slave {run.slave} did not take it: {why}"), YELLOW)
 
     async def summary(self, results: Mapping[str, Result]) -> None:
