@@ -24,7 +24,9 @@ from slaveproto.ci import control
 from slaveproto.ci.builds import Run, RunBegan
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import BuilderEntry
-from slaveproto.ci.record import Memory, Record
+from slaveproto.ci.memory import Memory
+from slaveproto.ci.record import Record
+from slaveproto.ci.reserve import Reserve
 from slaveproto.ci.store import BuildRow, Store
 from slaveproto.cli import main
 from slaveproto.master.steps import MakeDirectory
@@ -241,17 +243,19 @@ def test_a_request_that_is_stored_while_a_build_begins(tmp_path: Path) -> None:
 
     async def request(memory: Memory, store: Store, *, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
-        await memory(store.add_request, "b", "trigger", 1.0)
+        await memory.new(store.add_request, "b", "trigger", 1.0)
         wanted.append("b")
 
     async def both(store: Store) -> None:
-        memory = Memory(store)
+        memory = Memory(store.check, Reserve(str(tmp_path)), print, lambda well: None)
         record = Record(store, memory, lambda text: None, lambda request, end: None)
         record.on_start = lambda builder: wanted.clear()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(memory.run)
             await nursery.start(request, memory, store)
             entry = BuilderEntry(name="b", slaves=("s",), builddir="b", steps=(MakeDirectory(dir="x"),))
             await record.handle(RunBegan(Run(entry, "s", 1)))
+            nursery.cancel_scope.cancel()
 
     with contextlib.closing(Store(str(tmp_path))) as store:
         trio.run(both, store)

@@ -25,6 +25,21 @@ def started(scheduler: Scheduler, idle: dict[str, list[str]], now: float = 0.0) 
 # -- rule by rule
 
 
+def test_nothing_is_started_while_it_is_held() -> None:
+    scheduler = Scheduler({})
+    scheduler.want("a", ["s"])
+    scheduler.start({"s": ["a"]}, 0.0)
+    scheduler.want("b", ["s"])
+    scheduler.hold(True)
+    scheduler.over(1, None, 0.0)
+    assert started(scheduler, {"s": ["a", "b"]}, 100.0) == []
+    assert scheduler.deadline(0.0) is None
+    assert list(scheduler.waiting) == ["b", "a"]
+    scheduler.hold(False)
+    assert scheduler.deadline(0.0) == PATIENCE
+    assert started(scheduler, {"s": ["a", "b"]}, 100.0) == [("b", "s", 1), ("a", "s", 2)]
+
+
 def test_a_builder_is_wanted_once() -> None:
     scheduler = Scheduler({})
     scheduler.want("a", ["one"])

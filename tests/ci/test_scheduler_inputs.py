@@ -1,4 +1,4 @@
-"""Inputs of the scheduler in any order: limits that change, attempts, files read again, and a stop.
+"""Inputs of the scheduler in any order: limits that change, attempts, files read again, holds and a stop.
 
 The random schedules of test_scheduler.py follow requests from end to end; here every input may come at any time.
 """
@@ -48,6 +48,7 @@ class Inputs(RuleBasedStateMachine):
         self.due: dict[str, Due] = {}
         self.file: Mapping[str, tuple[str, ...]] | None = None
         self.stopped: Result | None = None
+        self.held = False
 
     @invariant()
     def runs_are_known(self) -> None:
@@ -83,10 +84,15 @@ class Inputs(RuleBasedStateMachine):
         assert not self.scheduler.waiting
         assert {self.scheduler.finals[builder] for builder in waited} <= {result}
 
+    @rule(held=st.booleans())
+    def hold(self, held: bool) -> None:
+        self.scheduler.hold(held)
+        self.held = held
+
     @rule(seconds=st.sampled_from([1.0, PATIENCE / 2, PATIENCE]))
     def wait(self, seconds: float) -> None:
         later = [self.due[name].when for name in self.scheduler.waiting if self.due[name].when > self.now]
-        assert self.scheduler.deadline(self.now) == min(later, default=None)
+        assert self.scheduler.deadline(self.now) == (None if self.held else min(later, default=None))
         self.now += seconds
 
     @rule(idle=everything_idle | some_idle)
@@ -107,7 +113,11 @@ class Inputs(RuleBasedStateMachine):
     def choose(self, builder: str, slaves: tuple[str, ...], idle: Mapping[str, Collection[str]]) -> str | None:
         """Return the slave that the rules give a builder."""
         runs = [*self.starting.values(), *self.begun.values()]
-        if self.now < self.due[builder].when or builder in [start.builder for start in self.starting.values()]:
+        if (
+            self.held
+            or self.now < self.due[builder].when
+            or builder in [start.builder for start in self.starting.values()]
+        ):
             return None
         for slave in slaves:
             mine = [start.builder for start in runs if start.slave == slave]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.state_dir import lock
 from slaveproto.ci.store import VERSION, BuildRow, Store
 from slaveproto.master.changes import Change
@@ -110,8 +110,10 @@ def test_steps_and_logs(store: Store, tmp_path: Path) -> None:
     store.begin_step(build, 1, "make", 1.0)
     names = ["stdio", "a/b", "a_b", "../../etc"]
     for name in names:
-        with store.open_log(build, 1, name) as file:
+        file, path = store.open_log(build, 1, name)
+        with file:
             file.write(name.encode())
+        store.add_log(build, 1, name, path)
     store.end_step(build, 1, Result.FAILURE, 2, "exit code 2", 0.5)
     store.skip_step(build, 2, "next")
     with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db, db:
@@ -171,8 +173,11 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with contextlib.closing(Store(str(tmp_path))) as store:
         opened[0].execute("PRAGMA max_page_count = 20")
         for _ in range(2):
-            with pytest.raises(UsageError, match=r"state\.sqlite: database or disk is full$"):
+            with pytest.raises(
+                CannotStore, match=r"state\.sqlite: the disk is full \(database or disk is full\)$"
+            ) as told:
                 store.add_request("b", "x" * 1_000_000, 1.0)
+            assert told.value.full
         store.add_request("b", "trigger", 1.0)
         assert store.pending() == ["b"]
 
@@ -194,7 +199,6 @@ def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_cannot_be_written(tmp_path: Path) -> None:
-    """As on a disk that is full."""
     (tmp_path / "lock").symlink_to("/dev/full")
     with pytest.raises(UsageError, match=rf"^{tmp_path}: cannot be locked: "), lock(str(tmp_path)):
         pass

@@ -292,6 +292,11 @@ class Builds:
             run.interrupt(result, why)
         self._wake()
 
+    def hold(self, held: bool) -> None:
+        """Begin nothing for now, or begin things again."""
+        self._scheduler.hold(held)
+        self._wake()
+
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until it was stopped, or with `until_idle` until nothing is wanted, and nothing runs."""
         async with open_nursery() as nursery:

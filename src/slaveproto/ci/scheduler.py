@@ -12,6 +12,7 @@ Rules.
    wanted twice.
 5. After `revise` a further try uses the new slaves, or does not happen where the builder is gone.
 6. After `stop` nothing is started, and everything that waits ends with the result of the stop.
+7. While it is held, because storage is unwell, nothing is started; all else goes on.
 
 Not here: which builders of a slave are idle, which is the one answer of `MasterSession.idle_builders`; requests,
 changes and times of the day, which the service has.
@@ -81,6 +82,7 @@ class Scheduler:
         self._running: dict[int, _Running] = {}
         self._revised: Mapping[str, tuple[str, ...]] | None = None
         self._stopped: Result | None = None
+        self._held = False
         self._last = 0
         self.finals: dict[str, Result] = {}
         """The result of each builder that is not wanted any more."""
@@ -129,6 +131,10 @@ class Scheduler:
         self.finals |= dict.fromkeys(self._wanted, result)
         self._wanted.clear()
 
+    def hold(self, held: bool) -> None:
+        """Start nothing, or start things again."""
+        self._held = held
+
     def start(self, idle: Mapping[str, Collection[str]], now: float) -> list[RunStart]:
         """Decide what is started now.
 
@@ -136,7 +142,9 @@ class Scheduler:
             idle: the builders on which a build can be started, by slave.
             now: the time.
         """
-        starts = []
+        starts: list[RunStart] = []
+        if self._held:
+            return starts
         for wanted in list(self._wanted.values()):
             slave = self._slave_for(wanted, idle, now)
             if slave is not None:
@@ -197,5 +205,7 @@ class Scheduler:
 
     def deadline(self, now: float) -> float | None:
         """Return the next time at which `start` may decide otherwise by itself, None if there is none."""
+        if self._held:
+            return None
         later = (wanted.not_before for wanted in self._wanted.values() if wanted.not_before > now)
         return min(later, default=None)

@@ -14,10 +14,12 @@ import trio
 from slaveproto.ci import control
 from slaveproto.ci.builds import Builds
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile, load
 from slaveproto.ci.listening import listening
-from slaveproto.ci.record import Memory, Record
+from slaveproto.ci.memory import Memory
+from slaveproto.ci.record import Record
+from slaveproto.ci.reserve import Reserve
 from slaveproto.ci.schedule import next_due
 from slaveproto.ci.show.console import STDERR
 from slaveproto.ci.show.slave_report import text_of
@@ -46,23 +48,34 @@ def run_master(file: BuildFile) -> int:
 
     Raises:
         UsageError: it cannot listen where it should, or not keep its state.
+        CannotStore: there is no room for its state, or another program holds it.
     """
     with lock(file.master.state_dir):
-        store = Store(file.master.state_dir)
+        reserve = Reserve(file.master.state_dir)
+        store = _open_store(file.master.state_dir, reserve)
         # What comes outside of the program's own handling, at the very end, would decide the exit code.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         try:
-            return trio.run(_Service(file, store).run)
+            return trio.run(_Service(file, store, reserve).run)
         finally:
             store.close()
 
 
+def _open_store(state_dir: str, reserve: Reserve) -> Store:
+    try:
+        return Store(state_dir)
+    except CannotStore as error:
+        if not (error.full and reserve.spend()):
+            raise
+        return Store(state_dir)
+
+
 class _Service:
-    def __init__(self, file: BuildFile, store: Store) -> None:
+    def __init__(self, file: BuildFile, store: Store, reserve: Reserve) -> None:
         self._file = file
         self._store = store
-        self._memory = Memory(store)
+        self._memory = Memory(store.check, reserve, self._say, self._on_storage)
         self._password = secrets.token_hex(16)
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
         self._changes_in, self._changes = trio.open_memory_channel[Change](UNSTORED_CHANGES)
@@ -94,6 +107,7 @@ class _Service:
         self._builds, self._working = builds, True
         changes_stored = trio.Event()
         async with open_nursery() as nursery:
+            nursery.start_soon(self._memory.run)
             await self._recover()
             nursery.start_soon(self._serve, control.listen(self._file.master.state_dir))
             nursery.start_soon(self._store_changes, changes_stored)
@@ -117,6 +131,9 @@ class _Service:
         if is_worth_telling(event):
             self._say(f"embedded slave: {text_of(event)}")
 
+    def _on_storage(self, well: bool) -> None:
+        self._builds.hold(not well)
+
     # -- requests
 
     def _want(self, builder: str) -> None:
@@ -134,7 +151,7 @@ class _Service:
             self._want(builder)
 
     async def _request(self, builder: str, reason: str, *, scheduled: bool = False) -> int:
-        number = await self._memory(self._store.add_request, builder, reason, time.time(), scheduled=scheduled)
+        number = await self._memory.new(self._store.add_request, builder, reason, time.time(), scheduled=scheduled)
         self._want(builder)
         return number
 
@@ -157,7 +174,7 @@ class _Service:
     async def _store_changes(self, over: trio.Event) -> None:
         async for change in self._changes:
             builders = [entry.name for entry in self._file.builders.values() if entry.triggers.wants(change)]
-            number = await self._memory(self._store.add_change, change, builders, time.time())
+            number = await self._memory.new(self._store.add_change, change, builders, time.time())
             self._say(f"change {number} is for {', '.join(builders) or 'no builder'}")
             for builder in builders:
                 self._want(builder)
@@ -212,6 +229,7 @@ class _Service:
     def _stop(self) -> None:
         if self._working:
             self._builds.stop(Result.RETRY, "the master stops")
+            self._memory.stop()
 
     async def _reload(self) -> None:
         try:
@@ -257,6 +275,8 @@ class _Service:
         if not isinstance(builder, str) or builder not in self._file.builders:
             await _send(stream, {"error": f"no builder {builder!r}; there are {', '.join(self._file.builders)}"})
             return
+        if self._memory.trouble:
+            await _send(stream, {"waiting": self._memory.trouble})
         number = await self._request(builder, "trigger")
         sender, receiver = trio.open_memory_channel[dict[str, Any]](1)
         if question.get("wait"):

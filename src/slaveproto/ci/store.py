@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 
 import attrs
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.master.changes import Change
 from slaveproto.master.results import Result
 
@@ -60,6 +60,20 @@ _CHANGE_TEXTS: Final = (
     "codebase",
 )
 MOST_REASONS: Final = 10
+PATIENCE: Final = 1.0
+"""Seconds that one call waits for another program to leave the file; a longer wait is the caller's affair."""
+_FOR_A_WHILE: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_BUSY: "another program holds it locked",
+    sqlite3.SQLITE_LOCKED: "another program holds it locked",
+    sqlite3.SQLITE_IOERR: "input or output fails, perhaps because the disk is full",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened, perhaps because the disk is full",
+    sqlite3.SQLITE_READONLY: "the disk can only be read",
+}
+"""Errors that may pass, in words; the code is the lower byte of SQLite's."""
+_NOT_AT_FIRST: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+"""Those that at the start of a program are a mistake in its call."""
+_ROOM: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
 
 @attrs.frozen
@@ -78,20 +92,24 @@ class BuildRow:
 class Store:
     """The file. Times are in seconds since 1970. One thread at a time may use it.
 
+    Every method may raise `CannotStore`; nothing is changed then, and the call can be made again.
+
     Args:
         state_dir: the folder; it has to be there.
         read_only: whether nothing is to be changed, nor made.
 
     Raises:
-        UsageError: the file is no such file, or that of a later version.
+        UsageError: the file is no such file, that of a later version, or only to be read.
     """
 
     def __init__(self, state_dir: str, *, read_only: bool = False) -> None:
         self._folder = state_dir
         self._path = os.path.join(state_dir, FILE_NAME)
-        with self._errors():
+        with self._errors(_NOT_AT_FIRST):
             address = f"file:{_quoted(self._path)}?mode={'ro' if read_only else 'rwc'}"
-            self._db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                address, uri=True, isolation_level=None, check_same_thread=False, timeout=PATIENCE
+            )
             try:
                 self._set_up(read_only)
             except BaseException:
@@ -111,10 +129,14 @@ class Store:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, mistakes: frozenset[int] = frozenset()) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
+            # An interface that is used wrongly has no code.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _FOR_A_WHILE and code not in mistakes:
+                raise CannotStore(self._path, f"{_FOR_A_WHILE[code]} ({error})", full=code in _ROOM) from None
             raise UsageError(f"{self._path}: {error}") from None
 
     @contextmanager
@@ -134,6 +156,11 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def check(self) -> None:
+        """Write something that changes nothing."""
+        with self._write() as db:
+            db.execute(f"PRAGMA user_version = {VERSION}")
 
     def recover(self, now: float) -> int:
         """Give back the requests of builds that never ended; returns how many builds that were."""
@@ -230,8 +257,8 @@ class Store:
                 (build, number, _text(name), Result.SKIPPED.word),
             )
 
-    def open_log(self, build: int, step: int, name: str) -> BinaryIO:
-        """Make the file of a log.
+    def open_log(self, build: int, step: int, name: str) -> tuple[BinaryIO, str]:
+        """Make the file of a log, and return it with its path in the folder. Any thread may do so.
 
         Raises:
             OSError: it cannot be made.
@@ -242,16 +269,18 @@ class Store:
         for number in range(1, 1000):
             path = os.path.join(folder, f"{step}-{short}{f'-{number}' if number > 1 else ''}.log")
             try:
-                file = open(os.path.join(self._folder, path), "xb", buffering=0)  # noqa: SIM115
+                return open(os.path.join(self._folder, path), "xb", buffering=0), path
             except FileExistsError:
                 continue
-            with self._write() as db:
-                db.execute(
-                    "INSERT OR REPLACE INTO logs (build, step, name, file) VALUES (?, ?, ?, ?)",
-                    (build, step, _text(name), path),
-                )
-            return file
         raise FileExistsError(f"{path} and many like it")
+
+    def add_log(self, build: int, step: int, name: str, path: str) -> None:
+        """Remember the log that is in a file of the folder."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO logs (build, step, name, file) VALUES (?, ?, ?, ?)",
+                (build, step, _text(name), path),
+            )
 
     def builds(self, count: int) -> list[BuildRow]:
         """Return the last builds, the newest first."""

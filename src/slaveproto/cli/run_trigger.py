@@ -27,6 +27,9 @@ def run_trigger(options: argparse.Namespace) -> int:
     with control.connect(file.master.state_dir) as client:
         answers = _answers(client, {"trigger": options.builder, "wait": options.wait})
         taken = next(answers, None)
+        if taken is not None and "waiting" in taken:
+            say(STDERR, f"slaveproto: the master waits until it can store the request: {taken['waiting']}")
+            taken = next(answers, None)
         if taken is None:
             say(STDERR, "slaveproto: the master ended before it answered")
             return 1
