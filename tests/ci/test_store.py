@@ -37,19 +37,19 @@ def test_requests_wait_for_a_build(store: Store) -> None:
     build = store.begin_build("b", "ex", 4.0)
     assert store.pending() == ["a"]
     later = store.add_request("b", "trigger", 4.5)
-    assert store.end_build(build, Result.FAILURE, 5.0) == [one, two]
+    assert store.end_build(build, Result.FAILURE, 5.0, 1.5) == [one, two]
     assert store.pending() == ["a", "b"]
     assert later not in (one, two)
-    assert store.builds(5) == [BuildRow(build, "b", "ex", "trigger; change 1", 4.0, 5.0, "failure")]
+    assert store.builds(5) == [BuildRow(build, "b", "ex", "trigger; change 1", 4.0, 5.0, 1.5, "failure")]
 
 
 def test_a_build_that_is_to_be_tried_again_gives_its_requests_back(store: Store) -> None:
     request = store.add_request("b", "trigger", 1.0)
     first = store.begin_build("b", "ex", 2.0)
-    assert store.end_build(first, Result.RETRY, 3.0) == []
+    assert store.end_build(first, Result.RETRY, 3.0, 1.0) == []
     assert store.pending() == ["b"]
     second = store.begin_build("b", "ex", 4.0)
-    assert store.end_build(second, Result.SUCCESS, 5.0) == [request]
+    assert store.end_build(second, Result.SUCCESS, 5.0, 1.0) == [request]
     assert [(row.result, row.reason) for row in store.builds(5)] == [("success", "trigger"), ("retry", "trigger")]
 
 
@@ -57,7 +57,7 @@ def test_a_master_that_was_killed(tmp_path: Path) -> None:
     """The next one finds what was done, what waited, and what was under way."""
     store = Store(str(tmp_path))
     store.add_request("done", "trigger", 1.0)
-    store.end_build(store.begin_build("done", "ex", 1.0), Result.SUCCESS, 2.0)
+    store.end_build(store.begin_build("done", "ex", 1.0), Result.SUCCESS, 2.0, 1.0)
     store.add_request("under way", "trigger", 1.0)
     build = store.begin_build("under way", "ex", 1.0)
     store.begin_step(build, 1, "step", 1.0)
@@ -99,10 +99,10 @@ def test_changes(store: Store, tmp_path: Path) -> None:
 
 
 def test_last_scheduled(store: Store) -> None:
-    assert store.last_scheduled("b") is None
+    assert store.last_scheduled() == {}
     store.add_request("b", "schedule", 5.0, scheduled=True)
     store.add_request("b", "trigger", 6.0)
-    assert store.last_scheduled("b") == 5.0
+    assert store.last_scheduled() == {"b": 5.0}
 
 
 def test_steps_and_logs(store: Store, tmp_path: Path) -> None:
@@ -137,11 +137,14 @@ def test_an_exit_code_that_is_none(store: Store, tmp_path: Path) -> None:
         assert db.execute("SELECT result, rc FROM steps").fetchall() == [("failure", None)]
 
 
-def test_a_store_of_a_later_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+def test_a_store_of_another_version(tmp_path: Path, version: int) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db, db:
-        db.execute(f"PRAGMA user_version = {VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
-    with pytest.raises(UsageError, match=r"state\.sqlite: written by a later version of slaveproto \(format 2\)"):
+    with pytest.raises(
+        UsageError, match=rf"state\.sqlite: written by another version of slaveproto \(format {version}, "
+    ):
         Store(str(tmp_path))
 
 
@@ -157,7 +160,7 @@ def test_half_a_transaction_is_none(store: Store) -> None:
     store.skip_step(build, 1, "x")
     with pytest.raises(UsageError, match="UNIQUE"):
         store.skip_step(build, 1, "x")
-    assert store.end_build(build, Result.SUCCESS, 2.0) == [1]
+    assert store.end_build(build, Result.SUCCESS, 2.0, 1.0) == [1]
 
 
 def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

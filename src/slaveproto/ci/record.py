@@ -49,6 +49,7 @@ class Record(BuildListener):
         self._say = say
         self._finished = finished
         self._numbers: dict[Run, int] = {}
+        self._begun: dict[Run, float] = {}
         self._logs: dict[tuple[Run, str], BinaryIO | None] = {}
         self.on_start: Callable[[str], None] = lambda builder: None
 
@@ -56,7 +57,7 @@ class Record(BuildListener):
         number = await self._memory(self._store.begin_build, run.entry.name, run.slave, time.time())
         # Not before: a request that was stored while this waited for its turn is wanted by now.
         self.on_start(run.entry.name)
-        self._numbers[run] = number
+        self._numbers[run], self._begun[run] = number, trio.current_time()
         self._say(f"build {number} of {run.entry.name} on slave {run.slave} started")
 
     async def _step_started(self, run: Run, step: StepPlace) -> None:
@@ -111,7 +112,8 @@ class Record(BuildListener):
 
     async def _build_ended(self, run: Run, result: Result) -> None:
         number = self._numbers.pop(run)
-        requests = await self._memory(self._store.end_build, number, result, time.time())
+        elapsed = trio.current_time() - self._begun.pop(run)
+        requests = await self._memory(self._store.end_build, number, result, time.time(), elapsed)
         self._say(f"build {number} of {run.entry.name} on slave {run.slave}: {result.word}")
         for request in requests:
             self._finished(request, {"build": number, "slave": run.slave, "result": result.word})

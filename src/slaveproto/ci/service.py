@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import signal
 import time
@@ -15,12 +14,12 @@ from slaveproto.ci import control
 from slaveproto.ci.builds import Builds
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.errors import CannotStore, UsageError
-from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile, load
+from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuildFile, load
 from slaveproto.ci.listening import listening
 from slaveproto.ci.memory import Memory
 from slaveproto.ci.record import Record
 from slaveproto.ci.reserve import Reserve
-from slaveproto.ci.schedule import next_due
+from slaveproto.ci.schedule import Timetable, Triggers
 from slaveproto.ci.show.console import STDERR
 from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
@@ -80,7 +79,6 @@ class _Service:
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
         self._changes_in, self._changes = trio.open_memory_channel[Change](UNSTORED_CHANGES)
         self._reloaded = trio.Event()
-        self._begun = time.time()
         self._signals: list[int] = []
         self._working = False
         self._builds: Builds
@@ -183,31 +181,18 @@ class _Service:
     # -- schedule
 
     async def _keep_schedule(self) -> None:
-        since = time.time()
-        # Of an interval, as of now; what was missed while no master ran is made up for once.
-        due: dict[str, float] = {}
+        last = await self._memory(self._store.last_scheduled)
+        table = Timetable(self._triggers(), last, time.time(), trio.current_time())
         while True:
             self._reloaded = trio.Event()
-            now = time.time()
-            for entry in list(self._file.builders.values()):
-                if _is_daily_due(entry, since, now) or due.get(entry.name, math.inf) <= now:
-                    await self._request(entry.name, "schedule", scheduled=True)
-            since = now
-            due = await self._intervals(now)
-            next_times = [
-                *due.values(),
-                *(next_due(entry.triggers.daily, now) for entry in self._file.builders.values()),
-            ]
-            with trio.move_on_after(max(0.0, min([LONGEST_NAP, *(when - time.time() for when in next_times)]))):
+            table.revise(self._triggers())
+            for builder in table.due(time.time(), trio.current_time()):
+                await self._request(builder, "schedule", scheduled=True)
+            with trio.move_on_after(min(LONGEST_NAP, table.next(time.time(), trio.current_time()))):
                 await self._reloaded.wait()
 
-    async def _intervals(self, now: float) -> dict[str, float]:
-        due = {}
-        for entry in list(self._file.builders.values()):
-            if entry.triggers.every is not None:
-                last = await self._memory(self._store.last_scheduled, entry.name)
-                due[entry.name] = (self._begun if last is None else last) + entry.triggers.every
-        return due
+    def _triggers(self) -> dict[str, Triggers]:
+        return {entry.name: entry.triggers for entry in self._file.builders.values()}
 
     # -- signals
 
@@ -316,7 +301,3 @@ async def _until_gone(stream: trio.SocketStream, scope: trio.CancelScope) -> Non
     while await stream.receive_some(control.LONGEST_LINE):
         pass
     scope.cancel()
-
-
-def _is_daily_due(entry: BuilderEntry, since: float, now: float) -> bool:
-    return next_due(entry.triggers.daily, since) <= now

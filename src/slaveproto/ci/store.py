@@ -21,7 +21,7 @@ from slaveproto.master.changes import Change
 from slaveproto.master.results import Result
 
 FILE_NAME: Final = "state.sqlite"
-VERSION: Final = 1
+VERSION: Final = 2
 LARGEST: Final = 2**63 - 1
 _SCHEMA: Final = """
 CREATE TABLE changes (
@@ -31,12 +31,13 @@ CREATE TABLE changes (
 );
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, slave TEXT NOT NULL, reason TEXT NOT NULL,
-    started REAL NOT NULL, ended REAL, result TEXT
+    started REAL NOT NULL, ended REAL, elapsed REAL, result TEXT
 );
 CREATE TABLE requests (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, reason TEXT NOT NULL, scheduled INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, reason TEXT NOT NULL,
     change INTEGER REFERENCES changes, created REAL NOT NULL, build INTEGER REFERENCES builds
 );
+CREATE TABLE schedules (builder TEXT PRIMARY KEY, last REAL NOT NULL);
 CREATE INDEX requests_of_builder ON requests (builder, build);
 CREATE INDEX requests_of_build ON requests (build);
 CREATE TABLE steps (
@@ -78,7 +79,18 @@ _ROOM: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQL
 
 @attrs.frozen
 class BuildRow:
-    """A build as it is remembered; `ended` and `result` are None while it runs."""
+    """A build as it is remembered; what is not known yet is None.
+
+    Args:
+        id: its number.
+        builder: what was built.
+        slave: where.
+        reason: why.
+        started: seconds since 1970, by a clock that may have been wrong.
+        ended: likewise.
+        elapsed: seconds by a clock that only goes on; None if it did not see the end.
+        result: its word.
+    """
 
     id: int
     builder: str
@@ -86,6 +98,7 @@ class BuildRow:
     reason: str
     started: float
     ended: float | None
+    elapsed: float | None
     result: str | None
 
 
@@ -99,7 +112,7 @@ class Store:
         read_only: whether nothing is to be changed, nor made.
 
     Raises:
-        UsageError: the file is no such file, that of a later version, or only to be read.
+        UsageError: the file is no such file, that of another version, or only to be read.
     """
 
     def __init__(self, state_dir: str, *, read_only: bool = False) -> None:
@@ -123,8 +136,10 @@ class Store:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise UsageError(f"{self._path}: written by a later version of slaveproto (format {version})")
+        if version not in (0, VERSION):
+            raise UsageError(
+                f"{self._path}: written by another version of slaveproto (format {version}, not {VERSION})"
+            )
         if version == 0 and not read_only:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
 
@@ -167,7 +182,7 @@ class Store:
         with self._write() as db:
             lost = [row[0] for row in db.execute("SELECT id FROM builds WHERE ended IS NULL")]
             for build in lost:
-                _end(db, build, Result.RETRY, now)
+                _end(db, build, Result.RETRY, now, None)
         return len(lost)
 
     def add_change(self, change: Change, builders: Sequence[str], now: float) -> int:
@@ -192,7 +207,9 @@ class Store:
     def add_request(self, builder: str, reason: str, now: float, *, scheduled: bool = False) -> int:
         """Remember that a builder is to be built; returns the request's number."""
         with self._write() as db:
-            return _add_request(db, builder, reason, now, scheduled=scheduled)
+            if scheduled:
+                db.execute("INSERT OR REPLACE INTO schedules (builder, last) VALUES (?, ?)", (builder, now))
+            return _add_request(db, builder, reason, now)
 
     def pending(self) -> list[str]:
         """Return the builders that requests wait for, the longest waiting first."""
@@ -202,12 +219,10 @@ class Store:
             )
             return [row[0] for row in found]
 
-    def last_scheduled(self, builder: str) -> float | None:
-        """Return when a builder was last requested because it was time."""
+    def last_scheduled(self) -> dict[str, float]:
+        """Return when each builder was last requested because it was time, for those that ever were."""
         with self._errors():
-            query = "SELECT max(created) FROM requests WHERE builder = ? AND scheduled"
-            (when,) = self._db.execute(query, (builder,)).fetchone()
-        return None if when is None else float(when)
+            return dict(self._db.execute("SELECT builder, last FROM schedules"))
 
     def begin_build(self, builder: str, slave: str, now: float) -> int:
         """Remember that a build began, which takes all requests for its builder; returns its number."""
@@ -225,10 +240,10 @@ class Store:
             db.execute("UPDATE requests SET build = ? WHERE builder = ? AND build IS NULL", (build, builder))
         return build
 
-    def end_build(self, build: int, result: Result, now: float) -> list[int]:
-        """Remember how a build ended; returns the requests that are done with it."""
+    def end_build(self, build: int, result: Result, now: float, elapsed: float) -> list[int]:
+        """Remember how a build ended, and how long it took; returns the requests that are done with it."""
         with self._write() as db:
-            return _end(db, build, result, now)
+            return _end(db, build, result, now, elapsed)
 
     def begin_step(self, build: int, number: int, name: str, now: float) -> None:
         """Remember that a step began."""
@@ -285,22 +300,22 @@ class Store:
     def builds(self, count: int) -> list[BuildRow]:
         """Return the last builds, the newest first."""
         with self._errors():
-            query = "SELECT id, builder, slave, reason, started, ended, result FROM builds ORDER BY id DESC LIMIT ?"
+            columns = ", ".join(attrs.fields_dict(BuildRow))
+            query = f"SELECT {columns} FROM builds ORDER BY id DESC LIMIT ?"
             return [BuildRow(*row) for row in self._db.execute(query, (count,))]
 
 
-def _add_request(
-    db: sqlite3.Connection, builder: str, reason: str, now: float, *, scheduled: bool = False, change: int | None = None
-) -> int:
+def _add_request(db: sqlite3.Connection, builder: str, reason: str, now: float, *, change: int | None = None) -> int:
     cursor = db.execute(
-        "INSERT INTO requests (builder, reason, scheduled, change, created) VALUES (?, ?, ?, ?, ?)",
-        (builder, _text(reason), scheduled, change, now),
+        "INSERT INTO requests (builder, reason, change, created) VALUES (?, ?, ?, ?)",
+        (builder, _text(reason), change, now),
     )
     return cursor.lastrowid or 0
 
 
-def _end(db: sqlite3.Connection, build: int, result: Result, now: float) -> list[int]:
-    db.execute("UPDATE builds SET result = ?, ended = ? WHERE id = ?", (result.word, now, build))
+def _end(db: sqlite3.Connection, build: int, result: Result, now: float, elapsed: float | None) -> list[int]:
+    query = "UPDATE builds SET result = ?, ended = ?, elapsed = ? WHERE id = ?"
+    db.execute(query, (result.word, now, elapsed, build))
     if result is Result.RETRY:
         db.execute("UPDATE requests SET build = NULL WHERE build = ?", (build,))
         return []

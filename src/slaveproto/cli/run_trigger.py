@@ -70,7 +70,7 @@ def run_builds(options: argparse.Namespace) -> int:
     try:
         for build in store.builds(options.count):
             begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(build.started))
-            elapsed = "" if build.ended is None else f" {build.ended - build.started:.1f} s"
+            elapsed = "" if build.elapsed is None else f" {build.elapsed:.1f} s"
             words = f"{build.builder} on {build.slave}: {build.result or 'running'}{elapsed}"
             say(STDOUT, f"{build.id:5} {begun} {words} ({build.reason or 'no reason is known'})")
     finally:
