@@ -78,6 +78,11 @@ class Record(BuildListener):
         except OSError as error:
             await self._give_up(run, step, log, error)
 
+    async def _given_up(self, run: Run, why: str) -> None:
+        # Its requests have to end, and people find it where they look for builds.
+        await self._build_started(run)
+        await self._build_ended(run, Result.EXCEPTION, why)
+
     async def _open(self, run: Run, step: StepPlace, log: str) -> BinaryIO:
         number = self._numbers[run]
         file, path = await trio.to_thread.run_sync(self._store.open_log, number, step.number, log)
@@ -110,11 +115,13 @@ class Record(BuildListener):
             why = f": {outcome.why}" if outcome.why else ""
             self._say(f"build {number} of {run.entry.name}: step {step.number}, {title}: {outcome.result.word}{why}")
 
-    async def _build_ended(self, run: Run, result: Result) -> None:
+    async def _build_ended(self, run: Run, result: Result, why: str) -> None:
         number = self._numbers.pop(run)
         elapsed = trio.current_time() - self._begun.pop(run)
-        requests = await self._memory(self._store.end_build, number, result, time.time(), elapsed)
-        self._say(f"build {number} of {run.entry.name} on slave {run.slave}: {result.word}")
+        counted = not run.interrupted
+        requests = await self._memory(self._store.end_build, number, result, time.time(), elapsed, why, counted=counted)
+        about = f": {why}" if why else ""
+        self._say(f"build {number} of {run.entry.name} on slave {run.slave}: {result.word}{about}")
         for request in requests:
             self._finished(request, {"build": number, "slave": run.slave, "result": result.word})
 

@@ -39,7 +39,7 @@ LONGEST_NAP: Final = 60.0
 UNSTORED_CHANGES: Final = 1000
 QUESTION_TIMEOUT: Final = 10.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_FIXED: Final = ("listen", "tls_cert", "state_dir")
+_FIXED: Final = ("listen", "tls_cert", "state_dir", "max_tries")
 
 
 def run_master(file: BuildFile) -> int:
@@ -100,7 +100,7 @@ class _Service:
 
     async def _work(self) -> None:
         record = Record(self._store, self._memory, self._say, self._finished)
-        builds = Builds(self._master, [record.handle], most_builds(self._file))
+        builds = Builds(self._master, [record.handle], most_builds(self._file), self._file.master.max_tries)
         record.on_start = lambda builder: builds.forget([builder])
         self._builds, self._working = builds, True
         changes_stored = trio.Event()
@@ -135,18 +135,25 @@ class _Service:
     # -- requests
 
     def _want(self, builder: str) -> None:
+        if builder not in self._builds.waiting:
+            self._resume(builder, 0)
+
+    def _resume(self, builder: str, tries: int) -> None:
         entry = self._file.builders.get(builder)
         if entry is None:
             self._say(f"a request waits for builder {builder}, which is not in the file")
-        elif builder not in self._builds.waiting:
-            self._builds.want(entry)
+        else:
+            self._builds.resume(entry, tries)
 
     async def _recover(self) -> None:
-        lost = await self._memory(self._store.recover, time.time())
-        if lost:
-            self._say(f"{lost} builds did not end when the master did, and are built again")
-        for builder in await self._memory(self._store.pending):
-            self._want(builder)
+        lost = await self._memory(self._store.recover, time.time(), self._file.master.max_tries)
+        for build, why in lost.items():
+            self._say(f"build {build} did not end when the master did, and is {why or 'built again'}")
+        await self._want_pending()
+
+    async def _want_pending(self) -> None:
+        for builder, tries in (await self._memory(self._store.pending)).items():
+            self._resume(builder, tries)
 
     async def _request(self, builder: str, reason: str, *, scheduled: bool = False) -> int:
         number = await self._memory.new(self._store.add_request, builder, reason, time.time(), scheduled=scheduled)
@@ -232,8 +239,7 @@ class _Service:
         self._master.configure(file.master_config(self._password, changes=True))
         self._builds.revise(file.builders, most_builds(file))
         self._builds.forget(list(self._builds.waiting))
-        for builder in await self._memory(self._store.pending):
-            self._want(builder)
+        await self._want_pending()
         self._reloaded.set()
         self._say(f"read {file.path} again")
 

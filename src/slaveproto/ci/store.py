@@ -31,11 +31,13 @@ CREATE TABLE changes (
 );
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, slave TEXT NOT NULL, reason TEXT NOT NULL,
-    started REAL NOT NULL, ended REAL, elapsed REAL, result TEXT
+    started REAL NOT NULL, ended REAL, elapsed REAL, result TEXT,
+    why TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, reason TEXT NOT NULL,
-    change INTEGER REFERENCES changes, created REAL NOT NULL, build INTEGER REFERENCES builds
+    change INTEGER REFERENCES changes, created REAL NOT NULL, build INTEGER REFERENCES builds,
+    tries INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE schedules (builder TEXT PRIMARY KEY, last REAL NOT NULL);
 CREATE INDEX requests_of_builder ON requests (builder, build);
@@ -90,6 +92,7 @@ class BuildRow:
         ended: likewise.
         elapsed: seconds by a clock that only goes on; None if it did not see the end.
         result: its word.
+        why: the reason of the result, where no step has it.
     """
 
     id: int
@@ -100,6 +103,7 @@ class BuildRow:
     ended: float | None
     elapsed: float | None
     result: str | None
+    why: str
 
 
 class Store:
@@ -177,13 +181,21 @@ class Store:
         with self._write() as db:
             db.execute(f"PRAGMA user_version = {VERSION}")
 
-    def recover(self, now: float) -> int:
-        """Give back the requests of builds that never ended; returns how many builds that were."""
+    def recover(self, now: float, attempts: int) -> dict[int, str]:
+        """Give back the requests of builds that never ended, but for those that were tried `attempts` times.
+
+        Returns the reason why a build is given up, or an empty text, for each such build.
+        """
         with self._write() as db:
-            lost = [row[0] for row in db.execute("SELECT id FROM builds WHERE ended IS NULL")]
-            for build in lost:
-                _end(db, build, Result.RETRY, now, None)
-        return len(lost)
+            query = (
+                "SELECT id, (SELECT max(tries) FROM requests WHERE build = builds.id) FROM builds WHERE ended IS NULL"
+            )
+            lost = {}
+            for build, tries in db.execute(query).fetchall():
+                last = tries is not None and tries >= attempts
+                lost[build] = f"given up after {tries} tries: the master ended in it" if last else ""
+                _end(db, build, Result.EXCEPTION if last else Result.RETRY, now, None, lost[build])
+        return lost
 
     def add_change(self, change: Change, builders: Sequence[str], now: float) -> int:
         """Remember a change, and a request for each of the builders; returns the change's number."""
@@ -211,13 +223,11 @@ class Store:
                 db.execute("INSERT OR REPLACE INTO schedules (builder, last) VALUES (?, ?)", (builder, now))
             return _add_request(db, builder, reason, now)
 
-    def pending(self) -> list[str]:
-        """Return the builders that requests wait for, the longest waiting first."""
+    def pending(self) -> dict[str, int]:
+        """Return the builders that requests wait for, the longest waiting first, and how often each was tried."""
         with self._errors():
-            found = self._db.execute(
-                "SELECT builder FROM requests WHERE build IS NULL GROUP BY builder ORDER BY min(id)"
-            )
-            return [row[0] for row in found]
+            query = "SELECT builder, max(tries) FROM requests WHERE build IS NULL GROUP BY builder ORDER BY min(id)"
+            return dict(self._db.execute(query))
 
     def last_scheduled(self) -> dict[str, float]:
         """Return when each builder was last requested because it was time, for those that ever were."""
@@ -237,13 +247,27 @@ class Store:
                 (builder, slave, reason, now),
             )
             build = cursor.lastrowid or 0
-            db.execute("UPDATE requests SET build = ? WHERE builder = ? AND build IS NULL", (build, builder))
+            query = "UPDATE requests SET build = ?, tries = tries + 1 WHERE builder = ? AND build IS NULL"
+            db.execute(query, (build, builder))
         return build
 
-    def end_build(self, build: int, result: Result, now: float, elapsed: float) -> list[int]:
-        """Remember how a build ended, and how long it took; returns the requests that are done with it."""
+    def end_build(
+        self, build: int, result: Result, now: float, elapsed: float, why: str = "", *, counted: bool = True
+    ) -> list[int]:
+        """Remember how a build ended; returns the requests that are done with it.
+
+        Args:
+            build: its number.
+            result: how it ended.
+            now: seconds since 1970.
+            elapsed: seconds that it took.
+            why: the reason, where no step has it.
+            counted: whether it counts among the tries of its requests.
+        """
         with self._write() as db:
-            return _end(db, build, result, now, elapsed)
+            if not counted:
+                db.execute("UPDATE requests SET tries = tries - 1 WHERE build = ?", (build,))
+            return _end(db, build, result, now, elapsed, why)
 
     def begin_step(self, build: int, number: int, name: str, now: float) -> None:
         """Remember that a step began."""
@@ -313,9 +337,9 @@ def _add_request(db: sqlite3.Connection, builder: str, reason: str, now: float, 
     return cursor.lastrowid or 0
 
 
-def _end(db: sqlite3.Connection, build: int, result: Result, now: float, elapsed: float | None) -> list[int]:
-    query = "UPDATE builds SET result = ?, ended = ?, elapsed = ? WHERE id = ?"
-    db.execute(query, (result.word, now, elapsed, build))
+def _end(db: sqlite3.Connection, build: int, result: Result, now: float, elapsed: float | None, why: str) -> list[int]:
+    query = "UPDATE builds SET result = ?, ended = ?, elapsed = ?, why = ? WHERE id = ?"
+    db.execute(query, (result.word, now, elapsed, _text(why), build))
     if result is Result.RETRY:
         db.execute("UPDATE requests SET build = NULL WHERE build = ?", (build,))
         return []

@@ -72,7 +72,8 @@ def run_builds(options: argparse.Namespace) -> int:
             begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(build.started))
             elapsed = "" if build.elapsed is None else f" {build.elapsed:.1f} s"
             words = f"{build.builder} on {build.slave}: {build.result or 'running'}{elapsed}"
-            say(STDOUT, f"{build.id:5} {begun} {words} ({build.reason or 'no reason is known'})")
+            why = f": {build.why}" if build.why else ""
+            say(STDOUT, f"{build.id:5} {begun} {words} ({build.reason or 'no reason is known'}){why}")
     finally:
         store.close()
     return 0
