@@ -14,6 +14,7 @@ from slaveproto.ci.builds import (
     RunBegan,
     RunEnded,
     RunEvent,
+    RunGivenUp,
     RunNotTaken,
     RunOutput,
     RunStepBegan,
@@ -58,9 +59,11 @@ class Notes:
             case RunStepEnded(_, step, outcome):
                 self.lines.append(f"{step.number} {outcome.result.word if outcome else 'skipped'}")
             case RunEnded(run, result):
-                self.lines.append(f"{run.entry.name} {result.word}")
+                self.lines.append(f"{run.entry.name} {result.word}" + (f": {event.why}" if event.why else ""))
             case RunNotTaken(run, why):
                 self.lines.append(f"{run.entry.name} not taken: {why}")
+            case RunGivenUp(run, why):
+                self.lines.append(f"{run.entry.name} {why}")
 
 
 async def build(
@@ -145,8 +148,11 @@ async def test_a_slave_that_is_lost_before_the_step(tmp_path: Path) -> None:
             here[0].slaves["bot"].disconnect("for a test")
 
     builds = await build(tmp_path, [entry("x", shell("a", "true"))], slow, notes.handle, during=during, attempts=1)
-    assert notes.lines == ["x on bot, attempt 1", "1/1 a", "1 retry", "x retry"]
-    assert builds.finals == {"x": Result.RETRY}
+    assert notes.lines == [
+        "x on bot, attempt 1", "1/1 a", "1 retry",
+        "x exception: given up after 1 try: its slave was lost each time",
+    ]  # fmt: skip
+    assert builds.finals == {"x": Result.EXCEPTION}
 
 
 async def test_stop_ends_what_runs_and_what_waits(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from slaveproto.ci import control
 from slaveproto.ci.builds import Run, RunBegan
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import BuilderEntry
-from slaveproto.ci.record import Memory, Record
+from slaveproto.ci.memory import Memory
+from slaveproto.ci.record import Record
+from slaveproto.ci.reserve import Reserve
 from slaveproto.ci.store import BuildRow, Store
 from slaveproto.cli import main
 from slaveproto.master.steps import MakeDirectory
@@ -163,6 +165,23 @@ def test_a_restart_loses_nothing(tmp_path: Path, number: int) -> None:
     ]  # fmt: skip
 
 
+def test_a_build_that_ends_its_master_each_time(tmp_path: Path) -> None:
+    """It is tried again after a pause, and given up in the end."""
+    poison = 'max_tries = 2\n[[builder]]\nname = "poison"\n[[builder.step]]\nshell = "kill -9 $PPID"\n' + QUICK
+    with master(tmp_path, poison) as program:
+        program.trigger("poison")
+        assert program.process.wait(20) == -signal.SIGKILL
+    with master(tmp_path, poison) as program:
+        program.says("build 1 did not end when the master did, and is built again")
+        assert program.process.wait(20) == -signal.SIGKILL
+    with master(tmp_path, poison) as program:
+        program.says("build 2 did not end when the master did, and is given up after 2 tries: the master ended in it")
+        wait_until(lambda: program.trigger("quick").returncode == 0)
+        program.says("build 3 of quick on slave local: success")
+        program.stop()
+    assert [row.result for row in program.builds()] == ["success", "exception", "retry"]
+
+
 def test_who_waits_is_told_of_the_end_of_the_master(tmp_path: Path) -> None:
     with master(tmp_path, BLOCKED) as program:
         command = [*PROGRAM, "trigger", str(program.file), "blocked", "--wait"]
@@ -241,21 +260,23 @@ def test_a_request_that_is_stored_while_a_build_begins(tmp_path: Path) -> None:
 
     async def request(memory: Memory, store: Store, *, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
-        await memory(store.add_request, "b", "trigger", 1.0)
+        await memory.new(store.add_request, "b", "trigger", 1.0)
         wanted.append("b")
 
     async def both(store: Store) -> None:
-        memory = Memory(store)
+        memory = Memory(store.check, Reserve(str(tmp_path)), print, lambda well: None)
         record = Record(store, memory, lambda text: None, lambda request, end: None)
         record.on_start = lambda builder: wanted.clear()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(memory.run)
             await nursery.start(request, memory, store)
             entry = BuilderEntry(name="b", slaves=("s",), builddir="b", steps=(MakeDirectory(dir="x"),))
             await record.handle(RunBegan(Run(entry, "s", 1)))
+            nursery.cancel_scope.cancel()
 
     with contextlib.closing(Store(str(tmp_path))) as store:
         trio.run(both, store)
-        assert (store.pending(), wanted) == ([], [])
+        assert (store.pending(), wanted) == ({}, [])
 
 
 NONSENSE = (b"", b"\n", b"nonsense\n", b"[" * 60_000 + b"\n", b"x" * 100_000, b"[1]\n", b'{"trigger": 5}\n')

@@ -81,10 +81,11 @@ class RunStepEnded:
 
 @attrs.frozen
 class RunEnded:
-    """A build is over, and its slave is free again."""
+    """A build is over, and its slave is free again; `why` has words for what no step tells, else it is empty."""
 
     run: Run
     result: Result
+    why: str = ""
 
 
 @attrs.frozen
@@ -95,7 +96,15 @@ class RunNotTaken:
     why: str
 
 
-RunEvent: TypeAlias = RunBegan | RunStepBegan | RunOutput | RunStepEnded | RunEnded | RunNotTaken
+@attrs.frozen
+class RunGivenUp:
+    """A build that slaves did not take is not tried any more. Comes after the last `RunNotTaken`."""
+
+    run: Run
+    why: str
+
+
+RunEvent: TypeAlias = RunBegan | RunStepBegan | RunOutput | RunStepEnded | RunEnded | RunNotTaken | RunGivenUp
 Listener: TypeAlias = Callable[[RunEvent], Awaitable[None]]
 """A function that is told of every event."""
 
@@ -114,10 +123,12 @@ class BuildListener(ABC):
                 await self._output(run, step, output)
             case RunStepEnded(run, step, outcome):
                 await self._step_ended(run, step, outcome)
-            case RunEnded(run, result):
-                await self._build_ended(run, result)
+            case RunEnded(run, result, why):
+                await self._build_ended(run, result, why)
             case RunNotTaken(run, why):
                 await self._refused(run, why)
+            case RunGivenUp(run, why):
+                await self._given_up(run, why)
             case _:
                 assert_never(event)
 
@@ -138,12 +149,16 @@ class BuildListener(ABC):
         """A step has ended, or was passed over if `outcome` is None."""
 
     @abstractmethod
-    async def _build_ended(self, run: Run, result: Result) -> None:
+    async def _build_ended(self, run: Run, result: Result, why: str) -> None:
         """All is over."""
 
     @abstractmethod
     async def _refused(self, run: Run, why: str) -> None:
         """The slave did not take the build."""
+
+    @abstractmethod
+    async def _given_up(self, run: Run, why: str) -> None:
+        """No slave took the build, and it is not tried any more."""
 
 
 class Run:
@@ -164,6 +179,11 @@ class Run:
         self._cut: tuple[Result, str] | None = None
         self._started = False
         self._scope = trio.CancelScope()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._cut is not None
 
     def interrupt(self, result: Result, why: str) -> None:
         """End it early with `result`; `why` is for people."""
@@ -270,6 +290,12 @@ class Builds:
         self._scheduler.want(entry.name, entry.slaves if slaves is None else slaves)
         self._wake()
 
+    def resume(self, entry: BuilderEntry, tries: int) -> None:
+        """Build a builder that was tried in vain so often before."""
+        self._entries[entry.name] = entry
+        self._scheduler.resume(entry.name, entry.slaves, tries, trio.current_time())
+        self._wake()
+
     def forget(self, builders: Collection[str]) -> None:
         """Do not build these, unless they run already."""
         self._scheduler.forget(builders)
@@ -290,6 +316,11 @@ class Builds:
         self._scheduler.stop(result)
         for run in self._runs.values():
             run.interrupt(result, why)
+        self._wake()
+
+    def hold(self, held: bool) -> None:
+        """Begin nothing for now, or begin things again."""
+        self._scheduler.hold(held)
         self._wake()
 
     async def run(self, *, until_idle: bool = False) -> None:
@@ -327,8 +358,14 @@ class Builds:
                 self._wake()
 
         result = await run.carry_out(slave, tell)
+        why = ""
+        if self._scheduler.is_last(start.run, result):
+            lost = "no slave took it" if result is None else "its slave was lost each time"
+            why = f"given up after {start.attempt} {'try' if start.attempt == 1 else 'tries'}: {lost}"
         if result is not None:
-            await tell(RunEnded(run, result))
+            await tell(RunEnded(run, Result.EXCEPTION if why else result, why))
+        elif why:
+            await tell(RunGivenUp(run, why))
         del self._runs[start.run]
         self._scheduler.over(start.run, result, trio.current_time())
         self._wake()

@@ -1,7 +1,8 @@
 """The control socket in the state directory, over which `slaveproto trigger` talks to its master in JSON lines.
 
 The program sends `{"trigger": BUILDER, "wait": BOOL}`. The master answers `{"error": TEXT}`, or `{"request": NUMBER}`
-and, if it was asked to wait, `{"build": NUMBER, "slave": NAME, "result": WORD}` when the build is over.
+once that is stored and, if it was asked to wait, `{"build": NUMBER, "slave": NAME, "result": WORD}` when the build is
+over. While it cannot store anything it says `{"waiting": TEXT}` first.
 """
 
 from __future__ import annotations

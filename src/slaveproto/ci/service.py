@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import signal
 import time
@@ -14,11 +13,13 @@ import trio
 from slaveproto.ci import control
 from slaveproto.ci.builds import Builds
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
-from slaveproto.ci.errors import UsageError
-from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile, load
+from slaveproto.ci.errors import CannotStore, UsageError
+from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuildFile, load
 from slaveproto.ci.listening import listening
-from slaveproto.ci.record import Memory, Record
-from slaveproto.ci.schedule import next_due
+from slaveproto.ci.memory import Memory
+from slaveproto.ci.record import Record
+from slaveproto.ci.reserve import Reserve
+from slaveproto.ci.schedule import Timetable, Triggers
 from slaveproto.ci.show.console import STDERR
 from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
@@ -38,7 +39,7 @@ LONGEST_NAP: Final = 60.0
 UNSTORED_CHANGES: Final = 1000
 QUESTION_TIMEOUT: Final = 10.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_FIXED: Final = ("listen", "tls_cert", "state_dir")
+_FIXED: Final = ("listen", "tls_cert", "state_dir", "max_tries")
 
 
 def run_master(file: BuildFile) -> int:
@@ -46,28 +47,38 @@ def run_master(file: BuildFile) -> int:
 
     Raises:
         UsageError: it cannot listen where it should, or not keep its state.
+        CannotStore: there is no room for its state, or another program holds it.
     """
     with lock(file.master.state_dir):
-        store = Store(file.master.state_dir)
+        reserve = Reserve(file.master.state_dir)
+        store = _open_store(file.master.state_dir, reserve)
         # What comes outside of the program's own handling, at the very end, would decide the exit code.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         try:
-            return trio.run(_Service(file, store).run)
+            return trio.run(_Service(file, store, reserve).run)
         finally:
             store.close()
 
 
+def _open_store(state_dir: str, reserve: Reserve) -> Store:
+    try:
+        return Store(state_dir)
+    except CannotStore as error:
+        if not (error.full and reserve.spend()):
+            raise
+        return Store(state_dir)
+
+
 class _Service:
-    def __init__(self, file: BuildFile, store: Store) -> None:
+    def __init__(self, file: BuildFile, store: Store, reserve: Reserve) -> None:
         self._file = file
         self._store = store
-        self._memory = Memory(store)
+        self._memory = Memory(store.check, reserve, self._say, self._on_storage)
         self._password = secrets.token_hex(16)
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
         self._changes_in, self._changes = trio.open_memory_channel[Change](UNSTORED_CHANGES)
         self._reloaded = trio.Event()
-        self._begun = time.time()
         self._signals: list[int] = []
         self._working = False
         self._builds: Builds
@@ -89,11 +100,12 @@ class _Service:
 
     async def _work(self) -> None:
         record = Record(self._store, self._memory, self._say, self._finished)
-        builds = Builds(self._master, [record.handle], most_builds(self._file))
+        builds = Builds(self._master, [record.handle], most_builds(self._file), self._file.master.max_tries)
         record.on_start = lambda builder: builds.forget([builder])
         self._builds, self._working = builds, True
         changes_stored = trio.Event()
         async with open_nursery() as nursery:
+            nursery.start_soon(self._memory.run)
             await self._recover()
             nursery.start_soon(self._serve, control.listen(self._file.master.state_dir))
             nursery.start_soon(self._store_changes, changes_stored)
@@ -117,24 +129,34 @@ class _Service:
         if is_worth_telling(event):
             self._say(f"embedded slave: {text_of(event)}")
 
+    def _on_storage(self, well: bool) -> None:
+        self._builds.hold(not well)
+
     # -- requests
 
     def _want(self, builder: str) -> None:
+        if builder not in self._builds.waiting:
+            self._resume(builder, 0)
+
+    def _resume(self, builder: str, tries: int) -> None:
         entry = self._file.builders.get(builder)
         if entry is None:
             self._say(f"a request waits for builder {builder}, which is not in the file")
-        elif builder not in self._builds.waiting:
-            self._builds.want(entry)
+        else:
+            self._builds.resume(entry, tries)
 
     async def _recover(self) -> None:
-        lost = await self._memory(self._store.recover, time.time())
-        if lost:
-            self._say(f"{lost} builds did not end when the master did, and are built again")
-        for builder in await self._memory(self._store.pending):
-            self._want(builder)
+        lost = await self._memory(self._store.recover, time.time(), self._file.master.max_tries)
+        for build, why in lost.items():
+            self._say(f"build {build} did not end when the master did, and is {why or 'built again'}")
+        await self._want_pending()
+
+    async def _want_pending(self) -> None:
+        for builder, tries in (await self._memory(self._store.pending)).items():
+            self._resume(builder, tries)
 
     async def _request(self, builder: str, reason: str, *, scheduled: bool = False) -> int:
-        number = await self._memory(self._store.add_request, builder, reason, time.time(), scheduled=scheduled)
+        number = await self._memory.new(self._store.add_request, builder, reason, time.time(), scheduled=scheduled)
         self._want(builder)
         return number
 
@@ -157,7 +179,7 @@ class _Service:
     async def _store_changes(self, over: trio.Event) -> None:
         async for change in self._changes:
             builders = [entry.name for entry in self._file.builders.values() if entry.triggers.wants(change)]
-            number = await self._memory(self._store.add_change, change, builders, time.time())
+            number = await self._memory.new(self._store.add_change, change, builders, time.time())
             self._say(f"change {number} is for {', '.join(builders) or 'no builder'}")
             for builder in builders:
                 self._want(builder)
@@ -166,31 +188,18 @@ class _Service:
     # -- schedule
 
     async def _keep_schedule(self) -> None:
-        since = time.time()
-        # Of an interval, as of now; what was missed while no master ran is made up for once.
-        due: dict[str, float] = {}
+        last = await self._memory(self._store.last_scheduled)
+        table = Timetable(self._triggers(), last, time.time(), trio.current_time())
         while True:
             self._reloaded = trio.Event()
-            now = time.time()
-            for entry in list(self._file.builders.values()):
-                if _is_daily_due(entry, since, now) or due.get(entry.name, math.inf) <= now:
-                    await self._request(entry.name, "schedule", scheduled=True)
-            since = now
-            due = await self._intervals(now)
-            next_times = [
-                *due.values(),
-                *(next_due(entry.triggers.daily, now) for entry in self._file.builders.values()),
-            ]
-            with trio.move_on_after(max(0.0, min([LONGEST_NAP, *(when - time.time() for when in next_times)]))):
+            table.revise(self._triggers())
+            for builder in table.due(time.time(), trio.current_time()):
+                await self._request(builder, "schedule", scheduled=True)
+            with trio.move_on_after(min(LONGEST_NAP, table.next(time.time(), trio.current_time()))):
                 await self._reloaded.wait()
 
-    async def _intervals(self, now: float) -> dict[str, float]:
-        due = {}
-        for entry in list(self._file.builders.values()):
-            if entry.triggers.every is not None:
-                last = await self._memory(self._store.last_scheduled, entry.name)
-                due[entry.name] = (self._begun if last is None else last) + entry.triggers.every
-        return due
+    def _triggers(self) -> dict[str, Triggers]:
+        return {entry.name: entry.triggers for entry in self._file.builders.values()}
 
     # -- signals
 
@@ -212,6 +221,7 @@ class _Service:
     def _stop(self) -> None:
         if self._working:
             self._builds.stop(Result.RETRY, "the master stops")
+            self._memory.stop()
 
     async def _reload(self) -> None:
         try:
@@ -229,8 +239,7 @@ class _Service:
         self._master.configure(file.master_config(self._password, changes=True))
         self._builds.revise(file.builders, most_builds(file))
         self._builds.forget(list(self._builds.waiting))
-        for builder in await self._memory(self._store.pending):
-            self._want(builder)
+        await self._want_pending()
         self._reloaded.set()
         self._say(f"read {file.path} again")
 
@@ -257,6 +266,8 @@ class _Service:
         if not isinstance(builder, str) or builder not in self._file.builders:
             await _send(stream, {"error": f"no builder {builder!r}; there are {', '.join(self._file.builders)}"})
             return
+        if self._memory.trouble:
+            await _send(stream, {"waiting": self._memory.trouble})
         number = await self._request(builder, "trigger")
         sender, receiver = trio.open_memory_channel[dict[str, Any]](1)
         if question.get("wait"):
@@ -296,7 +307,3 @@ async def _until_gone(stream: trio.SocketStream, scope: trio.CancelScope) -> Non
     while await stream.receive_some(control.LONGEST_LINE):
         pass
     scope.cancel()
-
-
-def _is_daily_due(entry: BuilderEntry, since: float, now: float) -> bool:
-    return next_due(entry.triggers.daily, since) <= now

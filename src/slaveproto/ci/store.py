@@ -16,12 +16,12 @@ from typing import BinaryIO, Final
 
 import attrs
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.master.changes import Change
 from slaveproto.master.results import Result
 
 FILE_NAME: Final = "state.sqlite"
-VERSION: Final = 1
+VERSION: Final = 2
 LARGEST: Final = 2**63 - 1
 _SCHEMA: Final = """
 CREATE TABLE changes (
@@ -31,12 +31,15 @@ CREATE TABLE changes (
 );
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, slave TEXT NOT NULL, reason TEXT NOT NULL,
-    started REAL NOT NULL, ended REAL, result TEXT
+    started REAL NOT NULL, ended REAL, elapsed REAL, result TEXT,
+    why TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE requests (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, reason TEXT NOT NULL, scheduled INTEGER NOT NULL,
-    change INTEGER REFERENCES changes, created REAL NOT NULL, build INTEGER REFERENCES builds
+    id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, reason TEXT NOT NULL,
+    change INTEGER REFERENCES changes, created REAL NOT NULL, build INTEGER REFERENCES builds,
+    tries INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE schedules (builder TEXT PRIMARY KEY, last REAL NOT NULL);
 CREATE INDEX requests_of_builder ON requests (builder, build);
 CREATE INDEX requests_of_build ON requests (build);
 CREATE TABLE steps (
@@ -60,11 +63,37 @@ _CHANGE_TEXTS: Final = (
     "codebase",
 )
 MOST_REASONS: Final = 10
+PATIENCE: Final = 1.0
+"""Seconds that one call waits for another program to leave the file; a longer wait is the caller's affair."""
+_FOR_A_WHILE: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_BUSY: "another program holds it locked",
+    sqlite3.SQLITE_LOCKED: "another program holds it locked",
+    sqlite3.SQLITE_IOERR: "input or output fails, perhaps because the disk is full",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened, perhaps because the disk is full",
+    sqlite3.SQLITE_READONLY: "the disk can only be read",
+}
+"""Errors that may pass, in words; the code is the lower byte of SQLite's."""
+_NOT_AT_FIRST: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+"""Those that at the start of a program are a mistake in its call."""
+_ROOM: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
 
 @attrs.frozen
 class BuildRow:
-    """A build as it is remembered; `ended` and `result` are None while it runs."""
+    """A build as it is remembered; what is not known yet is None.
+
+    Args:
+        id: its number.
+        builder: what was built.
+        slave: where.
+        reason: why.
+        started: seconds since 1970, by a clock that may have been wrong.
+        ended: likewise.
+        elapsed: seconds by a clock that only goes on; None if it did not see the end.
+        result: its word.
+        why: the reason of the result, where no step has it.
+    """
 
     id: int
     builder: str
@@ -72,26 +101,32 @@ class BuildRow:
     reason: str
     started: float
     ended: float | None
+    elapsed: float | None
     result: str | None
+    why: str
 
 
 class Store:
     """The file. Times are in seconds since 1970. One thread at a time may use it.
+
+    Every method may raise `CannotStore`; nothing is changed then, and the call can be made again.
 
     Args:
         state_dir: the folder; it has to be there.
         read_only: whether nothing is to be changed, nor made.
 
     Raises:
-        UsageError: the file is no such file, or that of a later version.
+        UsageError: the file is no such file, that of another version, or only to be read.
     """
 
     def __init__(self, state_dir: str, *, read_only: bool = False) -> None:
         self._folder = state_dir
         self._path = os.path.join(state_dir, FILE_NAME)
-        with self._errors():
+        with self._errors(_NOT_AT_FIRST):
             address = f"file:{_quoted(self._path)}?mode={'ro' if read_only else 'rwc'}"
-            self._db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                address, uri=True, isolation_level=None, check_same_thread=False, timeout=PATIENCE
+            )
             try:
                 self._set_up(read_only)
             except BaseException:
@@ -105,16 +140,22 @@ class Store:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise UsageError(f"{self._path}: written by a later version of slaveproto (format {version})")
+        if version not in (0, VERSION):
+            raise UsageError(
+                f"{self._path}: written by another version of slaveproto (format {version}, not {VERSION})"
+            )
         if version == 0 and not read_only:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, mistakes: frozenset[int] = frozenset()) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
+            # An interface that is used wrongly has no code.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _FOR_A_WHILE and code not in mistakes:
+                raise CannotStore(self._path, f"{_FOR_A_WHILE[code]} ({error})", full=code in _ROOM) from None
             raise UsageError(f"{self._path}: {error}") from None
 
     @contextmanager
@@ -135,13 +176,26 @@ class Store:
         """Close the file."""
         self._db.close()
 
-    def recover(self, now: float) -> int:
-        """Give back the requests of builds that never ended; returns how many builds that were."""
+    def check(self) -> None:
+        """Write something that changes nothing."""
         with self._write() as db:
-            lost = [row[0] for row in db.execute("SELECT id FROM builds WHERE ended IS NULL")]
-            for build in lost:
-                _end(db, build, Result.RETRY, now)
-        return len(lost)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def recover(self, now: float, attempts: int) -> dict[int, str]:
+        """Give back the requests of builds that never ended, but for those that were tried `attempts` times.
+
+        Returns the reason why a build is given up, or an empty text, for each such build.
+        """
+        with self._write() as db:
+            query = (
+                "SELECT id, (SELECT max(tries) FROM requests WHERE build = builds.id) FROM builds WHERE ended IS NULL"
+            )
+            lost = {}
+            for build, tries in db.execute(query).fetchall():
+                last = tries is not None and tries >= attempts
+                lost[build] = f"given up after {tries} tries: the master ended in it" if last else ""
+                _end(db, build, Result.EXCEPTION if last else Result.RETRY, now, None, lost[build])
+        return lost
 
     def add_change(self, change: Change, builders: Sequence[str], now: float) -> int:
         """Remember a change, and a request for each of the builders; returns the change's number."""
@@ -165,22 +219,20 @@ class Store:
     def add_request(self, builder: str, reason: str, now: float, *, scheduled: bool = False) -> int:
         """Remember that a builder is to be built; returns the request's number."""
         with self._write() as db:
-            return _add_request(db, builder, reason, now, scheduled=scheduled)
+            if scheduled:
+                db.execute("INSERT OR REPLACE INTO schedules (builder, last) VALUES (?, ?)", (builder, now))
+            return _add_request(db, builder, reason, now)
 
-    def pending(self) -> list[str]:
-        """Return the builders that requests wait for, the longest waiting first."""
+    def pending(self) -> dict[str, int]:
+        """Return the builders that requests wait for, the longest waiting first, and how often each was tried."""
         with self._errors():
-            found = self._db.execute(
-                "SELECT builder FROM requests WHERE build IS NULL GROUP BY builder ORDER BY min(id)"
-            )
-            return [row[0] for row in found]
+            query = "SELECT builder, max(tries) FROM requests WHERE build IS NULL GROUP BY builder ORDER BY min(id)"
+            return dict(self._db.execute(query))
 
-    def last_scheduled(self, builder: str) -> float | None:
-        """Return when a builder was last requested because it was time."""
+    def last_scheduled(self) -> dict[str, float]:
+        """Return when each builder was last requested because it was time, for those that ever were."""
         with self._errors():
-            query = "SELECT max(created) FROM requests WHERE builder = ? AND scheduled"
-            (when,) = self._db.execute(query, (builder,)).fetchone()
-        return None if when is None else float(when)
+            return dict(self._db.execute("SELECT builder, last FROM schedules"))
 
     def begin_build(self, builder: str, slave: str, now: float) -> int:
         """Remember that a build began, which takes all requests for its builder; returns its number."""
@@ -195,13 +247,27 @@ class Store:
                 (builder, slave, reason, now),
             )
             build = cursor.lastrowid or 0
-            db.execute("UPDATE requests SET build = ? WHERE builder = ? AND build IS NULL", (build, builder))
+            query = "UPDATE requests SET build = ?, tries = tries + 1 WHERE builder = ? AND build IS NULL"
+            db.execute(query, (build, builder))
         return build
 
-    def end_build(self, build: int, result: Result, now: float) -> list[int]:
-        """Remember how a build ended; returns the requests that are done with it."""
+    def end_build(
+        self, build: int, result: Result, now: float, elapsed: float, why: str = "", *, counted: bool = True
+    ) -> list[int]:
+        """Remember how a build ended; returns the requests that are done with it.
+
+        Args:
+            build: its number.
+            result: how it ended.
+            now: seconds since 1970.
+            elapsed: seconds that it took.
+            why: the reason, where no step has it.
+            counted: whether it counts among the tries of its requests.
+        """
         with self._write() as db:
-            return _end(db, build, result, now)
+            if not counted:
+                db.execute("UPDATE requests SET tries = tries - 1 WHERE build = ?", (build,))
+            return _end(db, build, result, now, elapsed, why)
 
     def begin_step(self, build: int, number: int, name: str, now: float) -> None:
         """Remember that a step began."""
@@ -230,8 +296,8 @@ class Store:
                 (build, number, _text(name), Result.SKIPPED.word),
             )
 
-    def open_log(self, build: int, step: int, name: str) -> BinaryIO:
-        """Make the file of a log.
+    def open_log(self, build: int, step: int, name: str) -> tuple[BinaryIO, str]:
+        """Make the file of a log, and return it with its path in the folder. Any thread may do so.
 
         Raises:
             OSError: it cannot be made.
@@ -242,36 +308,38 @@ class Store:
         for number in range(1, 1000):
             path = os.path.join(folder, f"{step}-{short}{f'-{number}' if number > 1 else ''}.log")
             try:
-                file = open(os.path.join(self._folder, path), "xb", buffering=0)  # noqa: SIM115
+                return open(os.path.join(self._folder, path), "xb", buffering=0), path
             except FileExistsError:
                 continue
-            with self._write() as db:
-                db.execute(
-                    "INSERT OR REPLACE INTO logs (build, step, name, file) VALUES (?, ?, ?, ?)",
-                    (build, step, _text(name), path),
-                )
-            return file
         raise FileExistsError(f"{path} and many like it")
+
+    def add_log(self, build: int, step: int, name: str, path: str) -> None:
+        """Remember the log that is in a file of the folder."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO logs (build, step, name, file) VALUES (?, ?, ?, ?)",
+                (build, step, _text(name), path),
+            )
 
     def builds(self, count: int) -> list[BuildRow]:
         """Return the last builds, the newest first."""
         with self._errors():
-            query = "SELECT id, builder, slave, reason, started, ended, result FROM builds ORDER BY id DESC LIMIT ?"
+            columns = ", ".join(attrs.fields_dict(BuildRow))
+            query = f"SELECT {columns} FROM builds ORDER BY id DESC LIMIT ?"
             return [BuildRow(*row) for row in self._db.execute(query, (count,))]
 
 
-def _add_request(
-    db: sqlite3.Connection, builder: str, reason: str, now: float, *, scheduled: bool = False, change: int | None = None
-) -> int:
+def _add_request(db: sqlite3.Connection, builder: str, reason: str, now: float, *, change: int | None = None) -> int:
     cursor = db.execute(
-        "INSERT INTO requests (builder, reason, scheduled, change, created) VALUES (?, ?, ?, ?, ?)",
-        (builder, _text(reason), scheduled, change, now),
+        "INSERT INTO requests (builder, reason, change, created) VALUES (?, ?, ?, ?)",
+        (builder, _text(reason), change, now),
     )
     return cursor.lastrowid or 0
 
 
-def _end(db: sqlite3.Connection, build: int, result: Result, now: float) -> list[int]:
-    db.execute("UPDATE builds SET result = ?, ended = ? WHERE id = ?", (result.word, now, build))
+def _end(db: sqlite3.Connection, build: int, result: Result, now: float, elapsed: float | None, why: str) -> list[int]:
+    query = "UPDATE builds SET result = ?, ended = ?, elapsed = ?, why = ? WHERE id = ?"
+    db.execute(query, (result.word, now, elapsed, _text(why), build))
     if result is Result.RETRY:
         db.execute("UPDATE requests SET build = NULL WHERE build = ?", (build,))
         return []

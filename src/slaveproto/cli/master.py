@@ -17,8 +17,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "again by the next master; a second one does not wait for it."
     )
     parser.epilog = (
-        "exit codes: 0 stopped by a signal, 2 called wrongly, a mistake in the file, or state that cannot be "
-        "kept, 130 or 143 did not wait"
+        "exit codes: 0 stopped by a signal, 2 called wrongly, a mistake in the file, or no place for its "
+        "state, 75 its state cannot be stored now: full disk, or locked by another program, 130 or 143 did not wait"
     )
     parser.add_argument("file", metavar="FILE.toml", help="what to build, and where: see docs/build-file.md")
     parser.set_defaults(run=run)
@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         UsageError: the file is wrong, the program cannot listen where it should, or its state directory is in use.
+        CannotStore: there is no room for its state, or another program holds it.
     """
     need_posix()
     file = load(options.file)

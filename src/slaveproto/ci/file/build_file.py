@@ -39,6 +39,7 @@ class MasterSettings:
         tls: the context for TLS, None for no TLS.
         state_dir: folder of the program's database and logs.
         change_password: of the user `change`; empty for no such user.
+        max_tries: how often `slaveproto master` tries a build that comes to nothing.
         config: the master's times, and their defaults; its accounts come from the other sections.
     """
 
@@ -47,6 +48,7 @@ class MasterSettings:
     tls: ssl.SSLContext | None = None
     state_dir: str
     change_password: str = attrs.field(default="changepw", repr=False)
+    max_tries: int = 10
     config: MasterConfig = attrs.field(factory=MasterConfig)
 
 
@@ -292,6 +294,7 @@ MASTER_KEYS: Final[dict[str, Kind]] = {
     "tls_key": values.beside,
     "state_dir": values.beside,
     "change_password": values.any_text,
+    "max_tries": values.count_from(1),
     "keepalive": values.seconds,
     "silence": values.positive_seconds,
     "ping_timeout": values.positive_seconds,
