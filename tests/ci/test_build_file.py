@@ -13,6 +13,14 @@ import pytest
 
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import LOCAL, BuildFile, default_builddir, load
+from slaveproto.ci.file.secrets import (
+    FromEnvironment,
+    FromFile,
+    NamedSecret,
+    SecretSource,
+    filled_env,
+    filled_step,
+)
 from slaveproto.ci.schedule import Triggers
 from slaveproto.master.config import ChangeAccount, MasterConfig, SlaveAccount
 from slaveproto.master.steps import (
@@ -26,6 +34,7 @@ from slaveproto.master.steps import (
     MakeDirectory,
     RemoveDirectory,
     RemoveFile,
+    Secret,
     Shell,
     StatFile,
     UploadDirectory,
@@ -191,9 +200,9 @@ def test_default_builddir(name: str, directory: str) -> None:
 
 
 def test_passwords_are_not_shown(tmp_path: Path) -> None:
-    file = read(tmp_path, f'[master]\nchange_password = "secret"\n{SLAVE.replace("pw", "secret")}{BUILDER}'
+    file = read(tmp_path, f'[master]\nchange_password = "hush"\n{SLAVE.replace("pw", "hush")}{BUILDER}'
                           f'slaves = ["ex"]\n{STEP}')  # fmt: skip
-    assert "secret" not in repr(file)
+    assert "hush" not in repr(file)
 
 
 # -- mistakes
@@ -204,8 +213,8 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
     [
         ("", " the file has no [[builder]]"),
         ("x", "1: Expected '=' after a key in a key/value pair"),
-        ("builders = 1", "1: unknown key 'builders'; there are master, slave, builder"),
-        ("\n[nonesuch.x]", "2: unknown key 'nonesuch'; there are master, slave, builder"),
+        ("builders = 1", "1: unknown key 'builders'; there are master, secret, slave, builder"),
+        ("\n[nonesuch.x]", "2: unknown key 'nonesuch'; there are master, secret, slave, builder"),
         ("master = 1", "1: [master] should be a table, not an integer"),
         ("[[master]]", "1: [master] should be a table, not an array"),
         ("[slave]", "1: slave should be [[slave]], not [slave]"),
@@ -432,3 +441,75 @@ def test_every_setting_of_a_step_can_be_said() -> None:
         known = {"dest", *build_steps.COMMON, *action.beside, *action.keys, *special}
         missing = {field.name for field in attrs.fields(action.make)} - known
         assert missing == set(), name
+
+
+SECRET = '[secret.key]\nfile = "key"\n[secret.token]\nenvironment = "TOKEN"\n[secret.pass]\ncommand = ["pass", "x"]\n'
+
+
+def test_secrets(tmp_path: Path) -> None:
+    """The file holds their names; the values are not there, and need not be."""
+    key, token = NamedSecret.of("key"), NamedSecret.of("token")
+    builder = read(
+        tmp_path,
+        f'{SECRET}{BUILDER}env = {{ A = {{ secret = "token" }} }}\n'
+        '[[builder.step]]\nshell = ["echo", { secret = "key" }]\nenv = { B = { secret = "token" } }\n'
+        'initial_stdin = { secret = "token" }\n'
+        '[[builder.step]]\ndownload_string = { text = { secret = "key" }, dest = "k" }\n',
+    ).builders["b"]
+    assert builder.env == {"A": token}
+    assert builder.steps == (
+        Shell(command=("echo", key), env={"B": token}, initial_stdin=token),
+        DownloadString(data=key, dest="k"),
+    )
+    assert builder.steps[0].title == "echo <key>"
+    assert builder.secrets == (
+        SecretSource("token", FromEnvironment("TOKEN")),
+        SecretSource("key", FromFile(f"{tmp_path}/key")),
+    )
+    values = {"key": "the key", "token": "the token"}
+    assert filled_env(builder.env, values) == {"A": Secret("the token", "<token>")}
+    shell, download = (filled_step(step, values) for step in builder.steps)
+    assert shell == Shell(
+        command=("echo", Secret("the key", "<key>")),
+        env={"B": Secret("the token", "<token>")},
+        initial_stdin=Secret("the token", "<token>"),
+    )
+    assert download == DownloadString(data=Secret("the key", "<key>"), dest="k")
+    assert "the key" not in repr(shell)
+
+
+def test_passwords_that_are_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "hush hush")
+    (tmp_path / "key").write_text("quiet\n")
+    text = (
+        f'[master]\nchange_password = {{ secret = "key" }}\n{SECRET}'
+        f'[[slave]]\nname = "ex"\npassword = {{ secret = "token" }}\n{BUILDER}slaves = ["ex"]\n{STEP}'
+    )
+    file = read(tmp_path, text)
+    assert (file.slaves["ex"].password, file.master.change_password) == ("hush hush", "quiet")
+    monkeypatch.delenv("TOKEN")
+    assert refusal(tmp_path, text) == (
+        "11: password is of no use: the secret token is not there: no environment variable TOKEN"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[secret.x]", "1: secret.x should have one of file, environment, command"),
+        ('[secret.x]\nfile = "a"\nenvironment = "B"', "1: secret.x should have one of file, environment, command"),
+        ('[secret.x]\nvalue = "a"', "2: unknown key 'secret.x.value'; there are file, environment, command"),
+        ('[secret.x]\ncommand = "pass"', "2: secret.x.command should be an array, not a string"),
+        ("[secret]\nx = 1", "2: secret.x should be a table, not an integer"),
+        ('[secret."\\n"]\nfile = "x"', "1: '\\n' cannot be the name of a secret"),
+        (f'{BUILDER}env = {{ A = {{ secret = "x" }} }}',
+         "3: env.A.secret 'x' is no secret of the file; there are none"),
+        (f'{SECRET}{BUILDER}[[builder.step]]\nshell = ["a", {{ secret = "x" }}]',
+         "10: shell.secret 'x' is no secret of the file; there are key, token, pass"),
+        (f'{SECRET}{BUILDER}[[builder.step]]\nshell = [{{ secret = "key" }}]', "10: shell names no program"),
+        (f'{SECRET}{BUILDER}[[builder.step]]\nmkdir = {{ secret = "key" }}',
+         "10: mkdir should be a string, not a table"),
+    ],
+)  # fmt: skip
+def test_mistakes_about_secrets(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(tmp_path, text) == message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from slaveproto.ci.errors import UsageError
 from slaveproto.cli.settings import REQUIRED, SETTINGS, SHUTDOWNS, Settings, default_of, dump, load
+from slaveproto.commands.listed_variables import LISTED, LISTED_BEGINNINGS
 
 GOOD = 'host = "master"\nport = 9989\nname = "bot"\npassword = "secret"\n'
 
@@ -58,6 +60,9 @@ def test_the_least_that_is_needed(tmp_path: Path) -> None:
         ('encoding = "utf-16"', ":5: encoding should be an encoding that"),
         ('encoding = "a\\u0000b"', ":5: encoding should be an encoding that"),
         ('encoding = ""', ":5: encoding is empty"),
+        ('send_environment = "none"', ":5: send_environment should be one of listed, all, not 'none'"),
+        ('send_environment = ["A=b"]', ":5: item 1 of send_environment should be the name of a variable"),
+        ('send_environment = [""]', ":5: item 1 of send_environment is empty"),
         ("keepalive", ":5: Expected '=' after a key in a key/value pair"),
         ("keepalive = 5\nkeepalive = 6", ":6: Cannot overwrite a value"),
         ("port = 1", ":5: Cannot overwrite a value"),
@@ -136,6 +141,7 @@ seconds = st.integers(0, 10**9 - 1) | st.floats(0, 10**9 - 1)
         umask=st.none() | st.integers(0, 0o777),
         encoding=st.sampled_from(["utf-8", "latin-1", "shift_jis"]),
         allow_shutdown=st.sampled_from(SHUTDOWNS),
+        send_environment=st.sampled_from(["listed", "all", (), ("A", "b c")]),
     )
 )
 def test_what_is_written_is_read_back(written: Settings) -> None:
@@ -169,6 +175,13 @@ def test_the_page() -> None:
         expected.append(f"| `{key}` | {options} | {shown} | {values} | {setting.meaning} |")
     page = (Path(__file__).parents[2] / "docs" / "slave-file.md").read_text()
     assert [line for line in page.splitlines() if line.startswith("| `")] == expected
+
+
+def test_the_page_has_the_variables_that_masters_are_told() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "slave-file.md").read_text()
+    section = page.partition("On the list")[2].partition("Not on it")[0]
+    named = set(re.findall("`([^`]+)`", section)) - {"worker_environ", "SetPropertiesFromEnv"}
+    assert named == LISTED | set(LISTED_BEGINNINGS)
 
 
 def test_the_password_is_not_shown() -> None:

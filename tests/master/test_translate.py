@@ -374,6 +374,18 @@ def test_the_environment_of_builder_and_step() -> None:
     assert slave.arguments(Shell(command="x"), {"A": ("1", "2")})["env"] == {"A": "1:2"}
 
 
+@pytest.mark.parametrize("place", ["builder", "step"])
+def test_a_secret_variable_is_sent_and_the_environment_is_not_shown(place: str) -> None:
+    variable: Env = {"A": Secret("hush")}
+    step = Shell(command="x", env=variable if place == "step" else {}, initial_stdin=Secret("é"))
+    order = SLAVES["3.3"].only(step, variable if place == "builder" else {})
+    assert (order.arguments["env"], order.arguments["logEnviron"]) == ({"A": "hush"}, False)
+    assert order.arguments["initial_stdin"] == "é"
+    assert order.notes == ("the environment is not shown, for it holds a secret",)
+    unseen = SLAVES["3.3"].only(Shell(command="x", env=variable, log_environ=False))
+    assert unseen.notes == ()
+
+
 @pytest.mark.parametrize(("asked", "given"), [(-1, 1), (0, 1), (7, 7), (2**30, LARGEST_BLOCK)])
 def test_blocks_that_every_peer_carries(asked: int, given: int) -> None:
     for step in (

@@ -12,7 +12,7 @@ from slaveproto.slave.events import Attached, BuildersListed, MasterSaid, SlaveN
 from slaveproto.slave.states import LinkState
 from slaveproto.testing import CallRefused, SessionDriver
 from slaveproto.wire import Remote, Value
-from tests.slave.support import BUILDERS, CONFIG, GENERATIONS, INFO, attach, attached, build, name, state_of
+from tests.slave.support import BUILDERS, CONFIG, GENERATIONS, INFO, attach, attached, build, configured, name, state_of
 
 RICH = HostInfo({"PATH": "/bin", "ODD": "caf\udce9"}, "posix", 8, {"ID": "debian", "PRETTY_NAME": "Debian 12"}, "1.2.3")
 
@@ -24,7 +24,7 @@ OFFERED = (
 
 
 def driver_with_info() -> SessionDriver:
-    driver = SessionDriver(CONFIG, RICH)
+    driver = SessionDriver(configured(send_environment="all"), RICH)
     driver.host.write("/slave/info/admin", b"me <me@example.org>\n")
     driver.host.write("/slave/info/host", b"caf\xe9\n")
     driver.host.write("/slave/info/system", b"overwritten\n")

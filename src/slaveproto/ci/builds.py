@@ -1,8 +1,11 @@
 """Builds under trio: carries out what the scheduler decides, step after step, and tells of it in events.
 
-Rules. It decides nothing: which builder is started where is the scheduler's, which step comes next and how the build
-stands are `Progress`'s, which builders are idle is the master's. A listener is awaited: while it takes its time, the
-step that it is told about waits, and with it the slave.
+Rules.
+
+* It decides nothing: which builder is started where is the scheduler's, which step comes next and how the build stands
+  are `Progress`'s, which builders are idle is the master's.
+* A listener is awaited: while it takes its time, the step that it is told about waits, and with it the slave.
+* No event holds the value of a secret: steps in events are those of the file, and what a slave says is masked before.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import attrs
 import trio
 
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.file.secrets import SecretUnreadable, filled_env, filled_step
+from slaveproto.ci.masking import Masks, OutputMask
 from slaveproto.ci.scheduler import RunStart, Scheduler
 from slaveproto.master.events import Outcome
 from slaveproto.master.results import Progress, Result
@@ -175,6 +180,9 @@ class Run:
         self.slave = slave
         self.attempt = attempt
         self._progress = Progress(entry.steps)
+        self._secrets: Mapping[str, str] = {}
+        self._masks: Masks | None = None
+        self._unreadable = ""
         self._step: RunningStep | None = None
         self._cut: tuple[Result, str] | None = None
         self._started = False
@@ -201,7 +209,9 @@ class Run:
             return None
         try:
             with self._scope:
-                async with slave.build(self.entry.name, self.entry.env) as build:
+                await self._read_secrets()
+                env = {} if self._unreadable else filled_env(self.entry.env, self._secrets)
+                async with slave.build(self.entry.name, env) as build:
                     # An interruption may come when the slave has said yes and this task has not gone on yet. No
                     # listener knows of the run then, and within the cancelled scope none could be told.
                     if self._cut is None:
@@ -213,6 +223,20 @@ class Run:
         if not self._started:
             return None
         return self._cut[0] if self._cut is not None else self._progress.result
+
+    async def _read_secrets(self) -> None:
+        if not self.entry.secrets:
+            return
+
+        def read() -> dict[str, str]:
+            return {source.name: source.read() for source in self.entry.secrets}
+
+        try:
+            self._secrets = await trio.to_thread.run_sync(read, abandon_on_cancel=True)
+        except SecretUnreadable as error:
+            self._unreadable = str(error)
+        else:
+            self._masks = Masks(self._secrets)
 
     async def _steps_of(self, build: Build, tell: Listener) -> None:
         places = [StepPlace(number, len(self.entry.steps), step) for number, step in enumerate(self.entry.steps, 1)]
@@ -232,22 +256,34 @@ class Run:
 
     async def _run_step(self, build: Build, place: StepPlace, tell: Listener) -> None:
         await tell(RunStepBegan(self, place))
+        if self._unreadable:
+            outcome = Outcome(Result.EXCEPTION, None, self._unreadable, {}, 0.0)
+        else:
+            outcome = await self._outcome_of(build, place, tell)
+        self._progress.record(place.what, outcome.result)
+        await tell(RunStepEnded(self, place, outcome))
+
+    async def _outcome_of(self, build: Build, place: StepPlace, tell: Listener) -> Outcome:
+        masks = self._masks
+        mask = OutputMask(masks) if masks is not None else None
         try:
-            async with build.step(place.what) as step:
+            async with build.step(filled_step(place.what, self._secrets)) as step:
                 self._step = step
                 if self._cut is not None:
                     # Told while a listener took its time.
                     step.interrupt(self._cut[1])
                 async for output in step:
-                    await tell(RunOutput(self, place, output))
+                    for piece in mask.feed(output) if mask is not None else (output,):
+                        await tell(RunOutput(self, place, piece))
                 outcome = step.outcome
         except SlaveLost as error:
             # Gone while a listener took its time.
             outcome = Outcome(Result.RETRY, None, str(error), {}, 0.0)
         finally:
             self._step = None
-        self._progress.record(place.what, outcome.result)
-        await tell(RunStepEnded(self, place, outcome))
+        for piece in mask.end() if mask is not None else ():
+            await tell(RunOutput(self, place, piece))
+        return outcome if masks is None else attrs.evolve(outcome, why=masks.mask_text(outcome.why))
 
 
 class Builds:

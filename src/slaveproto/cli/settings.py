@@ -41,6 +41,7 @@ from slaveproto.slave.config import SlaveConfig, can_encode
 
 FILE_NAME: Final = "slaveproto.toml"
 SHUTDOWNS: Final = ("none", "signal", "file")
+SENT: Final = ("listed", "all")
 REQUIRED: Final = ("host", "port", "name", "password")
 
 
@@ -203,6 +204,25 @@ def _encoding(at: At, value: object) -> str:
     return found
 
 
+def _send_environment(at: At, value: object) -> str | tuple[str, ...]:
+    """One of listed, all, or an array of names."""
+    if not isinstance(value, list):
+        return str(one_of(SENT)(at, value))
+    names = tuple(filled(at.item(index), item) for index, item in enumerate(value))
+    for index, name in enumerate(names):
+        if "=" in name or not name.isprintable():
+            raise at.item(index).wrong(f"should be the name of a variable, not {name!r}")
+    return names
+
+
+def _names(text: str) -> object:
+    return text if text in SENT else text.split(",")
+
+
+def _sent(value: str | tuple[str, ...]) -> str:
+    return _quoted(value) if isinstance(value, str) else f"[{', '.join(map(_quoted, value))}]"
+
+
 SETTINGS: Final[Mapping[str, Setting]] = {
     "host": Setting(filled, "name or address of the master", show=_quoted),
     "port": Setting(whole(1, 65535), "the master's port for slaves"),
@@ -235,6 +255,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         one_of(SHUTDOWNS),
         "ask for a graceful shutdown at SIGHUP (signal), or when BASEDIR/shutdown.stamp is touched (file)",
         ("-a", "--allow-shutdown"), "signal|file", read=_shutdown, show=_quoted,
+    ),
+    "send_environment": Setting(
+        _send_environment,
+        "variables of its environment that the master is told: a list of harmless ones, all, or more besides that list",
+        ("--send-environment",), "listed|all|NAME,NAME", read=_names, show=_sent,
     ),
 }  # fmt: skip
 

@@ -69,7 +69,7 @@ class ProcessSpec:
         signal: the signal that ends it, without SIG.
         patience: if set, TERM is sent first, and the signal after this time.
         logfiles: files to read while it runs, as the master names them.
-        show_environ: whether the log lists the environment.
+        shown_environ: the part of the environment that the log lists; None for none of it.
         keep: which of its outputs the script wants to read, up to `KEPT` bytes.
     """
 
@@ -87,7 +87,7 @@ class ProcessSpec:
     signal: str = "KILL"
     patience: float | None = None
     logfiles: Value = None
-    show_environ: bool = True
+    shown_environ: Mapping[str, str] | None = None
     keep: frozenset[str] = frozenset()
 
 
@@ -310,6 +310,11 @@ class _Supervision:
         raise CommandError("builtins.RuntimeError", text)
 
 
+def _environment(spec: ProcessSpec) -> str:
+    shown = spec.shown_environ
+    return "" if shown is None else environment_text(shown, len(spec.environ) - len(shown))
+
+
 def _header(spec: ProcessSpec, context: CommandContext) -> str:
     dialect = context.dialect
     return "".join(
@@ -321,7 +326,7 @@ def _header(spec: ProcessSpec, context: CommandContext) -> str:
             limit_text("maxTime", spec.lifetime, dialect) + "\n",
             f" watching logfiles {shown(spec.logfiles or {}, python2=context.shows_python2)}\n",
             f" argv: {shown_command(spec.shown, context)}\n",
-            environment_text(spec.environ) if spec.show_environ else "",
+            _environment(spec),
             f" writing {len(spec.stdin)} bytes to stdin\n" if spec.stdin else "",
             f" using PTY: {spec.use_pty}\n",
         )

@@ -53,6 +53,7 @@ from slaveproto.master.steps import AnyStep as AnyStep
 from slaveproto.master.steps import CopyDirectory as CopyDirectory
 from slaveproto.master.steps import DownloadFile as DownloadFile
 from slaveproto.master.steps import DownloadString as DownloadString
+from slaveproto.master.steps import EnvValue as EnvValue
 from slaveproto.master.steps import Glob as Glob
 from slaveproto.master.steps import ListDirectory as ListDirectory
 from slaveproto.master.steps import LogFile as LogFile

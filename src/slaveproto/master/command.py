@@ -29,7 +29,7 @@ from slaveproto.master.peer import Peer
 from slaveproto.master.results import Result
 from slaveproto.master.sizes import MOST_OF_A_MESSAGE, size_of
 from slaveproto.master.states import REMOTE_COMMAND, STEP, RemoteCommandEvent, StepEvent, StepState
-from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Shell, UploadDirectory, UploadFile
+from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Secret, Shell, UploadDirectory, UploadFile
 from slaveproto.master.tasks import Ask, MasterTask
 from slaveproto.master.transfer import Reader, Transfer, Writer
 from slaveproto.master.translate import CommandRequest
@@ -260,7 +260,8 @@ class StepRun:
             if isinstance(what, (UploadFile, UploadDirectory)):
                 self._transfer = Writer(self.number, what, self._peer, self._context)
             elif isinstance(what, DownloadString):
-                self._transfer = Reader(self.number, what.data, len(what.data), self._peer, self._context)
+                data = what.data.data if isinstance(what.data, Secret) else what.data
+                self._transfer = Reader(self.number, data, len(data), self._peer, self._context)
             self._send()
 
     def _looking(self, source: str) -> Script[None]:

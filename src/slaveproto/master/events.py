@@ -15,7 +15,7 @@ from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop,
 from slaveproto.master.changes import Change
 from slaveproto.master.config import Account, MasterConfig
 from slaveproto.master.results import Result
-from slaveproto.master.steps import AnyStep
+from slaveproto.master.steps import AnyStep, EnvValue
 from slaveproto.wire.values import Failure, Value
 
 # -- inputs
@@ -112,7 +112,7 @@ class StartStep:
     step: int
     build: int
     what: AnyStep
-    env: Mapping[str, str | tuple[str, ...] | None] = attrs.field(factory=dict)
+    env: Mapping[str, EnvValue] = attrs.field(factory=dict)
 
 
 @attrs.frozen

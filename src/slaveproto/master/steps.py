@@ -58,15 +58,23 @@ class Step:
 
 @attrs.frozen
 class Secret:
-    """A word of a command that is not shown. Slaves before 0.8.9 show it nevertheless.
+    """A text that is not shown: a word of a command, a variable, what a command reads or a file holds.
+
+    Slaves before 0.8.9 show a word nevertheless. No slave shows a variable, for a command that has a secret one is
+    never asked to show its environment. On the slave's host, the words of a command stand in the list of processes.
 
     Args:
-        real: what is run.
+        real: what is sent and used.
         shown: what is shown instead.
     """
 
     real: str = attrs.field(repr=False)
     shown: str = "XXXX"
+
+    @property
+    def data(self) -> bytes:
+        """The real text in UTF-8."""
+        return self.real.encode()
 
 
 @attrs.frozen
@@ -84,6 +92,9 @@ class LogFile:
 
 Word: TypeAlias = "str | Secret"
 
+EnvValue: TypeAlias = "str | tuple[str, ...] | Secret | None"
+"""Value of a variable. A tuple is joined by the path separator; None removes the variable."""
+
 
 @attrs.frozen(kw_only=True)
 class Shell(Step):
@@ -91,7 +102,7 @@ class Shell(Step):
 
     Args:
         command: a list of words, or one text for `/bin/sh`.
-        env: variables to set (a list is joined by the path separator), or to remove (None).
+        env: variables to set or to remove.
         timeout: how long it may write nothing; None for ever.
         max_time: how long it may run; None for ever.
         max_lines: how many lines it may write; None for any number (workers since 4.1.0).
@@ -100,20 +111,20 @@ class Shell(Step):
         initial_stdin: what it reads; None for nothing.
         want_stdout: whether its output is sent.
         want_stderr: likewise.
-        log_environ: whether the environment is shown.
+        log_environ: whether the environment is shown; it never is where a variable is a `Secret`.
         interrupt_signal: what ends it, without SIG (slaves since 0.8.6).
         sigterm_time: how long it gets after a TERM before that; None for no TERM (slaves since 0.8.9).
         success_rc: exit codes that are a SUCCESS, those of `warnings_rc` are WARNINGS, any other is a FAILURE.
     """
 
     command: str | tuple[Word, ...]
-    env: Mapping[str, str | tuple[str, ...] | None] = attrs.field(factory=dict)
+    env: Mapping[str, EnvValue] = attrs.field(factory=dict)
     timeout: float | None = 1200
     max_time: float | None = None
     max_lines: int | None = None
     logfiles: Mapping[str, LogFile] = attrs.field(factory=dict)
     use_pty: bool | None = None
-    initial_stdin: bytes | None = None
+    initial_stdin: bytes | Secret | None = None
     want_stdout: bool = True
     want_stderr: bool = True
     log_environ: bool = True
@@ -298,7 +309,7 @@ class DownloadString(Step):
         mode: permission bits; None leaves them to the slave.
     """
 
-    data: bytes
+    data: bytes | Secret
     dest: str
     block_size: int = BLOCK_SIZE
     mode: int | None = None

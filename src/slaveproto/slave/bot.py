@@ -146,7 +146,13 @@ class Bot:
                 info[context.plain(name)] = context.plain(contents)
         key = method, context.dialect
         if key not in self._known:
-            environ: Value = dict(context.host.environ.items())
+            own = context.host.environ
+            environ: Value = {name: value for name, value in own.items() if name not in context.unlisted}
+            if context.unlisted and not self._known:
+                told = (
+                    f"the master is told {len(own) - len(context.unlisted)} of {len(own)} variables of the environment"
+                )
+                context.announce(SlaveNotice(f"{told}; send_environment in the configuration changes that"))
             about = {"environ": environ, "system": context.host.system, "basedir": context.config.basedir, **more()}
             self._known[key] = {context.plain(name): context.plain(value) for name, value in about.items()}
         return info | self._known[key]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from slaveproto.commands.listed_variables import is_listed
 from slaveproto.records import record
 
 
@@ -42,6 +43,8 @@ class SlaveConfig:
             on which the slave was attached does not count.
         use_pty: whether commands get a pseudo-terminal if the master leaves the choice to the slave.
         encoding: the encoding of text from and for processes; should be that of the host's file names.
+        send_environment: the variables of its environment that the master is told: `listed`, those of
+            `slaveproto.commands.listed_variables`; `all`; or the names of others besides those that are listed.
     """
 
     host: str
@@ -56,6 +59,13 @@ class SlaveConfig:
     max_retries: int | None = None
     use_pty: bool = False
     encoding: str = attrs.field(default="utf-8", validator=_check_encoding)
+    send_environment: str | tuple[str, ...] = "listed"
+
+    def tells(self, name: str) -> bool:
+        """Whether the master is told the variable of that name."""
+        if isinstance(self.send_environment, tuple):
+            return is_listed(name) or name in self.send_environment
+        return self.send_environment == "all" or is_listed(name)
 
 
 @record

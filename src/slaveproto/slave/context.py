@@ -37,6 +37,7 @@ class SlaveContext:
         calls: the commands that wait for an answer of the master, by the connection's number of the call.
         dialect: how the present master reads text.
         last_command: the number of the newest command.
+        unlisted: names of the environment's variables that the master is not told.
     """
 
     config: SlaveConfig
@@ -48,6 +49,10 @@ class SlaveContext:
     calls: dict[int, RunningCommand] = attrs.field(factory=dict)
     dialect: Dialect = FIRST
     last_command: int = 0
+    unlisted: frozenset[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.unlisted = frozenset(name for name in self.host.environ if not self.config.tells(name))
 
     @property
     def posix(self) -> bool:
@@ -77,7 +82,14 @@ class SlaveContext:
         """
         config = self.config
         return CommandContext(
-            directory, self.host.environ, self.dialect, config.encoding, config.use_pty, self.posix, python2
+            directory,
+            self.host.environ,
+            self.dialect,
+            config.encoding,
+            config.use_pty,
+            self.posix,
+            python2,
+            self.unlisted,
         )
 
 

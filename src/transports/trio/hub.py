@@ -43,6 +43,7 @@ from slaveproto.master import (
     BuildStarted,
     ChangeReceived,
     EndBuild,
+    EnvValue,
     GuestCalled,
     LoginFailed,
     MasterEvent,
@@ -69,8 +70,8 @@ from transports.trio.nurseries import open_nursery
 PATIENCE = 10.0
 """Seconds that a step which the program no longer waits for has to end, before its slave is given up."""
 
-Env = Mapping[str, "str | tuple[str, ...] | None"]
-"""Variables of a build: their values, lists to be joined by the path separator, or None for what is to be removed."""
+Env = Mapping[str, EnvValue]
+"""Variables of a build."""
 
 
 class SlaveRecord:

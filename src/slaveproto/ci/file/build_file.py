@@ -14,10 +14,18 @@ from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file import steps as build_steps
 from slaveproto.ci.file import values
 from slaveproto.ci.file.address import parse_address
+from slaveproto.ci.file.secrets import (
+    FromCommand,
+    FromEnvironment,
+    FromFile,
+    SecretSource,
+    SecretUnreadable,
+    names_in,
+)
 from slaveproto.ci.file.toml_document import At, Kind, of_type, read, read_table
 from slaveproto.ci.schedule import CHANGE_KEYS, Triggers
 from slaveproto.master.config import ChangeAccount, MasterConfig, SlaveAccount
-from slaveproto.master.steps import AnyStep
+from slaveproto.master.steps import AnyStep, EnvValue
 
 if TYPE_CHECKING:
     import ssl
@@ -78,14 +86,16 @@ class BuilderEntry:
         env: variables of all its commands.
         triggers: the changes and times that make the master build it.
         steps: the steps, in order.
+        secrets: those that it uses.
     """
 
     name: str
     slaves: tuple[str, ...]
     builddir: str
-    env: Mapping[str, str | tuple[str, ...] | None] = attrs.field(factory=dict)
+    env: Mapping[str, EnvValue] = attrs.field(factory=dict)
     triggers: Triggers = attrs.field(factory=Triggers)
     steps: tuple[AnyStep, ...]
+    secrets: tuple[SecretSource, ...] = ()
 
 
 @attrs.frozen
@@ -134,11 +144,12 @@ def load(path: str) -> BuildFile:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     at = At(document)
-    sections: dict[str, Kind] = dict.fromkeys(("master", "slave", "builder"), lambda at, value: value)
+    sections: dict[str, Kind] = dict.fromkeys(("master", "secret", "slave", "builder"), lambda at, value: value)
     given = read_table(at, document.values, sections)
+    secrets = _secrets(at.section("secret"), given.get("secret", {}))
     master = _master(at.section("master"), given.get("master", {}))
     slaves = _slaves(at, given.get("slave", []), master)
-    builders = _builders(at, given.get("builder", []), slaves)
+    builders = _builders(at, given.get("builder", []), slaves, secrets)
     return BuildFile(path, master, slaves, builders)
 
 
@@ -183,7 +194,23 @@ def _slaves(top: At, value: object, master: MasterSettings) -> dict[str, SlaveEn
     return found
 
 
-def _builders(top: At, value: object, slaves: Mapping[str, SlaveEntry]) -> dict[str, BuilderEntry]:
+def _secrets(top: At, value: object) -> dict[str, SecretSource]:
+    found = {}
+    for name, item in of_type(top, value, dict).items():
+        at = top.key(name)
+        if not name.isprintable() or not name:
+            raise at.document.mistake(at.path, f"{name!r} cannot be the name of a secret")
+        given = read_table(at, item, SECRET_KEYS)
+        if len(given) != 1:
+            raise at.wrong(f"should have one of {', '.join(SECRET_KEYS)}")
+        (origin,) = given.values()
+        found[name] = SecretSource(name, origin)
+    return found
+
+
+def _builders(
+    top: At, value: object, slaves: Mapping[str, SlaveEntry], secrets: Mapping[str, SecretSource]
+) -> dict[str, BuilderEntry]:
     found: dict[str, BuilderEntry] = {}
     for index, item in enumerate(_tables(top, "builder", value)):
         at = top.section("builder", index)
@@ -200,7 +227,8 @@ def _builders(top: At, value: object, slaves: Mapping[str, SlaveEntry]) -> dict[
         given["steps"] = tuple(
             build_steps.read_step(at.section("step", number), step) for number, step in enumerate(steps)
         )
-        found[given["name"]] = BuilderEntry(**given)
+        used = dict.fromkeys(names_in(given.get("env", {}), given["steps"]))
+        found[given["name"]] = BuilderEntry(**given, secrets=tuple(secrets[name] for name in used))
     if not found:
         raise top.wrong("has no [[builder]]")
     return found
@@ -288,12 +316,36 @@ def _steps(at: At, value: object) -> list[Any]:
     return list(of_type(at, value, list))
 
 
+def _password(at: At, value: object) -> str:
+    """A string that is not empty, or a secret, whose value is read now."""
+    return _value_of(at, value) if isinstance(value, dict) else values.text(at, value)
+
+
+def _change_password(at: At, value: object) -> str:
+    return _value_of(at, value) if isinstance(value, dict) else values.any_text(at, value)
+
+
+def _value_of(at: At, value: object) -> str:
+    name = values.secret(at, value).name
+    top = At(at.document)
+    source = _secrets(top.section("secret"), at.document.values["secret"])[name]
+    try:
+        return source.read()
+    except SecretUnreadable as error:
+        raise at.wrong(f"is of no use: {error}") from None
+
+
+SECRET_KEYS: Final[dict[str, Kind]] = {
+    "file": lambda at, value: FromFile(values.beside(at, value)),
+    "environment": lambda at, value: FromEnvironment(values.text(at, value)),
+    "command": lambda at, value: FromCommand(values.texts(at, value), at.document.folder),
+}
 MASTER_KEYS: Final[dict[str, Kind]] = {
     "listen": _listen,
     "tls_cert": values.beside,
     "tls_key": values.beside,
     "state_dir": values.beside,
-    "change_password": values.any_text,
+    "change_password": _change_password,
     "max_tries": values.count_from(1),
     "keepalive": values.seconds,
     "silence": values.positive_seconds,
@@ -303,7 +355,7 @@ MASTER_KEYS: Final[dict[str, Kind]] = {
 }
 SLAVE_KEYS: Final[dict[str, Kind]] = {
     "name": values.text,
-    "password": values.text,
+    "password": _password,
     "password_file": _password_file,
     "max_builds": values.count_from(1),
 }

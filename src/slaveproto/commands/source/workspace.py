@@ -9,6 +9,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from slaveproto.commands.cancellable import EffectStopped, copy_tree, remove_tree
 from slaveproto.commands.context import CommandContext
+from slaveproto.commands.environ import shown_environ
 from slaveproto.commands.process import ProcessEnd, ProcessSpec, run_process
 from slaveproto.commands.source.options import Mode, SourceOptions
 from slaveproto.effects import (
@@ -247,19 +248,17 @@ class Workspace:
         program = yield from self.find(name)
         raw = self.context.raw
         directory = directory or self.base
-        environ = {**self.context.environ, "PWD": directory}
-        if plain_words:
-            environ["LC_MESSAGES"] = "C"
+        ours = {"PWD": directory, "LC_MESSAGES": "C"} if plain_words else {"PWD": directory}
         spec = ProcessSpec(
             command=[raw("a word", word.real if isinstance(word, Hidden) else word) for word in (program, *words)],
             shown=[raw("a word", word.shown if isinstance(word, Hidden) else word) for word in (program, *words)],
             workdir=directory,
-            environ=environ,
+            environ={**self.context.environ, **ours},
             streams=frozenset(send),
             stdin=None if stdin is None else self.context.raw("what a program reads", stdin),
             silence=self.options.silence if "silence" in limits else None,
             lifetime=self.options.lifetime if "lifetime" in limits else None,
-            show_environ=self.options.show_environ,
+            shown_environ={**shown_environ(None, self.context), **ours} if self.options.show_environ else None,
             keep=frozenset(keep),
         )
         ended = yield from run_process(spec, self.context, send_rc=False)
