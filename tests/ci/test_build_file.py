@@ -222,8 +222,8 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         ('slave = ["x"]', "1: [[slave]] should be a table, not a string"),
         ("[builder]", "1: builder should be [[builder]], not [builder]"),
         # [master]
-        ('[master]\n\nlisen = "x"', "3: unknown key 'master.lisen'; there are listen, tls_cert, tls_key, state_dir, "
-         "change_password, keepalive, silence, ping_timeout, attach_timeout, login_timeout"),
+        ('[master]\n\nlisen = "x"', "3: unknown key 'master.lisen'; there are listen, tls_cert, tls_key, "
+         "tls_client_ca, state_dir, change_password, keepalive, silence, ping_timeout, attach_timeout, login_timeout"),
         ("[master]\nlisten = 9989", "2: master.listen should be a string, not an integer"),
         ('[master]\nlisten = ""', "2: master.listen is empty"),
         ('[master]\nlisten = "a:b"', "2: master.listen should be HOST:PORT or [IPV6]:PORT, not 'a:b'"),
@@ -234,7 +234,8 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         ('[master]\ntls_key = "x"', "2: master.tls_key needs tls_cert"),
         ('[master]\ntls_cert = "x"\ntls_key = "y"',
          "2: master.tls_cert and tls_key should be a certificate and its key, but: "
-         "[Errno 2] No such file or directory"),
+         "FOLDER/x and FOLDER/y: No such file or directory"),
+        ('[master]\ntls_client_ca = "x"', "2: master.tls_client_ca needs tls_cert"),
         ('[master]\nstate_dir = "a\\u0000b"', "2: master.state_dir contains a null character"),
         ("[master]\nkeepalive = -1", "2: master.keepalive should be from 0 to 999999999 seconds, not -1"),
         ("[master]\nkeepalive = nan", "2: master.keepalive should be from 0 to 999999999 seconds, not nan"),
@@ -261,7 +262,9 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
          "3: password_file should be a file in UTF-8, unlike FOLDER/latin"),
         (f"{SLAVE}max_builds = 0", "4: max_builds should be from 1 to 9223372036854775807, not 0"),
         (f"{SLAVE}max_builds = 1.5", "4: max_builds should be an integer, not a float"),
-        (f"{SLAVE}max_build = 1", "4: unknown key 'max_build'; there are name, password, password_file, max_builds"),
+        (f"{SLAVE}max_build = 1", "4: unknown key 'max_build'; there are name, password, password_file, max_builds, "
+         "certificate"),
+        (f'{SLAVE}certificate = "x"', "4: certificate needs tls_client_ca in [master]"),
         (SLAVE + SLAVE, "5: name 'ex' comes twice"),
         (SLAVE.replace("ex", "change"),
          "2: name is that of the user who reports changes; change_password = \"\" frees it"),

@@ -65,6 +65,7 @@ def test_what_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         "encoding": "utf-8",
         "allow_shutdown": "none",
         "send_environment": "listed",
+        "tls": False,
     }
 
 

@@ -169,7 +169,8 @@ def test_the_page() -> None:
     expected = []
     for key, setting in SETTINGS.items():
         default = default_of(key)
-        options = ", ".join(f"`{option} {setting.metavar}`" for option in setting.options).replace("|", "\\|")
+        argument = f" {setting.metavar}" if setting.metavar else ""
+        options = ", ".join(f"`{option}{argument}`" for option in setting.options).replace("|", "\\|")
         shown = "required" if default is attrs.NOTHING else setting.unset or f"`{setting.show(default)}`"
         values = (setting.kind.__doc__ or "").rstrip(".").lower().replace("python", "Python").replace("ascii", "ASCII")
         expected.append(f"| `{key}` | {options} | {shown} | {values} | {setting.meaning} |")

@@ -39,7 +39,7 @@ LONGEST_NAP: Final = 60.0
 UNSTORED_CHANGES: Final = 1000
 QUESTION_TIMEOUT: Final = 10.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_FIXED: Final = ("listen", "tls_cert", "state_dir", "max_tries")
+_FIXED: Final = ("listen", "tls_cert", "tls_client_ca", "state_dir", "max_tries")
 
 
 def run_master(file: BuildFile) -> int:

@@ -7,12 +7,12 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.address import DEFAULT_PORT, parse_address
 from slaveproto.ci.show.console import STDOUT, say
-from slaveproto.cli.settings import FILE_NAME, SETTINGS, Setting, Settings, default_of, dump
+from slaveproto.cli.settings import FILE_NAME, NEEDS, SETTINGS, Setting, Settings, default_of, dump
 
 INFO: Final = {
     "admin": "Your Name Here <admin@youraddress.invalid>\n",
@@ -34,10 +34,13 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     for key, setting in SETTINGS.items():
         if setting.options:
-            parser.add_argument(
-                *setting.options, dest=key, type=_type_of(setting), default=argparse.SUPPRESS, metavar=setting.metavar,
-                help=f"{setting.meaning} [{_shown_default(key, setting)}]",
-            )  # fmt: skip
+            what: dict[str, Any] = (
+                {"action": "store_true"}
+                if setting.metavar is None
+                else {"type": _type_of(setting), "metavar": setting.metavar}
+            )
+            meaning = f"{setting.meaning} [{_shown_default(key, setting)}]"
+            parser.add_argument(*setting.options, dest=key, default=argparse.SUPPRESS, help=meaning, **what)
     same = parser.add_argument_group(
         "accepted for the sake of scripts written for buildslave",
         "They change nothing: the slave logs to standard error, which its supervisor may rotate, and its base "
@@ -62,6 +65,11 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"{what} is empty")
     password = options.password if options.password != "-" else _read_password()
     chosen = {key: value for key, value in vars(options).items() if key in SETTINGS and SETTINGS[key].options}
+    # What is said of TLS is said because TLS is wanted.
+    if any(NEEDS.get(key) == "tls" for key in chosen):
+        chosen["tls"] = True
+    if "tls_key" in chosen and "tls_cert" not in chosen:
+        raise UsageError("--tls-key needs --tls-cert")
     settings = Settings(
         host=host, port=port, name=options.name, password=password, basedir=options.basedir, **chosen
     )  # fmt: skip

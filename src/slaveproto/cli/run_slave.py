@@ -19,11 +19,12 @@ from slaveproto import __version__
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.show.console import STDERR, say
 from slaveproto.ci.show.slave_report import text_of
-from slaveproto.cli.settings import load
+from slaveproto.cli.settings import FILE_NAME, Settings, load
 from slaveproto.inputs import Stop
 from slaveproto.slave.events import AskShutdown, Input, SlaveEvent, Stopped
 from slaveproto.slave.session import SlaveSession
 from transports.host.describe import describe_host, jitter
+from transports.host.route import Route
 from transports.threads.runner import Runner
 
 GAVE_UP: Final = 3
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(
             f'{basedir}: allow_shutdown = "signal" means SIGHUP, which this system does not have; "file" works'
         )
+    route = _route(basedir, settings)
     if settings.umask is not None:
         os.umask(settings.umask)
     session = SlaveSession(settings, describe_host(f"slaveproto {__version__}"), jitter)
@@ -90,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
             threading.Thread(target=_watch_stamp, args=(stamp, slave), name="stamp", daemon=True).start()
 
     try:
-        drive(session, log.on_event, obey)
+        drive(session, route, log.on_event, obey)
     finally:
         # A second signal may still come while Python shuts down, and would then decide the exit code.
         for number in (*_STOPPING, *_HANG_UP):
@@ -109,13 +111,46 @@ class _Slave(Protocol):
         """End the session."""
 
 
-_Drive: TypeAlias = Callable[[SlaveSession, Callable[[SlaveEvent], None], Callable[[_Slave], None]], None]
-"""Runner of a session; takes the session, a function for its announcements, and one for the running slave."""
+_Drive: TypeAlias = Callable[[SlaveSession, Route, Callable[[SlaveEvent], None], Callable[[_Slave], None]], None]
+"""Runner of a session; takes the session, its route, and functions for its announcements and for the running slave."""
+
+
+def _route(basedir: str, settings: Settings) -> Route:
+    """Return the route that the settings describe.
+
+    Raises:
+        UsageError: a file for TLS cannot be used.
+    """
+    proxy = context = None
+    if settings.proxy is not None:
+        from transports.host.proxy import parse_proxy
+
+        proxy = parse_proxy(settings.proxy)
+    if settings.tls:
+        from transports.host.pins import parse_pin
+        from transports.host.tls import client_context
+
+        pin = None if settings.tls_pin is None else parse_pin(settings.tls_pin)
+        try:
+            context = client_context(
+                ca=settings.tls_ca, pin=pin, certificate=settings.tls_cert, key=settings.tls_key
+            )  # fmt: skip
+        except ValueError as error:
+            raise UsageError(f"{os.path.join(basedir, FILE_NAME)}: TLS: {error}") from None
+    return Route(context, settings.tls_name, proxy)
 
 
 def _threads() -> _Drive:
-    def drive(session: SlaveSession, on_event: Callable[[SlaveEvent], None], obey: Callable[[_Slave], None]) -> None:
-        runner = Runner(session, on_event)
+    def drive(
+        session: SlaveSession, route: Route, on_event: Callable[[SlaveEvent], None], obey: Callable[[_Slave], None]
+    ) -> None:
+        runner = Runner(
+            session,
+            on_event,
+            ssl_context=route.ssl_context,
+            server_hostname=route.server_hostname,
+            proxy=route.proxy,
+        )
         obey(runner)
         runner.run()
 
@@ -145,14 +180,16 @@ def _trio() -> _Drive:
             self.post(Stop(why))
 
     async def run(
-        session: SlaveSession, on_event: Callable[[SlaveEvent], None], obey: Callable[[_Slave], None]
+        session: SlaveSession, route: Route, on_event: Callable[[SlaveEvent], None], obey: Callable[[_Slave], None]
     ) -> None:
-        async with open_slave(session) as slave:
+        async with open_slave(
+            session, ssl_context=route.ssl_context, server_hostname=route.server_hostname, proxy=route.proxy
+        ) as slave:
             obey(FromOutside(slave, trio.lowlevel.current_trio_token()))
             async for event in slave:
                 on_event(event)
 
-    return lambda session, on_event, obey: trio.run(run, session, on_event, obey)
+    return lambda session, route, on_event, obey: trio.run(run, session, route, on_event, obey)
 
 
 _RUNNERS: Final[Mapping[str, Callable[[], _Drive]]] = {"threads": _threads, "trio": _trio}

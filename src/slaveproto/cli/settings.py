@@ -43,6 +43,11 @@ FILE_NAME: Final = "slaveproto.toml"
 SHUTDOWNS: Final = ("none", "signal", "file")
 SENT: Final = ("listed", "all")
 REQUIRED: Final = ("host", "port", "name", "password")
+NEEDS: Final = {
+    **dict.fromkeys(("tls_ca", "tls_pin", "tls_cert", "tls_key", "tls_name"), "tls"),
+    "tls_key": "tls_cert",
+}
+"""Settings that mean nothing without another one."""
 
 
 @record
@@ -53,10 +58,24 @@ class Settings(SlaveConfig):
         umask: of the commands; None leaves that of the program.
         allow_shutdown: how the slave can be asked for a graceful shutdown: `none`, `signal` (SIGHUP) or `file` (touch
             `shutdown.stamp`).
+        tls: whether to speak TLS; the paths below are absolute.
+        tls_ca: file with the authorities of the master's certificate; None for those of the system.
+        tls_pin: SHA-256 of the master's certificate, as text; None for any that is verified.
+        tls_cert: file with our certificate; None for none.
+        tls_key: file with its key; None for that of the certificate.
+        tls_name: the name that the master's certificate has to be for; None for `host`.
+        proxy: URL of the HTTP proxy that connections go through; None for none.
     """
 
     umask: int | None = None
     allow_shutdown: str = "none"
+    tls: bool = False
+    tls_ca: str | None = None
+    tls_pin: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_name: str | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)
 
 
 @record
@@ -67,7 +86,7 @@ class Setting:
         kind: the check of its value.
         meaning: for the page and `create-slave --help`.
         options: of `create-slave`; empty for none.
-        metavar: of the option's argument.
+        metavar: of the option's argument; None for an option that stands for true.
         read: turns the option's text into the value that the file would hold; ValueError says why it cannot.
         unset: words for a default of None.
         show: returns the value as the file shows it.
@@ -114,6 +133,9 @@ def load(basedir: str) -> Settings:
     missing = [key for key in REQUIRED if key not in values]
     if missing:
         raise UsageError(f"{path}: {', '.join(missing)} missing")
+    for key, needed in NEEDS.items():
+        if key in values and not values.get(needed):
+            raise At(document).key(key).wrong(f"needs {needed}{' = true' if needed == 'tls' else ''}")
     return Settings(basedir=basedir, **values)
 
 
@@ -223,6 +245,33 @@ def _sent(value: str | tuple[str, ...]) -> str:
     return _quoted(value) if isinstance(value, str) else f"[{', '.join(map(_quoted, value))}]"
 
 
+def _path(at: At, value: object) -> str:
+    """A path, relative to the base directory."""
+    return os.path.normpath(os.path.join(at.document.folder, filled(at, value)))
+
+
+def _pin(at: At, value: object) -> str:
+    """A string of 64 hexadecimal digits, with or without colons."""
+    from transports.host.pins import parse_pin
+
+    try:
+        return parse_pin(string(at, value)).hex()
+    except ValueError as error:
+        raise at.wrong(str(error)) from None
+
+
+def _proxy(at: At, value: object) -> str:
+    """A string: http://[user:password@]host[:port]."""
+    from transports.host.proxy import parse_proxy
+
+    found = string(at, value)
+    try:
+        parse_proxy(found)
+    except ValueError as error:
+        raise at.wrong(str(error)) from None
+    return found
+
+
 SETTINGS: Final[Mapping[str, Setting]] = {
     "host": Setting(filled, "name or address of the master", show=_quoted),
     "port": Setting(whole(1, 65535), "the master's port for slaves"),
@@ -260,6 +309,33 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         _send_environment,
         "variables of its environment that the master is told: a list of harmless ones, all, or more besides that list",
         ("--send-environment",), "listed|all|NAME,NAME", read=_names, show=_sent,
+    ),
+    "tls": Setting(
+        flag, "speak TLS with the master, and verify its certificate", ("--tls", "--use-tls"), show=_true_or_false
+    ),
+    "tls_ca": Setting(
+        _path, "file with the authorities that may sign the master's certificate, or with that certificate itself",
+        ("--tls-ca",), "FILE", read=os.path.abspath, unset="those of the system", show=_quoted,
+    ),
+    "tls_pin": Setting(
+        _pin, "SHA-256 of the master's certificate: no other one is accepted, and without tls_ca nothing else is asked",
+        ("--tls-pin",), "SHA256", unset="any that is verified", show=_quoted,
+    ),
+    "tls_cert": Setting(
+        _path, "file with the certificate that the slave shows, and those that lead to its authority",
+        ("--tls-cert",), "FILE", read=os.path.abspath, unset="none", show=_quoted,
+    ),
+    "tls_key": Setting(
+        _path, "file with its private key, without a passphrase",
+        ("--tls-key",), "FILE", read=os.path.abspath, unset="that of tls_cert", show=_quoted,
+    ),
+    "tls_name": Setting(
+        filled, "name that the master's certificate has to be for",
+        ("--tls-name",), "NAME", unset="that of host", show=_quoted,
+    ),
+    "proxy": Setting(
+        _proxy, "HTTP proxy to reach the master through, by CONNECT",
+        ("--proxy",), "URL", unset="none", show=_quoted,
     ),
 }  # fmt: skip
 

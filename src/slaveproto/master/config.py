@@ -16,11 +16,13 @@ class SlaveAccount:
         name: its user name.
         password: in clear, for the login needs it so.
         builders: the slave's builders, each with its directory on the slave, which is relative to the slave's basedir.
+        certificate: the name of the TLS certificate that the slave has to show besides; None for none.
     """
 
     name: str
     password: str = attrs.field(repr=False)
     builders: Mapping[str, str] = attrs.field(factory=dict)
+    certificate: str | None = None
 
 
 @attrs.frozen

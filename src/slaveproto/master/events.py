@@ -44,9 +44,16 @@ class Accepted:
 
 @attrs.frozen
 class Secured:
-    """The TLS handshake of a connection that was accepted with `secure=False` is done. One that is over is fine."""
+    """The TLS handshake of a connection that was accepted with `secure=False` is done. One that is over is fine.
+
+    Args:
+        connection: your number of the connection.
+        names: the names for which the peer's certificate was made, if it showed one and an authority that you trust has
+            signed it: its common name, and its alternative names.
+    """
 
     connection: int
+    names: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -74,8 +74,14 @@ MOST_REFUSED: Final = 100
 
 SPEAKS_HTTP: Final = "it speaks HTTP, as a browser, a proxy, or a worker with protocol=msgpack_..."
 
+SPEAKS_TLS: Final = "it speaks TLS, and this port is plain (tls_cert)"
+
 _HTTP: Final = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) ")
-_LONGEST_HTTP: Final = 8
+_TLS: Final = b"\x16\x03"
+_LONGEST_FIRST: Final = 8
+
+PATIENCE_FOR_TLS: Final = 3.0
+"""Seconds without a handshake until people are told what may be wrong."""
 
 # Every connection has the same.
 _ROOT: Final = Local("root")
@@ -117,8 +123,8 @@ class Peer:
     # A master has thousands.
     __slots__ = (
         "_context", "_first", "_leaving", "_login", "_login_until", "_pending", "_perspective", "_refused", "_serving",
-        "_timeout", "_trusted", "connection", "dialect", "last_heard", "machine", "mind", "name", "number", "peer",
-        "questions", "slave", "unread",
+        "_timeout", "_trusted", "connection", "dialect", "last_heard", "machine", "mind", "name", "names", "number",
+        "peer", "questions", "slave", "unread",
     )  # fmt: skip
 
     def __init__(self, accepted: Accepted, context: MasterContext, trusted: Limits) -> None:
@@ -129,6 +135,8 @@ class Peer:
         """The user name: as the peer said it, from the login on as the account has it."""
         self.slave: str | None = None
         """The same, once it is a slave."""
+        self.names: tuple[str, ...] = ()
+        """Names of its certificate; none without one that was verified."""
         self.mind: Remote | None = None
         self.dialect: SlaveDialect = SLAVE
         self.unread = UnreadBytes()
@@ -151,6 +159,8 @@ class Peer:
         context.timers.set((self.number, Alarm.LOGIN, 0), self._login_until)
         if accepted.secure:
             self.secured()
+        else:
+            context.timers.set((self.number, Alarm.HANDSHAKE, 0), context.now + PATIENCE_FOR_TLS)
 
     @property
     def state(self) -> PeerState:
@@ -177,8 +187,11 @@ class Peer:
 
     # -- incoming
 
-    def secured(self) -> None:
+    def secured(self, names: tuple[str, ...] = ()) -> None:
         """Begin to speak: the handshake of TLS is done, or there is none.
+
+        Args:
+            names: of the certificate that the peer showed.
 
         Raises:
             LocalProtocolError: no handshake is under way.
@@ -186,10 +199,12 @@ class Peer:
         if self.machine.state is not PeerState.SECURING:
             raise LocalProtocolError(f"no handshake of connection {self.number} is under way")
         self.machine.fire(PeerEvent.SECURED)
+        self.names = names
+        self._context.timers.cancel((self.number, Alarm.HANDSHAKE, 0))
         self.touch()
 
     def receive(self, data: bytes) -> bool:
-        """Take bytes, whose events come from `connection`; False if they are those of HTTP, which end the connection.
+        """Take bytes, whose events come from `connection`; False if they are of HTTP or TLS, which ends the connection.
 
         Raises:
             LocalProtocolError: the handshake of TLS is not done.
@@ -200,9 +215,9 @@ class Peer:
         self.last_heard = context.now
         context.touched[self.number] = None
         if state is PeerState.NEGOTIATING:
-            self._first += data[: _LONGEST_HTTP - len(self._first)]
-            if _HTTP.match(self._first):
-                self.end(f"broke the protocol: {SPEAKS_HTTP}")
+            self._first += data[: _LONGEST_FIRST - len(self._first)]
+            if _HTTP.match(self._first) or self._first.startswith(_TLS):
+                self.end(f"broke the protocol: {SPEAKS_TLS if self._first.startswith(_TLS) else SPEAKS_HTTP}")
                 return False
         self.connection.receive_data(data)
         return True
@@ -291,6 +306,9 @@ class Peer:
             secured = self.machine.state is not PeerState.SECURING
             what = "did not log in" if secured else "TLS: no handshake"
             self.end(f"{what} within {self._timeout:g} s")
+        elif alarm is Alarm.HANDSHAKE:
+            # A slave without TLS waits for our first word, as we wait for its.
+            self.notice(f"no TLS for {PATIENCE_FOR_TLS:g} s: a slave that was not told to speak it? (tls = true)")
         elif alarm is Alarm.ANSWER and number in self._pending:
             pending = self._pending[number]
             assert pending.timeout is not None
@@ -433,6 +451,7 @@ class Peer:
         self._pending.clear()
         self._serving.clear()
         self._context.timers.cancel((self.number, Alarm.LOGIN, 0))
+        self._context.timers.cancel((self.number, Alarm.HANDSHAKE, 0))
         if unknown:
             self._report(why)
         self._context.report(PeerLeft(self.number, why))

@@ -90,6 +90,8 @@ ARBITRATION: Final = 10.0
 
 DUPLICATE: Final = "builtins.RuntimeError"
 
+OTHER_CERTIFICATE: Final = "builtins.PermissionError"
+
 UNHANDLED: Final = "twisted.cred.error.UnhandledCredentials"
 
 
@@ -260,9 +262,9 @@ class MasterSession:
                 pass
             case Accepted():
                 self._accept(item)
-            case Secured(number):
+            case Secured(number, names):
                 if number in self._peers:
-                    self._peers[number].secured()
+                    self._peers[number].secured(names)
             case Received(number, data):
                 if number in self._peers:
                     self._receive(self._peers[number], data)
@@ -314,7 +316,7 @@ class MasterSession:
 
     def _expired(self, peer: Peer, alarm: Alarm, number: int) -> None:
         match alarm:
-            case Alarm.LOGIN | Alarm.ANSWER:
+            case Alarm.LOGIN | Alarm.HANDSHAKE | Alarm.ANSWER:
                 peer.expired(alarm, number)
             case Alarm.KEEPALIVE:
                 self._expect_holder(peer).keep_alive()
@@ -467,6 +469,11 @@ class MasterSession:
         peer.name = account.name
         match account:
             case SlaveAccount():
+                if account.certificate is not None and account.certificate not in peer.names:
+                    shown = ", ".join(peer.names) or "none"
+                    why = f"needs the certificate of {account.certificate}, and showed that of {shown}"
+                    peer.refuse(why, kind=OTHER_CERTIFICATE, message=f"{account.name} {why}", credentials=True)
+                    return
                 self._take_seat(peer, account)
             case ChangeAccount():
                 peer.admit(f"perspective of {account.name}", _ChangePerspective(account, self._context))

@@ -23,9 +23,15 @@ class AskShutdown:
 
 @record
 class Connected:
-    """The connection that request `connection`, an `OpenConnection`, asked for is there."""
+    """The connection that request `connection`, an `OpenConnection`, asked for is there.
+
+    Args:
+        connection: the request.
+        secure: whether it has TLS.
+    """
 
     connection: int
+    secure: bool = False
 
 
 Input: TypeAlias = (

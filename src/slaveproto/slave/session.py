@@ -72,8 +72,13 @@ HIGH_WATER: Final = 512 * 1024
 """Bytes that may wait to be sent before the children's output is left unread."""
 
 
+HUSH: Final = 3.0
+"""Seconds that a master may take for its first word, until people are told what may be wrong."""
+
+
 class _Timer(Symbol):
     CONNECT = auto()
+    HUSH = auto()
     SILENCE = auto()
     KEEPALIVE = auto()
     RETRY = auto()
@@ -176,7 +181,7 @@ class SlaveSession:
                 self._connect(now)
             case Connected():
                 if item.connection == self._connection_id:
-                    self._connected(now)
+                    self._connected(item, now)
             case Received():
                 if item.connection == self._connection_id and self._connection is not None:
                     self._received(self._connection, item.data, now)
@@ -218,6 +223,10 @@ class SlaveSession:
         match timer:
             case _Timer.CONNECT:
                 self._lose(f"no connection within {self._config.connect_timeout:g} s", now)
+            case _Timer.HUSH:
+                # A server of TLS waits for the client's first word, as we wait for the master's.
+                text = f"connected, but the master has said nothing for {HUSH:g} s; does its port expect TLS?"
+                self._events.append(SlaveNotice(f"{text} (then tls = true)"))
             case _Timer.SILENCE:
                 what = "spoke no Perspective Broker" if self._link.state is LinkState.NEGOTIATING else "said nothing"
                 self._lose(f"the master {what} for {self._config.silence:g} s", now)
@@ -236,10 +245,12 @@ class SlaveSession:
         self._timers.set(_Timer.CONNECT, now + self._config.connect_timeout)
         self._events.append(Connecting(self._config.host, self._config.port))
 
-    def _connected(self, now: float) -> None:
+    def _connected(self, item: Connected, now: float) -> None:
         self._link.fire(LinkEvent.CONNECTED)
         self._timers.cancel(_Timer.CONNECT)
         self._timers.set(_Timer.SILENCE, now + self._config.silence)
+        if not item.secure:
+            self._timers.set(_Timer.HUSH, now + HUSH)
         self._connection = Connection(Role.CLIENT, limits=self._limits)
         self._bot.attach()
         self._events.append(WaitingForMaster())
@@ -265,6 +276,7 @@ class SlaveSession:
         match event:
             case Opened():
                 self._link.fire(LinkEvent.OPENED)
+                self._timers.cancel(_Timer.HUSH)
                 name = self._config.name.encode("utf-8", "surrogateescape")
                 password = self._config.password.encode("utf-8", "surrogateescape")
                 self._login = ClientLogin(connection, name, password, self._bot.local)

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
 from slaveproto.inputs import Completed, Stop, Wakeup
@@ -27,10 +28,16 @@ from slaveproto.slave.events import Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
 from transports.host import files, sockets
 from transports.host.reports import attempt
+from transports.host.route import Route
 from transports.host.system import processes, streams, waiting
 from transports.threads.inbox import Inbox
 from transports.threads.tcp import TcpLink
 from transports.threads.workers import Workers
+
+if TYPE_CHECKING:
+    import ssl
+
+    from transports.host.proxy import Proxy
 
 UNHANDLED = 8
 """Blocks of data of one source that may wait for the session; then the source is left unread."""
@@ -42,10 +49,22 @@ class Runner:
     Args:
         session: the session; nothing else may touch it.
         on_event: is told what happens, in the thread of `run`.
+        ssl_context: for a master behind TLS, as of `transports.host.tls.client_context`; None for plain TCP.
+        server_hostname: the name that its certificate has to be for; None for the name that the session connects to.
+        proxy: the HTTP proxy that connections go through, as of `transports.host.proxy.parse_proxy`; None for none.
     """
 
-    def __init__(self, session: SlaveSession, on_event: Callable[[SlaveEvent], None]) -> None:
+    def __init__(
+        self,
+        session: SlaveSession,
+        on_event: Callable[[SlaveEvent], None],
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+        proxy: Proxy | None = None,
+    ) -> None:
         self._session = session
+        self._route = Route(ssl_context, server_hostname, proxy)
         self._on_event = on_event
         self._inbox = Inbox()
         # A file system or a name server that hangs holds up nothing else.
@@ -102,7 +121,7 @@ class Runner:
     def _perform(self, request: Request) -> None:
         match request.effect:
             case OpenConnection(host, port):
-                self._link = TcpLink(request.id, host, port, self._inbox, self._workers)
+                self._link = TcpLink(request.id, host, port, self._inbox, self._workers, self._route)
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)

@@ -33,6 +33,7 @@ from slaveproto.inputs import Disconnected, Received
 from slaveproto.master import Accepted, Secured
 from transports.host import sockets
 from transports.host.sockets import words_of
+from transports.host.tls import names_of
 from transports.trio.nurseries import open_nursery
 from transports.trio.watching import BATCH, open_watcher
 
@@ -331,7 +332,7 @@ class TlsServerConnection(ServerConnection):
             self._secured = True
         self._watch()
         if self._secured:
-            self._port.report(self, Secured(self.number))
+            self._port.report(self, Secured(self.number, names_of(self._sock)))
 
     def hang_up(self) -> None:
         """End it at once, with the farewell of TLS."""

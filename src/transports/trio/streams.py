@@ -6,42 +6,55 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import trio
 
 from transports.host import sockets
+from transports.host.route import Route
 from transports.host.sockets import words_of
 from transports.trio.nurseries import open_nursery
 
+if TYPE_CHECKING:
+    from transports.host.proxy import Proxy
 
-async def connect(
-    host: str, port: int, ssl_context: ssl.SSLContext | None = None, server_hostname: str | None = None
-) -> trio.abc.Stream:
-    """Open a TCP connection, and TLS on it if there is a context.
+
+async def connect(host: str, port: int, route: Route) -> trio.abc.Stream:
+    """Open a TCP connection, a tunnel through it if there is a proxy, and TLS on it if there is a context.
 
     Args:
         host: to connect to.
         port: to connect to.
-        ssl_context: for TLS; None for none.
-        server_hostname: the name that the certificate has to be for; None for `host`.
+        route: the route there.
 
     Raises:
-        OSError: there is no connection.
+        OSError: there is no connection, or no tunnel.
         ValueError: the name is none.
         trio.BrokenResourceError: it ended before TLS was agreed on.
     """
-    stream = await trio.open_tcp_stream(host, port)
+    stream = await trio.open_tcp_stream(*route.first_hop(host, port))
     with contextlib.suppress(OSError):
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if ssl_context is None:
-        return stream
     try:
-        secure = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
+        if route.proxy is not None:
+            await _open_tunnel(stream, route.proxy, host, port)
+        if route.ssl_context is None:
+            return stream
+        secure = trio.SSLStream(stream, route.ssl_context, server_hostname=route.server_hostname or host)
         await secure.do_handshake()
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
     return secure
+
+
+async def _open_tunnel(stream: trio.SocketStream, proxy: Proxy, host: str, port: int) -> None:
+    from transports.host.proxy import Tunnel
+
+    tunnel = Tunnel(proxy, host, port)
+    await stream.send_all(tunnel.request)
+    while not tunnel.take(bytes(await stream.receive_some(1))):
+        pass
 
 
 @contextlib.asynccontextmanager

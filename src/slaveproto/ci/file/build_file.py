@@ -44,6 +44,7 @@ class MasterSettings:
     Args:
         listen: host and port; None if the file does not name them.
         tls_cert: file with the certificates that the master shows.
+        tls_client_ca: file with the authorities of the slaves' certificates; None if they need none.
         tls: the context for TLS, None for no TLS.
         state_dir: folder of the program's database and logs.
         change_password: of the user `change`; empty for no such user.
@@ -53,6 +54,7 @@ class MasterSettings:
 
     listen: tuple[str, int] | None = None
     tls_cert: str | None = None
+    tls_client_ca: str | None = None
     tls: ssl.SSLContext | None = None
     state_dir: str
     change_password: str = attrs.field(default="changepw", repr=False)
@@ -68,11 +70,13 @@ class SlaveEntry:
         name: the user name of its login.
         password: in clear.
         max_builds: the most builds at a time; None for any number.
+        certificate: the name of the TLS certificate that it has to show besides; None for none.
     """
 
     name: str
     password: str = attrs.field(repr=False)
     max_builds: int | None = None
+    certificate: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -122,9 +126,13 @@ class BuildFile:
             changes: whether it is to take changes.
         """
         passwords = {slave.name: slave.password for slave in self.slaves.values()} or {LOCAL: local_password}
+        certificates = {slave.name: slave.certificate for slave in self.slaves.values()}
         accounts: dict[str, SlaveAccount | ChangeAccount] = {
             name: SlaveAccount(
-                name, password, {entry.name: entry.builddir for entry in self.builders.values() if name in entry.slaves}
+                name,
+                password,
+                {entry.name: entry.builddir for entry in self.builders.values() if name in entry.slaves},
+                certificates.get(name),
             )
             for name, password in passwords.items()
         }
@@ -149,32 +157,37 @@ def load(path: str) -> BuildFile:
     secrets = _secrets(at.section("secret"), given.get("secret", {}))
     master = _master(at.section("master"), given.get("master", {}))
     slaves = _slaves(at, given.get("slave", []), master)
+    if master.tls_client_ca is not None and not slaves:
+        raise at.section("master").key("tls_client_ca").wrong("needs a [[slave]]: the embedded one has no certificate")
     builders = _builders(at, given.get("builder", []), slaves, secrets)
     return BuildFile(path, master, slaves, builders)
 
 
 def _master(at: At, value: object) -> MasterSettings:
     given = read_table(at, value, MASTER_KEYS)
-    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_client_ca", "tls_cert")):
         if one in given and other not in given:
             raise at.key(one).wrong(f"needs {other}")
     if "tls_cert" in given:
-        given["tls"] = _tls(at.key("tls_cert"), given["tls_cert"], given.pop("tls_key"))
+        given["tls"] = _tls(at, given["tls_cert"], given.pop("tls_key"), given.get("tls_client_ca"))
     given.setdefault("state_dir", os.path.join(at.document.folder, STATE_DIR))
     given["config"] = MasterConfig(**{key: given.pop(key) for key in attrs.fields_dict(MasterConfig) if key in given})
     return MasterSettings(**given)
 
 
-def _tls(at: At, certificate: str, key: str) -> ssl.SSLContext:
+def _tls(at: At, certificate: str, key: str, client_ca: str | None) -> ssl.SSLContext:
     # Few files need this module, and it is big.
-    import ssl
+    from transports.host.tls import server_context, trust_clients
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # With an empty password, for without one Python would ask on the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:
-        raise at.wrong(f"and tls_key should be a certificate and its key, but: {error}") from None
+        context = server_context(certificate, key)
+    except ValueError as error:
+        raise at.key("tls_cert").wrong(f"and tls_key should be a certificate and its key, but: {error}") from None
+    if client_ca is not None:
+        try:
+            trust_clients(context, client_ca)
+        except ValueError as error:
+            raise at.key("tls_client_ca").wrong(f"should be certificates of authorities, but: {error}") from None
     return context
 
 
@@ -188,6 +201,8 @@ def _slaves(top: At, value: object, master: MasterSettings) -> dict[str, SlaveEn
             raise at.key("name").wrong('is that of the user who reports changes; change_password = "" frees it')
         if ("password" in given) == ("password_file" in given):
             raise at.wrong("should have password or password_file, and not both")
+        if "certificate" in given and master.tls_client_ca is None:
+            raise at.key("certificate").wrong("needs tls_client_ca in [master]")
         if "password_file" in given:
             given["password"] = given.pop("password_file")
         found[given["name"]] = SlaveEntry(**given)
@@ -344,6 +359,7 @@ MASTER_KEYS: Final[dict[str, Kind]] = {
     "listen": _listen,
     "tls_cert": values.beside,
     "tls_key": values.beside,
+    "tls_client_ca": values.beside,
     "state_dir": values.beside,
     "change_password": _change_password,
     "max_tries": values.count_from(1),
@@ -358,6 +374,7 @@ SLAVE_KEYS: Final[dict[str, Kind]] = {
     "password": _password,
     "password_file": _password_file,
     "max_builds": values.count_from(1),
+    "certificate": values.text,
 }
 BUILDER_KEYS: Final[dict[str, Kind]] = {
     "name": values.text,
