@@ -64,6 +64,7 @@ def test_what_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         "use_pty": False,
         "encoding": "utf-8",
         "allow_shutdown": "none",
+        "drain": 600,
     }
 
 

@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
 from typing import Final
 
 from slaveproto.ci.errors import UsageError
@@ -35,7 +34,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     for key, setting in SETTINGS.items():
         if setting.options:
             parser.add_argument(
-                *setting.options, dest=key, type=_type_of(setting), default=argparse.SUPPRESS, metavar=setting.metavar,
+                *setting.options, dest=key, type=setting.argument, default=argparse.SUPPRESS, metavar=setting.metavar,
                 help=f"{setting.meaning} [{_shown_default(key, setting)}]",
             )  # fmt: skip
     same = parser.add_argument_group(
@@ -113,16 +112,6 @@ def _make(basedir: str, text: bytes, *, force: bool) -> str:
         file.write(text)
     os.replace(fresh, path)
     return "ready"
-
-
-def _type_of(setting: Setting) -> Callable[[str], object]:
-    def parse(text: str) -> object:
-        try:
-            return setting.parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse
 
 
 def _shown_default(key: str, setting: Setting) -> str:

@@ -14,6 +14,7 @@ change. `tests/cli/test_settings.py` lists them, and compares fields, rows and p
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -52,10 +53,12 @@ class Settings(SlaveConfig):
         umask: of the commands; None leaves that of the program.
         allow_shutdown: how the slave can be asked for a graceful shutdown: `none`, `signal` (SIGHUP) or `file` (touch
             `shutdown.stamp`).
+        drain: seconds that what runs has to end after SIGTERM; with 0 it is interrupted at once.
     """
 
     umask: int | None = None
     allow_shutdown: str = "none"
+    drain: float = 600.0
 
 
 @record
@@ -91,6 +94,13 @@ class Setting:
             return None if value is None else self.kind(At(Document("", text, {}), name="it"), value)
         except UsageError as error:
             raise ValueError(str(error).removeprefix(": ")) from None
+
+    def argument(self, text: str) -> object:
+        """Return the value of an option's text, for `argparse`, which is told of a mistake in its own way."""
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def default_of(key: str) -> Any:
@@ -235,6 +245,18 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         one_of(SHUTDOWNS),
         "ask for a graceful shutdown at SIGHUP (signal), or when BASEDIR/shutdown.stamp is touched (file)",
         ("-a", "--allow-shutdown"), "signal|file", read=_shutdown, show=_quoted,
+    ),
+    "drain": Setting(
+        number(0), "seconds that what runs has to end after SIGTERM; 0 interrupts it at once",
+        ("--drain",), "SECONDS", read=_number, show=_seconds,
+    ),
+    "max_builds": Setting(
+        whole(1, LONGEST), "builds after which the slave leaves and ends",
+        ("--max-builds",), "N", read=_whole, unset="any number",
+    ),
+    "idle_exit": Setting(
+        number(0.1), "seconds without a command or a new build after which the slave leaves and ends",
+        ("--idle-exit",), "SECONDS", read=_number, unset="never", show=_seconds,
     ),
 }  # fmt: skip
 

@@ -27,6 +27,7 @@ from slaveproto.slave.events import Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
 from transports.host import files, sockets
 from transports.host.reports import attempt
+from transports.host.service_manager import Heartbeat
 from transports.host.system import processes, streams, waiting
 from transports.threads.inbox import Inbox
 from transports.threads.tcp import TcpLink
@@ -42,11 +43,15 @@ class Runner:
     Args:
         session: the session; nothing else may touch it.
         on_event: is told what happens, in the thread of `run`.
+        heartbeat: is looked at by the thread of `run` whenever it is about to wait; None for none.
     """
 
-    def __init__(self, session: SlaveSession, on_event: Callable[[SlaveEvent], None]) -> None:
+    def __init__(
+        self, session: SlaveSession, on_event: Callable[[SlaveEvent], None], heartbeat: Heartbeat | None = None
+    ) -> None:
         self._session = session
         self._on_event = on_event
+        self._heartbeat = heartbeat
         self._inbox = Inbox()
         # A file system or a name server that hangs holds up nothing else.
         self._workers = Workers()
@@ -97,6 +102,8 @@ class Runner:
     def _next_inputs(self, deadline: float | None) -> Sequence[Input]:
         patience = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
         patience = min(patience, waiting.LONGEST_WAIT)
+        if self._heartbeat is not None:
+            patience = min(patience, self._heartbeat.look(time.monotonic()))
         return self._inbox.take(None if patience == math.inf else patience) or (Wakeup(),)
 
     def _perform(self, request: Request) -> None:
