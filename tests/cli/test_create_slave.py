@@ -66,6 +66,7 @@ def test_what_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         "allow_shutdown": "none",
         "send_environment": "listed",
         "tls": False,
+        "drain": 600,
     }
 
 

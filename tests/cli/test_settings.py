@@ -142,6 +142,9 @@ seconds = st.integers(0, 10**9 - 1) | st.floats(0, 10**9 - 1)
         encoding=st.sampled_from(["utf-8", "latin-1", "shift_jis"]),
         allow_shutdown=st.sampled_from(SHUTDOWNS),
         send_environment=st.sampled_from(["listed", "all", (), ("A", "b c")]),
+        drain=seconds,
+        max_builds=st.none() | st.integers(1, 10**9 - 1),
+        idle_exit=st.none() | st.integers(1, 10**9 - 1) | st.floats(0.1, 10**9 - 1),
     )
 )
 def test_what_is_written_is_read_back(written: Settings) -> None:

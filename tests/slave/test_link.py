@@ -11,6 +11,7 @@ from slaveproto.errors import LocalProtocolError
 from slaveproto.inputs import Disconnected, Received, Stop, Wakeup
 from slaveproto.slave.backoff import REFUSED_DELAY, Backoff
 from slaveproto.slave.events import (
+    AskShutdown,
     Attached,
     AttachRefused,
     Connected,
@@ -58,17 +59,6 @@ def test_start_connects() -> None:
     assert driver.events == [Connecting("master", 9989)]
 
 
-@pytest.mark.parametrize("state", [state for state in LinkState if state not in (LinkState.IDLE, LinkState.STOPPED)])
-def test_second_start_is_our_mistake_and_changes_nothing(state: LinkState) -> None:
-    driver = WAYS[state]()
-    with pytest.raises(LocalProtocolError):
-        driver.handle(Start())
-    assert state_of(driver) is state
-    driver.reachable = True
-    driver.advance(1000)
-    assert state_of(driver) is not LinkState.STOPPED
-
-
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_whole_way(generation: str) -> None:
     driver = SessionDriver(CONFIG, INFO)
@@ -110,6 +100,25 @@ def logging_in() -> SessionDriver:
     return driver
 
 
+def leaving_early() -> SessionDriver:
+    driver = logging_in()
+    driver.handle(AskShutdown())
+    return driver
+
+
+def leaving() -> SessionDriver:
+    driver, _ = attached()
+    driver.handle(AskShutdown())
+    return driver
+
+
+def leaving_alone() -> SessionDriver:
+    driver, master = attached()
+    master.refuses_wishes = Failure("twisted.spread.flavors.NoSuchMethod", "shutdown")
+    driver.handle(AskShutdown())
+    return driver
+
+
 def waiting() -> SessionDriver:
     return unreachable()
 
@@ -120,9 +129,25 @@ WAYS = {
     LinkState.NEGOTIATING: negotiating,
     LinkState.LOGGING_IN: logging_in,
     LinkState.ATTACHED: lambda: attached()[0],
+    LinkState.LEAVING_EARLY: leaving_early,
+    LinkState.LEAVING: leaving,
+    LinkState.LEAVING_ALONE: leaving_alone,
     LinkState.WAITING: waiting,
 }
 CONNECTED = (LinkState.CONNECTING, LinkState.NEGOTIATING, LinkState.LOGGING_IN, LinkState.ATTACHED)
+LEAVING = (LinkState.LEAVING_EARLY, LinkState.LEAVING, LinkState.LEAVING_ALONE)
+LEAVING_BY_ITSELF = (LinkState.LEAVING_EARLY, LinkState.LEAVING_ALONE)
+
+
+@pytest.mark.parametrize("state", [state for state in WAYS if state is not LinkState.IDLE])
+def test_second_start_is_our_mistake_and_changes_nothing(state: LinkState) -> None:
+    driver = WAYS[state]()
+    with pytest.raises(LocalProtocolError):
+        driver.handle(Start())
+    assert state_of(driver) is state
+    driver.reachable = True
+    driver.advance(1000)
+    assert (state_of(driver) is LinkState.STOPPED) == (state in LEAVING_BY_ITSELF)
 
 
 @pytest.mark.parametrize("state", WAYS)
@@ -135,7 +160,7 @@ def test_stop(state: LinkState) -> None:
     assert driver.session.deadline is None
     assert driver.events[-1] == Stopped("enough", False)
     closings = [request.effect for request in driver.requests if isinstance(request.effect, CloseConnection)]
-    assert closings == ([CloseConnection(1, b"")] if state in CONNECTED else [])
+    assert closings == ([CloseConnection(1, b"")] if state in (*CONNECTED, *LEAVING) else [])
 
 
 @pytest.mark.parametrize("state", CONNECTED)

@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
 from typing import Any, Final
 
 from slaveproto.ci.errors import UsageError
@@ -37,7 +36,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
             what: dict[str, Any] = (
                 {"action": "store_true"}
                 if setting.metavar is None
-                else {"type": _type_of(setting), "metavar": setting.metavar}
+                else {"type": setting.argument, "metavar": setting.metavar}
             )
             meaning = f"{setting.meaning} [{_shown_default(key, setting)}]"
             parser.add_argument(*setting.options, dest=key, default=argparse.SUPPRESS, help=meaning, **what)
@@ -121,16 +120,6 @@ def _make(basedir: str, text: bytes, *, force: bool) -> str:
         file.write(text)
     os.replace(fresh, path)
     return "ready"
-
-
-def _type_of(setting: Setting) -> Callable[[str], object]:
-    def parse(text: str) -> object:
-        try:
-            return setting.parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse
 
 
 def _shown_default(key: str, setting: Setting) -> str:

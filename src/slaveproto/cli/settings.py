@@ -14,6 +14,7 @@ change. `tests/cli/test_settings.py` lists them, and compares fields, rows and p
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -65,6 +66,7 @@ class Settings(SlaveConfig):
         tls_key: file with its key; None for that of the certificate.
         tls_name: the name that the master's certificate has to be for; None for `host`.
         proxy: URL of the HTTP proxy that connections go through; None for none.
+        drain: seconds that what runs has to end after SIGTERM; with 0 it is interrupted at once.
     """
 
     umask: int | None = None
@@ -76,6 +78,7 @@ class Settings(SlaveConfig):
     tls_key: str | None = None
     tls_name: str | None = None
     proxy: str | None = attrs.field(default=None, repr=False)
+    drain: float = 600.0
 
 
 @record
@@ -111,6 +114,13 @@ class Setting:
             return None if value is None else self.kind(At(Document("", text, {}), name="it"), value)
         except UsageError as error:
             raise ValueError(str(error).removeprefix(": ")) from None
+
+    def argument(self, text: str) -> object:
+        """Return the value of an option's text, for `argparse`, which is told of a mistake in its own way."""
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def default_of(key: str) -> Any:
@@ -336,6 +346,18 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "proxy": Setting(
         _proxy, "HTTP proxy to reach the master through, by CONNECT",
         ("--proxy",), "URL", unset="none", show=_quoted,
+    ),
+    "drain": Setting(
+        number(0), "seconds that what runs has to end after SIGTERM; 0 interrupts it at once",
+        ("--drain",), "SECONDS", read=_number, show=_seconds,
+    ),
+    "max_builds": Setting(
+        whole(1, LONGEST), "builds after which the slave leaves and ends",
+        ("--max-builds",), "N", read=_whole, unset="any number",
+    ),
+    "idle_exit": Setting(
+        number(0.1), "seconds without a command or a new build after which the slave leaves and ends",
+        ("--idle-exit",), "SECONDS", read=_number, unset="never", show=_seconds,
     ),
 }  # fmt: skip
 

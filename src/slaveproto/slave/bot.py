@@ -49,6 +49,11 @@ class Bot:
         """The names of the builders that the present master listed, sorted."""
         return tuple(sorted(self._builders)) if self._listed else ()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a command runs."""
+        return any(isinstance(task, RunningCommand) for task in self._context.pool.tasks)
+
     def attach(self) -> None:
         """Forget what the last master listed, and its kind: those of the new one will show."""
         self._context.dialect = FIRST

@@ -42,6 +42,8 @@ class SlaveConfig:
         max_retries: failed attempts in a row after which the session ends; None for never. The loss of a connection
             on which the slave was attached does not count.
         use_pty: whether commands get a pseudo-terminal if the master leaves the choice to the slave.
+        max_builds: builds after which the slave asks the master to let it go; None for any number.
+        idle_exit: the time without a command and a new build after which it does so; None for never.
         encoding: the encoding of text from and for processes; should be that of the host's file names.
         send_environment: the variables of its environment that the master is told: `listed`, those of
             `slaveproto.commands.listed_variables`; `all`; or the names of others besides those that are listed.
@@ -58,6 +60,8 @@ class SlaveConfig:
     max_delay: float = 300.0
     max_retries: int | None = None
     use_pty: bool = False
+    max_builds: int | None = None
+    idle_exit: float | None = None
     encoding: str = attrs.field(default="utf-8", validator=_check_encoding)
     send_environment: str | tuple[str, ...] = "listed"
 

@@ -41,14 +41,15 @@ from slaveproto.slave.events import (
     Connecting,
     Detached,
     Input,
+    Leaving,
     SlaveEvent,
     SlaveNotice,
     Start,
     Stopped,
     WaitingForMaster,
 )
-from slaveproto.slave.reports import CommandEnded, ShutdownAsked
-from slaveproto.slave.states import LINK, LinkEvent, LinkState
+from slaveproto.slave.reports import BuildBegun, BuildNotTaken, CommandEnded, ShutdownAsked
+from slaveproto.slave.states import LINK, IntakeEvent, LinkEvent, LinkState
 from slaveproto.timers import Timers
 from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection, Role
@@ -70,6 +71,10 @@ from slaveproto.wire.values import Remote
 
 HIGH_WATER: Final = 512 * 1024
 """Bytes that may wait to be sent before the children's output is left unread."""
+GRACE: Final = 30.0
+"""Seconds without a command after which a slave goes by itself whose master refused to let it go."""
+LAST_MOMENTS: Final = 10.0
+"""Seconds that children have to die once the time for leaving is over."""
 
 
 HUSH: Final = 3.0
@@ -82,6 +87,11 @@ class _Timer(Symbol):
     SILENCE = auto()
     KEEPALIVE = auto()
     RETRY = auto()
+    QUIET = auto()
+    LEAVE = auto()
+
+
+_OF_LINK: Final = (_Timer.CONNECT, _Timer.SILENCE, _Timer.KEEPALIVE, _Timer.RETRY)
 
 
 class SlaveSession:
@@ -117,8 +127,10 @@ class SlaveSession:
         self._connection_id: int | None = None
         self._login: ClientLogin | None = None
         self._avatar: Remote | None = None
-        self._shutdown_wanted = False
         self._shutdown_call: int | None = None
+        self._builds = 0
+        # The time of the last beginning of a build, end of a command, or refusal to let us go.
+        self._quiet_since = 0.0
 
     # -- the doors out
 
@@ -130,6 +142,8 @@ class SlaveSession:
     @property
     def deadline(self) -> float | None:
         """The time at which `handle(Wakeup(), ...)` is due, in the clock of `now`; None if not before another input."""
+        if self.finished:
+            return None
         own, scripts = self._timers.deadline, self._pool.deadline
         if own is None or scripts is None:
             return scripts if own is None else own
@@ -179,6 +193,9 @@ class SlaveSession:
             case Start():
                 self._link.fire(LinkEvent.START)
                 self._connect(now)
+                self._quiet_since = now
+                if self._config.idle_exit is not None:
+                    self._timers.set(_Timer.QUIET, now + self._config.idle_exit)
             case Connected():
                 if item.connection == self._connection_id:
                     self._connected(item, now)
@@ -197,7 +214,7 @@ class SlaveSession:
             case Stop():
                 self._stop(item.why, now, gave_up=False)
             case AskShutdown():
-                self._ask_shutdown(now)
+                self._leave(item.why, item.within, now)
             case Wakeup():
                 pass
             case _:
@@ -214,6 +231,15 @@ class SlaveSession:
             match report := reports.popleft():
                 case CommandEnded():
                     self._bot.command_ended(report)
+                    self._quiet_since = now
+                case BuildBegun():
+                    self._quiet_since = now
+                    self._builds += 1
+                    if self._builds == self._config.max_builds:
+                        self._leave(f"{self._builds} builds are enough", None, now)
+                case BuildNotTaken():
+                    # A 0.8 master looks whether it may let us go when it is asked, and when a build is over: not now.
+                    self._call_shutdown()
                 case ShutdownAsked():
                     self._stop("the master asked for it", now, gave_up=False)
                 case _:
@@ -235,6 +261,11 @@ class SlaveSession:
             case _Timer.RETRY:
                 self._link.fire(LinkEvent.RETRY)
                 self._connect(now)
+            case _Timer.QUIET:
+                self._on_quiet(now)
+            case _Timer.LEAVE:
+                self._timers.set(_Timer.LEAVE, now + LAST_MOMENTS)
+                self._stop("the time for leaving is over", now, gave_up=False)
             case _:
                 assert_never(timer)
 
@@ -256,7 +287,7 @@ class SlaveSession:
         self._events.append(WaitingForMaster())
 
     def _received(self, connection: Connection, data: bytes, now: float) -> None:
-        if self._link.state is LinkState.ATTACHED:
+        if self._avatar is not None:
             self._timers.cancel(_Timer.SILENCE)
         else:
             self._timers.set(_Timer.SILENCE, now + self._config.silence)
@@ -291,6 +322,10 @@ class SlaveSession:
                     what = "to let us go" if event.id == self._shutdown_call else f"call {event.id}"
                     failure = event.failure
                     self._events.append(SlaveNotice(f"the master refused {what}: {failure.kind}: {failure.message}"))
+                    if event.id == self._shutdown_call:
+                        self._link.fire(LinkEvent.REFUSED)
+                        self._quiet_since = now
+                        self._timers.set(_Timer.QUIET, now + GRACE)
                 else:
                     for remote in event.remotes:
                         connection.release(remote)
@@ -308,7 +343,7 @@ class SlaveSession:
         outcome = login.handle(event)
         match outcome:
             case LoggedIn(avatar):
-                self._link.fire(LinkEvent.ACCEPTED)
+                state = self._link.fire(LinkEvent.ACCEPTED)
                 self._login = None
                 self._avatar = avatar
                 self._backoff.reset()
@@ -316,8 +351,8 @@ class SlaveSession:
                 if self._config.keepalive:
                     self._timers.set(_Timer.KEEPALIVE, now + self._config.keepalive)
                 self._events.append(Attached(self._bot.builder_names))
-                if self._shutdown_wanted:
-                    self._ask_shutdown(now)
+                if state is LinkState.LEAVING:
+                    self._call_shutdown()
             case Refusal(failure):
                 why = "wrong name or password" if outcome.unauthorized else f"{failure.kind}: {failure.message}"
                 self._lose(why, now, refused=True)
@@ -346,8 +381,11 @@ class SlaveSession:
         """Give up the connection and all that belongs to it, and try again later."""
         announcement = AttachRefused if refused else Detached
         # What was attached is no failed attempt.
-        failed = self._link.state is not LinkState.ATTACHED
-        self._link.fire(LinkEvent.LOST)
+        failed = self._avatar is None
+        if self._link.fire(LinkEvent.LOST) is LinkState.STOPPED:
+            self._events.append(announcement(why, None))
+            self._end("there is no master any more that could let us go", now, gave_up=False)
+            return
         self._drop_connection(now)
         delay = self._backoff.failed(refused=refused, counts=failed)
         retries = self._config.max_retries
@@ -364,7 +402,8 @@ class SlaveSession:
         self._login = None
         self._avatar = None
         self._shutdown_call = None
-        self._timers.clear()
+        for timer in _OF_LINK:
+            self._timers.cancel(timer)
         if connection is not None:
             connection.close()
         if self._connection_id is not None:
@@ -372,15 +411,41 @@ class SlaveSession:
             self._connection_id = None
         self._bot.detach(now)
 
-    def _ask_shutdown(self, now: float) -> None:
-        """Ask the master to let us go, now or as soon as there is one; where there is none, stop."""
-        self._shutdown_wanted = True
+    def _leave(self, why: str, within: float | None, now: float) -> None:
+        """Take no new build and ask the master to let us go, as soon as there is a perspective; without one, stop."""
         before = self._link.state
         after = self._link.fire(LinkEvent.ASK_SHUTDOWN)
-        if after is LinkState.ATTACHED and self._connection is not None and self._avatar is not None:
+        if after is LinkState.STOPPED:
+            if before is not after:
+                self._end(f"{why}, with no master to ask first", now, gave_up=False)
+            return
+        self._context.intake.fire(IntakeEvent.CLOSE)
+        if before is not after:
+            self._timers.cancel(_Timer.QUIET)
+        if within is not None:
+            self._timers.set(_Timer.LEAVE, now + within)
+        if before is not after or within is not None:
+            self._events.append(Leaving(why, within))
+        if after is LinkState.LEAVING:
+            self._call_shutdown()
+
+    def _call_shutdown(self) -> None:
+        if self._connection is not None and self._avatar is not None:
             self._shutdown_call = self._connection.call(self._avatar, "shutdown")
-        if after is LinkState.STOPPED and before is not after:
-            self._end("asked to stop, with no master to ask first", now, gave_up=False)
+
+    def _on_quiet(self, now: float) -> None:
+        """Go if nothing ran for long enough; else look again when that may be so."""
+        alone = self._link.state is LinkState.LEAVING_ALONE
+        patience = GRACE if alone else self._config.idle_exit
+        assert patience is not None
+        if self._bot.busy:
+            self._timers.set(_Timer.QUIET, now + patience)
+        elif now < self._quiet_since + patience:
+            self._timers.set(_Timer.QUIET, self._quiet_since + patience)
+        elif alone:
+            self._stop(f"no command for {GRACE:g} s, and the master does not let us go", now, gave_up=False)
+        else:
+            self._leave(f"nothing ran for {patience:g} s", None, now)
 
     def _stop(self, why: str, now: float, *, gave_up: bool) -> None:
         before = self._link.state
@@ -392,4 +457,7 @@ class SlaveSession:
 
     def _end(self, why: str, now: float, *, gave_up: bool) -> None:
         self._drop_connection(now)
+        self._timers.cancel(_Timer.QUIET)
+        if _Timer.LEAVE in self._timers:
+            self._timers.set(_Timer.LEAVE, now + LAST_MOMENTS)
         self._events.append(Stopped(why, gave_up))

@@ -29,6 +29,7 @@ from slaveproto.slave.session import SlaveSession
 from transports.host import files, sockets
 from transports.host.reports import attempt
 from transports.host.route import Route
+from transports.host.service_manager import Heartbeat
 from transports.host.system import processes, streams, waiting
 from transports.threads.inbox import Inbox
 from transports.threads.tcp import TcpLink
@@ -49,6 +50,7 @@ class Runner:
     Args:
         session: the session; nothing else may touch it.
         on_event: is told what happens, in the thread of `run`.
+        heartbeat: is looked at by the thread of `run` whenever it is about to wait; None for none.
         ssl_context: for a master behind TLS, as of `transports.host.tls.client_context`; None for plain TCP.
         server_hostname: the name that its certificate has to be for; None for the name that the session connects to.
         proxy: the HTTP proxy that connections go through, as of `transports.host.proxy.parse_proxy`; None for none.
@@ -58,6 +60,7 @@ class Runner:
         self,
         session: SlaveSession,
         on_event: Callable[[SlaveEvent], None],
+        heartbeat: Heartbeat | None = None,
         *,
         ssl_context: ssl.SSLContext | None = None,
         server_hostname: str | None = None,
@@ -66,6 +69,7 @@ class Runner:
         self._session = session
         self._route = Route(ssl_context, server_hostname, proxy)
         self._on_event = on_event
+        self._heartbeat = heartbeat
         self._inbox = Inbox()
         # A file system or a name server that hangs holds up nothing else.
         self._workers = Workers()
@@ -116,6 +120,8 @@ class Runner:
     def _next_inputs(self, deadline: float | None) -> Sequence[Input]:
         patience = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
         patience = min(patience, waiting.LONGEST_WAIT)
+        if self._heartbeat is not None:
+            patience = min(patience, self._heartbeat.look(time.monotonic()))
         return self._inbox.take(None if patience == math.inf else patience) or (Wakeup(),)
 
     def _perform(self, request: Request) -> None:
