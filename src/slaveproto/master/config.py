@@ -68,6 +68,7 @@ class MasterConfig:
         keepalive: between two signs of life that are asked of a slave; 0 for none.
         silence: for the answer to such a question, after which the slave is taken for dead.
         visitors: most connections that have not logged in, those whose TLS handshake is under way included.
+        visitors_per_address: how many of them may be of one IPv4 address, or of one network of 64 bits of IPv6.
     """
 
     accounts: Mapping[str, Account] = attrs.field(factory=dict, validator=_check_names)
@@ -78,3 +79,4 @@ class MasterConfig:
     keepalive: float = 600.0
     silence: float = 120.0
     visitors: int = 500
+    visitors_per_address: int = 100
