@@ -1,17 +1,19 @@
 """The record of a master's builds: what it has built, and what every step wrote.
 
 Rules. A build that was told as finished is stored before that. The store has one thread at a time; the log files are
-written in threads of their own, and a log that cannot be written is lost alone.
+written in threads of their own, and a log that cannot be written is lost alone. Of a log that is too large the middle
+is left out.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import trio
 
+from slaveproto.ci.bounded_log import BoundedLog
 from slaveproto.ci.builds import (
     BuildListener,
     Run,
@@ -48,17 +50,24 @@ class Record(BuildListener):
         store: where.
         say: is told what people should know.
         finished: is told of each request that is done with a build: its number, the build, slave and result.
+        log_max_size: returns the bytes that are kept of a log; 0 for all.
     """
 
     def __init__(
-        self, store: Store, memory: Memory, say: Callable[[str], None], finished: Callable[[int, dict[str, Any]], None]
+        self,
+        store: Store,
+        memory: Memory,
+        say: Callable[[str], None],
+        finished: Callable[[int, dict[str, Any]], None],
+        log_max_size: Callable[[], int],
     ) -> None:
         self._store = store
         self._memory = memory
         self._say = say
         self._finished = finished
+        self._log_max_size = log_max_size
         self._numbers: dict[Run, int] = {}
-        self._logs: dict[tuple[Run, str], BinaryIO | None] = {}
+        self._logs: dict[tuple[Run, str], BoundedLog | None] = {}
         self.on_start: Callable[[str], None] = lambda builder: None
 
     async def _build_started(self, run: Run) -> None:
@@ -77,18 +86,18 @@ class Record(BuildListener):
         try:
             if (run, log) not in self._logs:
                 opened = await self._memory(self._store.open_log, self._numbers[run], step.number, log)
-                self._logs[run, log] = opened
+                self._logs[run, log] = BoundedLog(opened, self._log_max_size())
             file = self._logs[run, log]
             if file is not None:
-                await trio.to_thread.run_sync(_write, file, output.data)
+                await trio.to_thread.run_sync(file.write, output.data)
         except OSError as error:
-            self._say(f"build {self._numbers[run]}: the log {log} of step {step.number} is lost: {error.strerror}")
-            self._close(run, log)
+            self._lose(run, step, log, error)
+            await self._close(run, step, log)
             self._logs[run, log] = None
 
     async def _step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
         for _, log in [key for key in self._logs if key[0] is run]:
-            self._close(run, log)
+            await self._close(run, step, log)
             del self._logs[run, log]
         number, title = self._numbers[run], step.what.title
         if outcome is None:
@@ -111,12 +120,13 @@ class Record(BuildListener):
     async def _refused(self, run: Run, why: str) -> None:
         self._say(f"slave {run.slave} did not take a build of {run.entry.name}: {why}")
 
-    def _close(self, run: Run, log: str) -> None:
+    async def _close(self, run: Run, step: StepPlace, log: str) -> None:
         file = self._logs.get((run, log))
         if file is not None:
-            file.close()
+            try:
+                await trio.to_thread.run_sync(file.close)
+            except OSError as error:
+                self._lose(run, step, log, error)
 
-
-def _write(file: BinaryIO, data: bytes) -> None:
-    while data:
-        data = data[file.write(data) :]
+    def _lose(self, run: Run, step: StepPlace, log: str, error: OSError) -> None:
+        self._say(f"build {self._numbers[run]}: the log {log} of step {step.number} is lost: {error.strerror}")

@@ -33,7 +33,7 @@ from slaveproto.machine import Machine
 from slaveproto.master.builder import RemoteBuilder
 from slaveproto.master.buildslave import DISMISSED, BuildSlave
 from slaveproto.master.changes import read_change
-from slaveproto.master.command import StepRun
+from slaveproto.master.command import UNENDED, StepRun
 from slaveproto.master.config import Account, ChangeAccount, GuestAccount, MasterConfig, SlaveAccount
 from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.events import (
@@ -321,7 +321,10 @@ class MasterSession:
             case Alarm.DEPARTURE:
                 self._expect_holder(peer).did_not_go()
             case Alarm.STEP:
-                peer.end("it did not end an interrupted step")
+                peer.end(UNENDED)
+            case Alarm.OVERDUE:
+                if number in self._steps:
+                    self._steps[number].look()
             case _:
                 assert_never(alarm)
 

@@ -39,6 +39,7 @@ class MasterSettings:
         tls: the context for TLS, None for no TLS.
         state_dir: folder of the program's database and logs.
         change_password: of the user `change`; empty for no such user.
+        log_max_size: bytes that are kept of each log; 0 for all.
         config: the master's times, and their defaults; its accounts come from the other sections.
     """
 
@@ -47,6 +48,7 @@ class MasterSettings:
     tls: ssl.SSLContext | None = None
     state_dir: str
     change_password: str = attrs.field(default="changepw", repr=False)
+    log_max_size: int = 200_000_000
     config: MasterConfig = attrs.field(factory=MasterConfig)
 
 
@@ -297,6 +299,8 @@ MASTER_KEYS: Final[dict[str, Kind]] = {
     "ping_timeout": values.positive_seconds,
     "attach_timeout": values.positive_seconds,
     "login_timeout": values.positive_seconds,
+    "log_max_size": values.count_from(0),
+    "upload_max_size": values.count_from(0),
 }
 SLAVE_KEYS: Final[dict[str, Kind]] = {
     "name": values.text,
