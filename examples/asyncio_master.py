@@ -215,10 +215,10 @@ class Master:
         self._last += 1
         return self._last
 
-    def add(self, connection: Connection, peer: str) -> None:
+    def add(self, connection: Connection, address: tuple[str, int]) -> None:
         """Take a new connection."""
         self._connections[connection.number] = connection
-        self.post(Accepted(connection.number, peer, secrets.token_bytes(16)))
+        self.post(Accepted(connection.number, str(address), secrets.token_bytes(16), host=address[0]))
 
     def remove(self, connection: Connection, why: str) -> None:
         """A connection is over."""
@@ -312,7 +312,7 @@ class Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=1, low=0)
         self._transport = transport
         self.writable = True
-        self._master.add(self, str(transport.get_extra_info("peername")))
+        self._master.add(self, transport.get_extra_info("peername"))
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""

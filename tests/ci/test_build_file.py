@@ -223,7 +223,8 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         ("[builder]", "1: builder should be [[builder]], not [builder]"),
         # [master]
         ('[master]\n\nlisen = "x"', "3: unknown key 'master.lisen'; there are listen, tls_cert, tls_key, "
-         "tls_client_ca, state_dir, change_password, keepalive, silence, ping_timeout, attach_timeout, login_timeout"),
+         "tls_client_ca, state_dir, change_password, max_tries, keepalive, silence, ping_timeout, attach_timeout, "
+         "login_timeout, log_max_size, upload_max_size"),
         ("[master]\nlisten = 9989", "2: master.listen should be a string, not an integer"),
         ('[master]\nlisten = ""', "2: master.listen is empty"),
         ('[master]\nlisten = "a:b"', "2: master.listen should be HOST:PORT or [IPV6]:PORT, not 'a:b'"),

@@ -265,7 +265,7 @@ def test_a_request_that_is_stored_while_a_build_begins(tmp_path: Path) -> None:
 
     async def both(store: Store) -> None:
         memory = Memory(store.check, Reserve(str(tmp_path)), print, lambda well: None)
-        record = Record(store, memory, lambda text: None, lambda request, end: None)
+        record = Record(store, memory, lambda text: None, lambda request, end: None, lambda: 0)
         record.on_start = lambda builder: wanted.clear()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(memory.run)
@@ -317,3 +317,14 @@ def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
     with master(tmp_path, QUICK) as program:
         assert program.trigger("quick", "--wait").returncode == 0
         assert program.log.count("build 1: the log stdio of step 1 is lost: ") == 1
+
+
+def test_a_log_that_is_too_large(tmp_path: Path) -> None:
+    text = f"log_max_size = 1000\n{QUICK}"
+    with master(tmp_path, re.sub("shell = .*", 'shell = "echo begin; seq 100000; echo end"', text)) as program:
+        assert program.trigger("quick", "--wait").returncode == 0
+    log = next((tmp_path / ".slaveproto" / "logs" / "1").glob("1-stdio*")).read_text()
+    assert log.startswith("begin\n1\n2\n")
+    assert log.endswith("\n100000\nend\n")
+    assert "bytes are left out here: log_max_size is 1000]" in log
+    assert len(log) < 1100

@@ -77,9 +77,9 @@ def test_the_time_of_a_handshake_is_part_of_the_time_of_the_login() -> None:
 def test_handshakes_count_as_visitors() -> None:
     driver = MasterDriver(configured(visitors=3))
     peers = [driver.connect_raw(secure=secure) for secure in (False, True, False, False, True)]
-    assert [peer.open for peer in peers] == [True, True, True, False, False]
-    assert reasons(driver) == ["there are 3 others already that have not logged in"] * 2
-    driver.lose(peers[0], "TLS: reset")
+    assert [peer.open for peer in peers] == [False, False, True, True, True]
+    assert reasons(driver) == ["it made room for another one: there are 3 that have not logged in"] * 2
+    driver.lose(peers[2], "TLS: reset")
     assert driver.connect_raw(secure=False).open
     assert nothing_left(driver)
 

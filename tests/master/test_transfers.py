@@ -48,8 +48,8 @@ DISK_EFFECTS: Final = (CreateTemp, WriteFile, PlaceFile, SetTimes, UnpackTree, R
 class Sending:
     """A slave that uploads; calls do not wait for each other's answers unless told."""
 
-    def __init__(self, step: UploadFile | UploadDirectory = UP, generation: str = "4.3") -> None:
-        self.building = Building(generation)
+    def __init__(self, step: UploadFile | UploadDirectory = UP, generation: str = "4.3", **changes: object) -> None:
+        self.building = Building(generation, frozenset(), **changes)
         self.command: SlaveCommand = self.building.run(step)
         self.writer = self.command.object("writer")
 
@@ -313,6 +313,17 @@ def test_a_limit(step: Callable[..., UploadFile | UploadDirectory], limit: int, 
         assert (sending.result, sending.building.outcome.why) == (Result.FAILURE, f"larger than {limit} bytes")
     assert sending.paths == ({"/m/f"} if fits and step is UploadFile else set())
     assert sending.building.unread == 0
+
+
+@pytest.mark.parametrize(("most", "fits"), [(6, True), (5, False), (0, True)])
+def test_a_limit_of_the_master(most: int, fits: bool) -> None:
+    """It holds for a step that has none of its own; 0 is none."""
+    sending = Sending(UploadFile(src="f", dest="/m/f"), upload_max_size=most)
+    sending.write(b"abc", b"abc")
+    sending.ask("close")
+    sending.end()
+    assert sending.result is (Result.SUCCESS if fits else Result.FAILURE)
+    assert sending.building.outcome.why == ("" if fits else f"larger than {most} bytes")
 
 
 def test_a_limit_ends_the_writing() -> None:

@@ -2,20 +2,20 @@
 
 Rules. A build that was told as finished is stored before that; its steps go on while what they did waits to be stored.
 The log files are written in threads of their own. A log that cannot be written is cut, and gives half of its room back:
-what fills a disk is most often a log. The build goes on without it.
+what fills a disk is most often a log. The build goes on without it. Of a log that is too large the middle is left out.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import trio
 
+from slaveproto.ci.bounded_log import BoundedLog
 from slaveproto.ci.builds import (
     BuildListener,
     Run,
@@ -39,18 +39,25 @@ class Record(BuildListener):
         memory: makes the calls of the store.
         say: is told what people should know.
         finished: is told of each request that is done with a build: its number, the build, slave and result.
+        log_max_size: returns the bytes that are kept of a log; 0 for all.
     """
 
     def __init__(
-        self, store: Store, memory: Memory, say: Callable[[str], None], finished: Callable[[int, dict[str, Any]], None]
+        self,
+        store: Store,
+        memory: Memory,
+        say: Callable[[str], None],
+        finished: Callable[[int, dict[str, Any]], None],
+        log_max_size: Callable[[], int],
     ) -> None:
         self._store = store
         self._memory = memory
         self._say = say
         self._finished = finished
+        self._log_max_size = log_max_size
         self._numbers: dict[Run, int] = {}
         self._begun: dict[Run, float] = {}
-        self._logs: dict[tuple[Run, str], BinaryIO | None] = {}
+        self._logs: dict[tuple[Run, str], BoundedLog | None] = {}
         self.on_start: Callable[[str], None] = lambda builder: None
 
     async def _build_started(self, run: Run) -> None:
@@ -73,8 +80,8 @@ class Record(BuildListener):
             if file is not None:
                 if self._memory.full:
                     # The reserve is for the store.
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
-                await trio.to_thread.run_sync(_write, file, output.data)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.path)
+                await trio.to_thread.run_sync(file.write, output.data)
         except OSError as error:
             await self._give_up(run, step, log, error)
 
@@ -83,11 +90,11 @@ class Record(BuildListener):
         await self._build_started(run)
         await self._build_ended(run, Result.EXCEPTION, why)
 
-    async def _open(self, run: Run, step: StepPlace, log: str) -> BinaryIO:
+    async def _open(self, run: Run, step: StepPlace, log: str) -> BoundedLog:
         number = self._numbers[run]
         file, path = await trio.to_thread.run_sync(self._store.open_log, number, step.number, log)
         self._memory.later(self._store.add_log, number, step.number, log, path)
-        return file
+        return BoundedLog(file, self._log_max_size())
 
     async def _give_up(self, run: Run, step: StepPlace, log: str, error: OSError) -> None:
         file = self._logs.get((run, log))
@@ -97,12 +104,12 @@ class Record(BuildListener):
         if file is None:
             self._say(f"{what} is lost: {error.filename}: {whose}{error.strerror}")
             return
-        kept = await trio.to_thread.run_sync(_cut, file, f"\n[the log ends here: {whose}{error.strerror}]\n".encode())
-        self._say(f"{what} is cut after {kept} bytes: {file.name}: {whose}{error.strerror}")
+        kept = await trio.to_thread.run_sync(file.cut, f"\n[the log ends here: {whose}{error.strerror}]\n".encode())
+        self._say(f"{what} is cut after {kept} bytes: {file.path}: {whose}{error.strerror}")
 
     async def _step_ended(self, run: Run, step: StepPlace, outcome: Outcome | None) -> None:
         for _, log in [key for key in self._logs if key[0] is run]:
-            self._close(run, log)
+            await self._close(run, step, log)
             del self._logs[run, log]
         number, title = self._numbers[run], step.what.title
         if outcome is None:
@@ -128,22 +135,11 @@ class Record(BuildListener):
     async def _refused(self, run: Run, why: str) -> None:
         self._say(f"slave {run.slave} did not take a build of {run.entry.name}: {why}")
 
-    def _close(self, run: Run, log: str) -> None:
+    async def _close(self, run: Run, step: StepPlace, log: str) -> None:
         file = self._logs.get((run, log))
         if file is not None:
-            file.close()
-
-
-def _write(file: BinaryIO, data: bytes) -> None:
-    while data:
-        data = data[file.write(data) :]
-
-
-def _cut(file: BinaryIO, last: bytes) -> int:
-    """Close a log that cannot be written, with some last words, and keep half of it; returns how many bytes."""
-    with file, contextlib.suppress(OSError):
-        kept = file.truncate(file.tell() // 2)
-        file.seek(kept)
-        _write(file, last)
-        return kept
-    return 0
+            try:
+                await trio.to_thread.run_sync(file.close)
+            except OSError as error:
+                what = f"build {self._numbers[run]}: the end of the log {log} of step {step.number}"
+                self._say(f"{what} is lost: {file.path}: {error.strerror}")

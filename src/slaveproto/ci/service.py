@@ -99,7 +99,7 @@ class _Service:
         return 128 + self._signals[0] if len(self._signals) > 1 else 0
 
     async def _work(self) -> None:
-        record = Record(self._store, self._memory, self._say, self._finished)
+        record = Record(self._store, self._memory, self._say, self._finished, self._log_max_size)
         builds = Builds(self._master, [record.handle], most_builds(self._file), self._file.master.max_tries)
         record.on_start = lambda builder: builds.forget([builder])
         self._builds, self._working = builds, True
@@ -124,6 +124,9 @@ class _Service:
 
     def _say(self, text: str) -> None:
         self._terminal.note(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+
+    def _log_max_size(self) -> int:
+        return self._file.master.log_max_size
 
     def _on_slave(self, event: SlaveEvent) -> None:
         if is_worth_telling(event):

@@ -7,6 +7,9 @@ Rules.
 * Output goes to the step's spool at once, and is announced once until it is taken. Output of an abandoned step is
   dropped.
 * A file of the step is put in its place when the last command has ended well; only then the step is over.
+* A slave ends its commands in their time. One that is `GRACE` late is asked to interrupt the command, whose step is
+  then an EXCEPTION; so is one that says an exit code, and then nothing. A slave that does not end an interrupted
+  command is given up. Each word of the step puts that off, and a slave that is not read is not late.
 
 Source: `process/buildstep.py` (RemoteCommand, LoggedRemoteCommand) of Buildbot 0.8.4p1, `process/remotecommand.py` of
 4.3.0.
@@ -50,6 +53,13 @@ ABANDONED: Final = "the program no longer waits for it"
 """The reason of the interrupt of a step that was abandoned, as the slave is told it."""
 
 
+GRACE: Final = 120.0
+"""Seconds that a slave may be late with the end of a command, or with a sign of its own time limits."""
+
+UNENDED: Final = "it did not end an interrupted step"
+"""The reason for which a slave is given up."""
+
+
 class StepOutput:
     """The output of one step: its spool, and the last update of each kind that has no meaning here.
 
@@ -69,6 +79,8 @@ class StepOutput:
         self.items: dict[str, Value] = {}
         self.wanted = True
         """Whether the program still reads it."""
+        self.heard = context.now
+        """The time when the slave said something of the step, was told to begin a command, or to interrupt it."""
         self._number = number
         self._logs = logs
         self._context = context
@@ -99,6 +111,7 @@ class RemoteCommand:
 
     Args:
         step: the number of the step whose command it is.
+        connection: the number of the slave's connection.
         request: the command.
         number: of the command, for people.
         output: takes what it says.
@@ -106,13 +119,20 @@ class RemoteCommand:
     """
 
     def __init__(
-        self, step: int, request: CommandRequest, number: str, output: StepOutput, context: MasterContext
+        self,
+        step: int,
+        connection: int,
+        request: CommandRequest,
+        number: str,
+        output: StepOutput,
+        context: MasterContext,
     ) -> None:
         self.local = Local(f"command {number}")
         self.request = request
         self.number = number
         self.machine = Machine(REMOTE_COMMAND)
         self._step = step
+        self._overdue = connection, Alarm.OVERDUE, step
         self._rc: int | None = None
         self._output: StepOutput | None = output
         self._context = context
@@ -153,6 +173,11 @@ class RemoteCommand:
         if output is not None:
             self._context.report(CommandOver(self._step, self._rc, failure, problem))
 
+    @property
+    def said_rc(self) -> bool:
+        """Whether its exit code is known."""
+        return self._rc is not None
+
     def lose(self) -> None:
         """Expect nothing more."""
         self.machine.fire(RemoteCommandEvent.LOSE)
@@ -172,6 +197,7 @@ class RemoteCommand:
                     raise RemoteProtocolError("an update is a pair of a dictionary and a number")
             acknowledged = max(acknowledged, number)
             if self._output is not None:
+                self._output.heard = self._context.now
                 for key, value in update.items():
                     left -= size_of(key, value, most=LARGEST_ITEMS)
                     if left < 0:
@@ -187,6 +213,7 @@ class RemoteCommand:
                 output.say_log(text_of(name), _raw(text))
             case "rc", int() if not isinstance(value, bool):
                 self._rc = value
+                self._context.timers.set(self._overdue, self._context.now + GRACE)
                 if output.shows_rc:
                     output.say(STDIO, "header", b"program finished with exit code %d\n" % value)
             case (("stdout" | "stderr" | "header" | "log" | "rc"), _):
@@ -220,8 +247,11 @@ class StepRun:
         self._command: RemoteCommand | None = None
         self._transfer: Transfer | None = None
         self._judged: tuple[Result, str] = (Result.EXCEPTION, "")
-        # Why it was interrupted.
+        # The time when its command was sent.
+        self._sent = context.now
+        # Why it was interrupted, and what it is then.
         self._reason = ""
+        self._interrupted = Result.CANCELLED
         self._rcs: list[int | None] = []
 
     @property
@@ -299,7 +329,10 @@ class StepRun:
             arguments[request.object_key if text else request.object_key.encode()] = self._transfer.local
             self._peer.serve(self._transfer.local, self._transfer)
         number = self._context.next_command()
-        command = self._command = RemoteCommand(self.number, request, number, self._output, self._context)
+        peer = self._peer.number
+        command = self._command = RemoteCommand(self.number, peer, request, number, self._output, self._context)
+        self._sent = self._output.heard = self._context.now
+        self._expect(self._due)
         self._peer.serve(command.local, command)
         head = plain((number, request.command), self._peer.dialect.text, "utf-8")
         assert isinstance(head, tuple)
@@ -307,14 +340,57 @@ class StepRun:
 
     # -- on the way
 
-    def interrupt(self, why: str) -> None:
-        """Ask the slave to end it. Only the first time counts, and only while a command runs."""
+    @property
+    def _due(self) -> tuple[float | None, str]:
+        """The time when its command is late, None for never, and the reason."""
+        what, now = self.what, self._context.now
+        heard = now if self._peer.paused else self._output.heard
+        patience = GRACE + (what.sigterm_time or 0.0) if isinstance(what, Shell) else GRACE
+        if self._machine.state is StepState.INTERRUPTED:
+            return heard + patience, UNENDED
+        if self._command is not None and self._command.said_rc:
+            return heard + GRACE, f"the slave told its exit code, and not that it is over, for {GRACE:g} s"
+        found: tuple[float | None, str] = None, ""
+        if isinstance(what, Shell):
+            if what.timeout and what.want_stdout and what.want_stderr:
+                why = f"nothing was heard of it for {what.timeout:g} s, and the slave did not end it"
+                found = heard + what.timeout + patience, why
+            if what.max_time:
+                end = self._sent + what.max_time + patience
+                if found[0] is None or end < found[0]:
+                    why = f"it ran for more than {what.max_time:g} s, and the slave did not end it"
+                    found = (max(now + GRACE, end) if self._peer.paused else end), why
+        return found
+
+    def _expect(self, due: tuple[float | None, str]) -> None:
+        when, _ = due
+        key = self._peer.number, Alarm.OVERDUE, self.number
+        if when is None:
+            self._context.timers.cancel(key)
+        else:
+            self._context.timers.set(key, when)
+
+    def look(self) -> None:
+        """Interrupt it if its command is late, and give the slave up if it was interrupted; else wait on."""
+        due = when, why = self._due
+        if when is None or when > self._context.now:
+            self._expect(due)
+        elif self._machine.state is StepState.RUNNING:
+            self.interrupt(why, Result.EXCEPTION)
+        elif self._machine.state is StepState.INTERRUPTED:
+            self._peer.end(why)
+
+    def interrupt(self, why: str, result: Result = Result.CANCELLED) -> None:
+        """Ask the slave to end it, as `result`. Only the first time counts, and only while a command runs."""
         before = self._machine.state
         state = self._machine.fire(StepEvent.INTERRUPT)
         if state is StepState.OVER:
             return
-        self._reason = self._reason or why or "interrupted"
+        if not self._reason:
+            self._reason, self._interrupted = why or "interrupted", result
         if before is StepState.RUNNING and self._command is not None:
+            self._output.heard = self._context.now
+            self._expect(self._due)
             self._command.machine.fire(RemoteCommandEvent.INTERRUPT)
             arguments = plain((self._command.number, why), self._peer.dialect.text, "utf-8")
             assert isinstance(arguments, tuple)
@@ -337,8 +413,7 @@ class StepRun:
             self._command.lose()
         if self._transfer is not None:
             self._transfer.settle(wanted=False)
-        result = Result.CANCELLED if self._reason else Result.RETRY
-        self._conclude(result, self._reason or why)
+        self._conclude(self._interrupted if self._reason else Result.RETRY, self._reason or why)
 
     # -- to the end
 
@@ -362,6 +437,7 @@ class StepRun:
             self._conclude(result, why)
         else:
             self._machine.fire(StepEvent.SETTLE)
+            self._context.timers.cancel((self._peer.number, Alarm.OVERDUE, self.number))
             self._transfer.settle(wanted=result is Result.SUCCESS)
 
     def transfer_over(self, problem: str) -> None:
@@ -384,7 +460,7 @@ class StepRun:
 
     def _judge(self, failure: Failure | None) -> tuple[Result, str]:
         if self._machine.state is StepState.INTERRUPTED:
-            return Result.CANCELLED, self._reason
+            return self._interrupted, self._reason
         if failure is not None:
             return Result.EXCEPTION, f"{failure.kind}: {failure.message}"
         rc, what = self._rc, self.what
@@ -401,7 +477,8 @@ class StepRun:
     def _conclude(self, result: Result, why: str) -> None:
         self._machine.fire(StepEvent.END)
         self._command = None
-        self._context.timers.cancel((self._peer.number, Alarm.STEP, self.number))
+        for alarm in (Alarm.STEP, Alarm.OVERDUE):
+            self._context.timers.cancel((self._peer.number, alarm, self.number))
         self._context.report(StepOver(self.build, self.number))
         outcome = Outcome(result, self._rc, why, self._output.items, self._context.now - self._started)
         self._context.announce(StepFinished(self.number, outcome))

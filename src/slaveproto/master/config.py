@@ -69,7 +69,10 @@ class MasterConfig:
         ping_timeout: for the answer to a ping, and for a slave that was shut down to be gone.
         keepalive: between two signs of life that are asked of a slave; 0 for none.
         silence: for the answer to such a question, after which the slave is taken for dead.
+        upload_max_size: bytes of a file, or of the archive of a directory, that comes in, unless its step says another
+            number; 0 for any.
         visitors: most connections that have not logged in, those whose TLS handshake is under way included.
+        visitors_per_address: how many of them may be of one IPv4 address, or of one network of 64 bits of IPv6.
     """
 
     accounts: Mapping[str, Account] = attrs.field(factory=dict, validator=_check_names)
@@ -79,4 +82,6 @@ class MasterConfig:
     ping_timeout: float = 60.0
     keepalive: float = 600.0
     silence: float = 120.0
+    upload_max_size: int = 2 * 1024**3
     visitors: int = 500
+    visitors_per_address: int = 100

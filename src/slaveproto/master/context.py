@@ -26,6 +26,7 @@ class Alarm(Symbol):
     KEEPALIVE = auto()
     DEPARTURE = auto()
     STEP = auto()
+    OVERDUE = auto()
 
 
 Timer: TypeAlias = tuple[int, Alarm, int]

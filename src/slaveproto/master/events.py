@@ -34,12 +34,15 @@ class Accepted:
         secure: whether bytes can be sent at once. If not, nothing is sent, and nothing may be received, before
             `Secured`; report a handshake that fails as `Disconnected(connection, "TLS: ...")`. `CloseConnection` may
             come before the handshake is done, and ends it.
+        host: the address without its port, as the system writes it: addresses are told apart by it. Connections without
+            one count as those of one address.
     """
 
     connection: int
     peer: str
     challenge: bytes = attrs.field(repr=False)
     secure: bool = True
+    host: str = ""
 
 
 @attrs.frozen

@@ -63,6 +63,7 @@ STRANGER: Final = Limits(
     calls=10,
     references=20,
     unsent=256 * 1024,
+    messages=40,
 )
 """Limits of a peer that has not logged in."""
 
@@ -116,6 +117,7 @@ class Peer:
 
     Args:
         accepted: the connection.
+        group: of its address.
         context: the surroundings.
         trusted: the limits after the login.
     """
@@ -123,14 +125,16 @@ class Peer:
     # A master has thousands.
     __slots__ = (
         "_context", "_first", "_leaving", "_login", "_login_until", "_pending", "_perspective", "_refused", "_serving",
-        "_timeout", "_trusted", "connection", "dialect", "last_heard", "machine", "mind", "name", "names", "number",
-        "peer", "questions", "slave", "unread",
+        "_timeout", "_trusted", "connection", "dialect", "group", "last_heard", "machine", "mind", "name", "names",
+        "number", "peer", "questions", "slave", "unread",
     )  # fmt: skip
 
-    def __init__(self, accepted: Accepted, context: MasterContext, trusted: Limits) -> None:
+    def __init__(self, accepted: Accepted, group: str, context: MasterContext, trusted: Limits) -> None:
         self.number = accepted.connection
         self.peer = accepted.peer
         """Its address."""
+        self.group = group
+        """See `slaveproto.master.strangers`."""
         self.name: str | None = None
         """The user name: as the peer said it, from the login on as the account has it."""
         self.slave: str | None = None

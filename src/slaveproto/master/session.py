@@ -33,7 +33,7 @@ from slaveproto.machine import Machine
 from slaveproto.master.builder import RemoteBuilder
 from slaveproto.master.buildslave import DISMISSED, BuildSlave
 from slaveproto.master.changes import read_change
-from slaveproto.master.command import StepRun
+from slaveproto.master.command import UNENDED, StepRun
 from slaveproto.master.config import Account, ChangeAccount, GuestAccount, MasterConfig, SlaveAccount
 from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.events import (
@@ -79,6 +79,7 @@ from slaveproto.master.output import Output
 from slaveproto.master.peer import Peer
 from slaveproto.master.results import Result
 from slaveproto.master.states import SEAT, PeerState, SeatEvent, SeatState
+from slaveproto.master.strangers import Strangers, group_of
 from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
@@ -122,8 +123,7 @@ class MasterSession:
         self._limits = limits
         self._context = MasterContext(config)
         self._peers: dict[int, Peer] = {}
-        # Those of them that have not logged in.
-        self._strangers: set[int] = set()
+        self._strangers = Strangers()
         self._seats: dict[str, _Seat] = {}
         self._slaves: dict[str, BuildSlave] = {}
         # The builders that builds have, and why other builds have none any more that are not ended yet.
@@ -323,7 +323,10 @@ class MasterSession:
             case Alarm.DEPARTURE:
                 self._expect_holder(peer).did_not_go()
             case Alarm.STEP:
-                peer.end("it did not end an interrupted step")
+                peer.end(UNENDED)
+            case Alarm.OVERDUE:
+                if number in self._steps:
+                    self._steps[number].look()
             case _:
                 assert_never(alarm)
 
@@ -432,19 +435,34 @@ class MasterSession:
     def _accept(self, item: Accepted) -> None:
         if item.connection in self._peers:
             raise LocalProtocolError(f"there is a connection {item.connection} already")
-        if len(self._strangers) >= self.config.visitors:
-            why = f"there are {len(self._strangers)} others already that have not logged in"
-            self._context.announce(LoginFailed(item.connection, item.peer, None, why))
-            self._context.request(CloseConnection(item.connection, b""))
+        context, config, strangers = self._context, self.config, self._strangers
+        group = group_of(item.host)
+        if not strangers.may_come(group, context.now):
+            why = "too many connections from its address came to nothing"
+            context.announce(LoginFailed(item.connection, item.peer, None, why))
+            context.request(CloseConnection(item.connection, b""))
             return
-        self._strangers.add(item.connection)
-        self._peers[item.connection] = Peer(item, self._context, self._limits)
+        self._peers[item.connection] = Peer(item, group, context, self._limits)
+        share = config.visitors_per_address
+        leaves = strangers.come(
+            item.connection, group, context.now, most=config.visitors, share=share, silent=self._is_silent
+        )
+        if leaves is not None:
+            strangers.leave(leaves)
+            count = len(strangers)
+            self._peers[leaves].end(f"it made room for another one: there are {count} that have not logged in")
+
+    def _is_silent(self, connection: int) -> bool:
+        return self._peers[connection].state in (PeerState.SECURING, PeerState.NEGOTIATING)
 
     def _log_in(self, peer: Peer, name: str | None) -> None:
         """Find out who a client is that responded to the challenge."""
         if name is None:
             text = "No checker for twisted.cred.credentials.IAnonymous"
             peer.refuse("anonymous logins are not allowed", kind=UNHANDLED, message=text, credentials=True)
+            return
+        if not self._strangers.may_try(peer.group, name, self._context.now):
+            peer.refuse("too many wrong passwords from its address: this one was not looked at", credentials=False)
             return
         account = self.config.accounts.get(name)
         if account is None and self.config.ask:
@@ -463,6 +481,7 @@ class MasterSession:
 
     def _decide(self, peer: Peer, account: Account | None) -> None:
         if not peer.check(None if account is None else account.password) or account is None:
+            self._strangers.was_wrong(peer.group, peer.name or "", self._context.now)
             peer.refuse("wrong name or password")
             return
         # The program may know users by other names than their own.
@@ -477,10 +496,10 @@ class MasterSession:
                 self._take_seat(peer, account)
             case ChangeAccount():
                 peer.admit(f"perspective of {account.name}", _ChangePerspective(account, self._context))
-                self._strangers.discard(peer.number)
+                self._strangers.leave(peer.number)
             case GuestAccount():
                 peer.admit(f"perspective of {account.name}", _GuestPerspective(account, peer, self._context))
-                self._strangers.discard(peer.number)
+                self._strangers.leave(peer.number)
             case _:
                 assert_never(account)
 
@@ -499,6 +518,8 @@ class MasterSession:
         contested = seat.machine.state is SeatState.CONTESTED
         seat.machine.fire(SeatEvent.CONTEND)
         peer.contend()
+        # Its password was right.
+        self._strangers.leave(peer.number)
         rival, seat.contender = seat.contender, (peer, account)
         if rival is not None:
             rival[0].refuse("a newer connection took its place", kind=DUPLICATE, message="rejecting duplicate slave")
@@ -523,7 +544,7 @@ class MasterSession:
 
     def _attach(self, seat: _Seat, peer: Peer, account: SlaveAccount) -> None:
         assert peer.mind is not None
-        self._strangers.discard(peer.number)
+        self._strangers.attach(peer.number, peer.group)
         peer.attach()
         seat.holder = BuildSlave(account, peer, peer.mind, self._context)
         seat.holder.attach()
@@ -531,7 +552,7 @@ class MasterSession:
     def _left(self, happening: PeerLeft) -> None:
         """Forget a connection that is over. A contender for its name gets the seat."""
         peer = self._peers.pop(happening.connection)
-        self._strangers.discard(peer.number)
+        self._strangers.fail(peer.number, self._context.now)
         seat = self._seats.get(peer.name or "")
         if seat is None:
             return

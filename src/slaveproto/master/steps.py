@@ -233,7 +233,7 @@ class UploadFile(Step):
     Args:
         src: on the slave.
         dest: on the master, absolute.
-        max_size: a larger one is a failure; None for any size.
+        max_size: a larger one is a failure; None for the master's `upload_max_size`.
         block_size: of one block.
         mode: permission bits; None for those of any new file.
         keep_stamp: whether it keeps its times.
@@ -258,7 +258,7 @@ class UploadDirectory(Step):
         src: on the slave.
         dest: on the master, absolute.
         compress: `gz`, `bz2` or empty.
-        max_size: of the archive on its way; None for any size.
+        max_size: of the archive on its way; None for the master's `upload_max_size`.
         block_size: of one block.
         unpack_limit: of all files together.
         unpack_entries: most files, directories and links.

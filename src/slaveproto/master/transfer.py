@@ -106,6 +106,9 @@ class Writer:
         self._answers = _Answers(peer)
         self._machine = Machine(TRANSFER)
         self._size = 0
+        self._most = step.max_size
+        if self._most is None:
+            self._most = context.config.upload_max_size or None
         self._times: tuple[float, float] | None = None
         self._problem = ""
         self._wanted = False
@@ -129,8 +132,8 @@ class Writer:
                     self._break("a block of it was no byte string")
                     raise CallFailed("builtins.TypeError", "write takes a byte string")
                 data = block
-                if self._step.max_size is not None and self._size + len(data) > self._step.max_size:
-                    self._break(f"larger than {self._step.max_size} bytes")
+                if self._most is not None and self._size + len(data) > self._most:
+                    self._break(f"larger than {self._most} bytes")
             case "close" | "unpack":
                 parameters(call)
                 self._machine.fire(TransferEvent.CLOSE)

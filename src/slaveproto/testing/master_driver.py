@@ -209,6 +209,8 @@ class MasterDriver(Settling):
         """Every connection so far, by its number."""
         self.own_slaves: list[OwnSlave] = []
         """All slave sessions so far."""
+        self.address = ""
+        """The address that connections come from, from now on."""
         self._spoke: dict[int, None] = {}
         self._reports: deque[MasterInput] = deque()
 
@@ -262,7 +264,7 @@ class MasterDriver(Settling):
         number = len(self.links) + 1
         link = MasterLink(number, peer)
         self.links[number] = link
-        self._reports.append(Accepted(number, f"peer {number}", number.to_bytes(16, "big"), secure))
+        self._reports.append(Accepted(number, f"peer {number}", number.to_bytes(16, "big"), secure, self.address))
         return link
 
     def link_of(self, peer: DriverPeer) -> MasterLink:

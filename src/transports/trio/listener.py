@@ -132,7 +132,9 @@ class Listener:
                 return
             line = TlsServerConnection(next(self._numbers), secure, self)
         challenge = secrets.token_bytes(16)
-        self.report(line, Accepted(line.number, _words_of_address(address), challenge, self._ssl_context is None))
+        host = address[0] if isinstance(address, tuple) else ""
+        plain = self._ssl_context is None
+        self.report(line, Accepted(line.number, _words_of_address(address), challenge, plain, host))
 
 
 class ServerConnection:

@@ -49,6 +49,7 @@ class MasterSettings:
         state_dir: folder of the program's database and logs.
         change_password: of the user `change`; empty for no such user.
         max_tries: how often `slaveproto master` tries a build that comes to nothing.
+        log_max_size: bytes that are kept of each log; 0 for all.
         config: the master's times, and their defaults; its accounts come from the other sections.
     """
 
@@ -59,6 +60,7 @@ class MasterSettings:
     state_dir: str
     change_password: str = attrs.field(default="changepw", repr=False)
     max_tries: int = 10
+    log_max_size: int = 200_000_000
     config: MasterConfig = attrs.field(factory=MasterConfig)
 
 
@@ -368,6 +370,8 @@ MASTER_KEYS: Final[dict[str, Kind]] = {
     "ping_timeout": values.positive_seconds,
     "attach_timeout": values.positive_seconds,
     "login_timeout": values.positive_seconds,
+    "log_max_size": values.count_from(0),
+    "upload_max_size": values.count_from(0),
 }
 SLAVE_KEYS: Final[dict[str, Kind]] = {
     "name": values.text,

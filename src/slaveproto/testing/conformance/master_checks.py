@@ -386,7 +386,7 @@ def clients_that_are_no_slaves_disturb_none(lab: MasterLab) -> None:
 
 
 @SUITE.add()
-def more_visitors_than_there_may_be_are_closed(lab: MasterLab) -> None:
+def more_visitors_than_there_may_be_close_the_oldest(lab: MasterLab) -> None:
     with lab.master(visitors=3) as master:
         slaves = [master.connect(login=False) for _ in range(5)]
         for _ in range(2):
@@ -394,7 +394,7 @@ def more_visitors_than_there_may_be_are_closed(lab: MasterLab) -> None:
         for slave in slaves:
             with contextlib.suppress(TimeoutError):
                 slave.pump(1)
-        assert [slave.open for slave in slaves] == [True, True, True, False, False]
+        assert [slave.open for slave in slaves] == [False, False, True, True, True]
 
 
 # -- many
