@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from slaveproto.ci import control
-from slaveproto.ci.builds import Builds
+from slaveproto.ci.builds import Builds, RunEnded, RunEvent, RunGivenUp
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuildFile, load
@@ -24,7 +24,7 @@ from slaveproto.ci.show.console import STDERR
 from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
 from slaveproto.ci.state_dir import lock
-from slaveproto.ci.store import Store
+from slaveproto.ci.store import Horizon, Store
 from slaveproto.master.changes import Change
 from slaveproto.master.events import ChangeReceived, MasterEvent
 from slaveproto.master.results import Result
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAP: Final = 60.0
 """Seconds after which the clock is looked at again, for it may have been set."""
+HORIZON_PAUSE: Final = 1.0
 UNSTORED_CHANGES: Final = 1000
 QUESTION_TIMEOUT: Final = 10.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -79,6 +80,7 @@ class _Service:
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
         self._changes_in, self._changes = trio.open_memory_channel[Change](UNSTORED_CHANGES)
         self._reloaded = trio.Event()
+        self._ended = trio.Event()
         self._signals: list[int] = []
         self._working = False
         self._builds: Builds
@@ -100,7 +102,9 @@ class _Service:
 
     async def _work(self) -> None:
         record = Record(self._store, self._memory, self._say, self._finished)
-        builds = Builds(self._master, [record.handle], most_builds(self._file), self._file.master.max_tries)
+        builds = Builds(
+            self._master, [record.handle, self._on_run], most_builds(self._file), self._file.master.max_tries
+        )
         record.on_start = lambda builder: builds.forget([builder])
         self._builds, self._working = builds, True
         changes_stored = trio.Event()
@@ -110,6 +114,7 @@ class _Service:
             nursery.start_soon(self._serve, control.listen(self._file.master.state_dir))
             nursery.start_soon(self._store_changes, changes_stored)
             nursery.start_soon(self._keep_schedule)
+            nursery.start_soon(self._keep_horizon)
             if not self._file.slaves:
                 master = self._master
                 nursery.start_soon(run_embedded, self._file, master.host, master.port, self._password, self._on_slave)
@@ -200,6 +205,30 @@ class _Service:
 
     def _triggers(self) -> dict[str, Triggers]:
         return {entry.name: entry.triggers for entry in self._file.builders.values()}
+
+    # -- what is remembered
+
+    async def _on_run(self, event: RunEvent) -> None:
+        if isinstance(event, RunEnded | RunGivenUp):
+            self._ended.set()
+
+    async def _keep_horizon(self) -> None:
+        told = ""
+        while True:
+            self._ended = trio.Event()
+            master = self._file.master
+            horizon = Horizon(master.keep_builds, master.keep_time, master.keep_bytes)
+            try:
+                while await self._memory(self._store.prune, horizon, time.time()):
+                    pass
+            except OSError as error:
+                trouble = f"an old log cannot be removed: {error.filename}: {error.strerror}"
+                if trouble != told:
+                    self._say(trouble)
+                told = trouble
+            # Looking through all builds is not free.
+            await trio.sleep(HORIZON_PAUSE)
+            await self._ended.wait()
 
     # -- signals
 
