@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from slaveproto.ci import control
+from slaveproto.ci import control, leftovers
 from slaveproto.ci.builds import Builds, RunEnded, RunEvent, RunGivenUp
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.errors import CannotStore, UsageError
@@ -150,7 +150,16 @@ class _Service:
         else:
             self._builds.resume(entry, tries)
 
+    async def _remove_leftovers(self) -> None:
+        uploads = await self._memory(self._store.uploads)
+        for target, since in uploads:
+            for path in await trio.to_thread.run_sync(leftovers.remove, target, since):
+                self._say(f"removed {path}, which an upload left that did not end")
+        if uploads:
+            await self._memory(self._store.forget_uploads)
+
     async def _recover(self) -> None:
+        await self._remove_leftovers()
         lost = await self._memory(self._store.recover, time.time(), self._file.master.max_tries)
         for build, why in lost.items():
             self._say(f"build {build} did not end when the master did, and is {why or 'built again'}")

@@ -30,7 +30,8 @@ _SCHEMA: Final = """
 CREATE TABLE changes (
     id INTEGER PRIMARY KEY AUTOINCREMENT, received REAL NOT NULL, who TEXT NOT NULL, files TEXT NOT NULL,
     comments TEXT NOT NULL, revision TEXT NOT NULL, branch TEXT NOT NULL, repository TEXT NOT NULL,
-    project TEXT NOT NULL, category TEXT NOT NULL, revlink TEXT NOT NULL, codebase TEXT NOT NULL, made REAL, properties TEXT NOT NULL
+    project TEXT NOT NULL, category TEXT NOT NULL, revlink TEXT NOT NULL, codebase TEXT NOT NULL, made REAL,
+    properties TEXT NOT NULL
 );
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, slave TEXT NOT NULL, reason TEXT NOT NULL,
@@ -49,6 +50,9 @@ CREATE INDEX requests_of_change ON requests (change);
 CREATE TABLE steps (
     build INTEGER NOT NULL REFERENCES builds, number INTEGER NOT NULL, name TEXT NOT NULL, started REAL,
     elapsed REAL, result TEXT, rc INTEGER, why TEXT NOT NULL DEFAULT '', PRIMARY KEY (build, number)
+);
+CREATE TABLE uploads (
+    build INTEGER NOT NULL, step INTEGER NOT NULL, target BLOB NOT NULL, begun REAL NOT NULL, PRIMARY KEY (build, step)
 );
 CREATE TABLE logs (
     build INTEGER NOT NULL REFERENCES builds, step INTEGER NOT NULL, name TEXT NOT NULL, file TEXT NOT NULL,
@@ -352,9 +356,12 @@ class Store:
             return []
         return [row[0] for row in db.execute("SELECT id FROM requests WHERE build = ?", (build,))]
 
-    def begin_step(self, build: int, number: int, name: str, now: float) -> None:
-        """Remember that a step began."""
+    def begin_step(self, build: int, number: int, name: str, now: float, target: str | None = None) -> None:
+        """Remember that a step began, and the path on the master that it writes to, until it ends."""
         with self._write() as db:
+            if target is not None:
+                query = "INSERT INTO uploads (build, step, target, begun) VALUES (?, ?, ?, ?)"
+                db.execute(query, (build, number, os.fsencode(target), now))
             db.execute(
                 "INSERT INTO steps (build, number, name, started) VALUES (?, ?, ?, ?)",
                 (build, number, _text(name), now),
@@ -366,10 +373,22 @@ class Store:
             # What a slave says may be larger than what SQLite knows; the reason has it.
             rc = None
         with self._write() as db:
+            db.execute("DELETE FROM uploads WHERE build = ? AND step = ?", (build, number))
             db.execute(
                 "UPDATE steps SET result = ?, rc = ?, why = ?, elapsed = ? WHERE build = ? AND number = ?",
                 (result.word, rc, _text(why), elapsed, build, number),
             )
+
+    def uploads(self) -> list[tuple[str, float]]:
+        """Return the targets of the steps that did not end, and when these began."""
+        with self._errors():
+            found = self._db.execute("SELECT target, begun FROM uploads ORDER BY build, step")
+            return [(os.fsdecode(target), begun) for target, begun in found]
+
+    def forget_uploads(self) -> None:
+        """Forget those targets: nothing of them is left."""
+        with self._write() as db:
+            db.execute("DELETE FROM uploads")
 
     def skip_step(self, build: int, number: int, name: str) -> None:
         """Remember a step that was not run."""
