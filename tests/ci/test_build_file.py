@@ -93,7 +93,7 @@ def test_who_may_log_in(tmp_path: Path) -> None:
         "two": SlaveAccount("two", "from file", {"a/b": "a_b", "c": "dir"}),
     }
     assert file.master_config("unused", changes=False) == MasterConfig(accounts, keepalive=5)
-    changes = {"change": ChangeAccount("change", "changepw")}
+    changes = {"change": ChangeAccount("change", "changepw", confirm=True)}
     assert file.master_config("unused", changes=True).accounts == accounts | changes
 
 
@@ -214,7 +214,8 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         ("[builder]", "1: builder should be [[builder]], not [builder]"),
         # [master]
         ('[master]\n\nlisen = "x"', "3: unknown key 'master.lisen'; there are listen, tls_cert, tls_key, state_dir, "
-         "change_password, keepalive, silence, ping_timeout, attach_timeout, login_timeout"),
+         "change_password, max_tries, keep_builds, keep_time, keep_bytes, keepalive, silence, ping_timeout, "
+         "attach_timeout, login_timeout"),
         ("[master]\nlisten = 9989", "2: master.listen should be a string, not an integer"),
         ('[master]\nlisten = ""', "2: master.listen is empty"),
         ('[master]\nlisten = "a:b"', "2: master.listen should be HOST:PORT or [IPV6]:PORT, not 'a:b'"),

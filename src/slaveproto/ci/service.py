@@ -25,10 +25,10 @@ from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
 from slaveproto.ci.state_dir import lock
 from slaveproto.ci.store import Horizon, Store
-from slaveproto.master.changes import Change
 from slaveproto.master.events import ChangeReceived, MasterEvent
 from slaveproto.master.results import Result
 from slaveproto.slave.events import SlaveEvent
+from slaveproto.wire.values import Failure
 from transports.trio.nurseries import open_nursery
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class _Service:
         self._memory = Memory(store.check, reserve, self._say, self._on_storage)
         self._password = secrets.token_hex(16)
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
-        self._changes_in, self._changes = trio.open_memory_channel[Change](UNSTORED_CHANGES)
+        self._changes_in, self._changes = trio.open_memory_channel[ChangeReceived](UNSTORED_CHANGES)
         self._reloaded = trio.Event()
         self._ended = trio.Event()
         self._signals: list[int] = []
@@ -107,12 +107,11 @@ class _Service:
         )
         record.on_start = lambda builder: builds.forget([builder])
         self._builds, self._working = builds, True
-        changes_stored = trio.Event()
         async with open_nursery() as nursery:
             nursery.start_soon(self._memory.run)
             await self._recover()
             nursery.start_soon(self._serve, control.listen(self._file.master.state_dir))
-            nursery.start_soon(self._store_changes, changes_stored)
+            nursery.start_soon(self._store_changes)
             nursery.start_soon(self._keep_schedule)
             nursery.start_soon(self._keep_horizon)
             if not self._file.slaves:
@@ -122,9 +121,6 @@ class _Service:
             if self._signals:
                 self._stop()
             await builds.run()
-            # A client that told of a change was told that it is known.
-            self._changes_in.close()
-            await changes_stored.wait()
             nursery.cancel_scope.cancel()
 
     def _say(self, text: str) -> None:
@@ -184,20 +180,20 @@ class _Service:
     def _on_event(self, event: MasterEvent) -> None:
         if isinstance(event, ChangeReceived):
             try:
-                self._changes_in.send_nowait(event.change)
+                self._changes_in.send_nowait(event)
             except trio.WouldBlock:
-                self._say("too many changes at once: this one is left out")
-            except trio.ClosedResourceError:
-                self._say("a change came when the master was stopped already: it is left out")
+                self._say("too many changes at once: this one is not taken")
+                self._master.answer_change(event, Failure("builtins.RuntimeError", "too many changes at once"))
 
-    async def _store_changes(self, over: trio.Event) -> None:
-        async for change in self._changes:
+    async def _store_changes(self) -> None:
+        async for event in self._changes:
+            change = event.change
             builders = [entry.name for entry in self._file.builders.values() if entry.triggers.wants(change)]
             number = await self._memory.new(self._store.add_change, change, builders, time.time())
+            self._master.answer_change(event)
             self._say(f"change {number} is for {', '.join(builders) or 'no builder'}")
             for builder in builders:
                 self._want(builder)
-        over.set()
 
     # -- schedule
 

@@ -125,7 +125,7 @@ class BuildFile:
             for name, password in passwords.items()
         }
         if changes and self.master.change_password:
-            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self.master.change_password)
+            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self.master.change_password, confirm=True)
         return attrs.evolve(self.master.config, accounts=accounts)
 
 
