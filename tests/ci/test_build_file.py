@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from slaveproto.ci.errors import UsageError
-from slaveproto.ci.file.build_file import LOCAL, BuildFile, default_builddir, load
+from slaveproto.ci.file.build_file import LOCAL, MASTER_KEYS, BuildFile, default_builddir, load
 from slaveproto.ci.file.secrets import (
     FromEnvironment,
     FromFile,
@@ -102,7 +102,7 @@ def test_who_may_log_in(tmp_path: Path) -> None:
         "two": SlaveAccount("two", "from file", {"a/b": "a_b", "c": "dir"}),
     }
     assert file.master_config("unused", changes=False) == MasterConfig(accounts, keepalive=5)
-    changes = {"change": ChangeAccount("change", "changepw")}
+    changes = {"change": ChangeAccount("change", "changepw", confirm=True)}
     assert file.master_config("unused", changes=True).accounts == accounts | changes
 
 
@@ -222,9 +222,7 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         ('slave = ["x"]', "1: [[slave]] should be a table, not a string"),
         ("[builder]", "1: builder should be [[builder]], not [builder]"),
         # [master]
-        ('[master]\n\nlisen = "x"', "3: unknown key 'master.lisen'; there are listen, tls_cert, tls_key, "
-         "tls_client_ca, state_dir, change_password, max_tries, keepalive, silence, ping_timeout, attach_timeout, "
-         "login_timeout, log_max_size, upload_max_size"),
+        ('[master]\n\nlisen = "x"', f"3: unknown key 'master.lisen'; there are {', '.join(MASTER_KEYS)}"),
         ("[master]\nlisten = 9989", "2: master.listen should be a string, not an integer"),
         ('[master]\nlisten = ""', "2: master.listen is empty"),
         ('[master]\nlisten = "a:b"', "2: master.listen should be HOST:PORT or [IPV6]:PORT, not 'a:b'"),

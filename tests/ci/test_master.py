@@ -254,6 +254,16 @@ def test_a_schedule(tmp_path: Path) -> None:
     assert {build.reason for build in program.builds()} == {"schedule"}
 
 
+def test_old_builds_are_forgotten(tmp_path: Path) -> None:
+    with master(
+        tmp_path, "keep_builds = 1\n" + QUICK.replace("\n[[", "\ntriggers = { every = 0.2 }\n[[", 1)
+    ) as program:
+        program.says("build 3 of quick on slave local: success")
+        wait_until(lambda: not (tmp_path / ".slaveproto" / "logs" / "2").exists())
+        program.stop()
+    assert program.builds()[-1].id > 2
+
+
 def test_a_request_that_is_stored_while_a_build_begins(tmp_path: Path) -> None:
     """The build takes it, and so nothing is wanted any more."""
     wanted: list[str] = []

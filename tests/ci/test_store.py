@@ -13,7 +13,7 @@ import pytest
 
 from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.state_dir import lock
-from slaveproto.ci.store import VERSION, BuildRow, Store
+from slaveproto.ci.store import MOST_PRUNED, VERSION, BuildRow, Horizon, Store
 from slaveproto.master.changes import Change
 from slaveproto.master.results import Result
 
@@ -93,6 +93,85 @@ def test_a_build_that_ends_its_master_each_time(store: Store) -> None:
             third, "b", "ex", "trigger", 5.0, 6.0, None, "exception", "given up after 3 tries: the master ended in it"
         )
     ]
+
+
+def built(store: Store, builder: str, ended: float, size: int = 10, result: Result = Result.SUCCESS) -> int:
+    """Build something with a log of `size` bytes."""
+    store.add_request(builder, "trigger", ended)
+    build = store.begin_build(builder, "ex", ended)
+    store.begin_step(build, 1, "x", ended)
+    file, path = store.open_log(build, 1, "stdio")
+    with file:
+        file.write(b"x" * size)
+    store.add_log(build, 1, "stdio", path)
+    store.end_build(build, result, ended, 1.0)
+    return build
+
+
+@pytest.mark.parametrize(
+    ("horizon", "kept"),
+    [
+        (Horizon(100, None, 1000), [1, 2, 3, 4, 5]),
+        (Horizon(2, None, 1000), [3, 4, 5]),
+        (Horizon(1, None, 1000), [4, 5]),
+        (Horizon(100, 6.0, 1000), [3, 4, 5]),
+        # The last one of each builder stays.
+        (Horizon(100, 0.5, 1000), [4, 5]),
+        (Horizon(100, None, 30), [3, 4, 5]),
+        (Horizon(100, None, 1), [4, 5]),
+    ],
+)
+def test_what_is_beyond_the_horizon(store: Store, tmp_path: Path, horizon: Horizon, kept: list[int]) -> None:
+    """Builds 1 to 3 and 5 of one builder, 4 of another, and one that runs."""
+    for ended, builder in ((1.0, "a"), (2.0, "a"), (5.0, "a"), (6.0, "b"), (9.0, "a")):
+        built(store, builder, ended)
+    store.add_request("a", "trigger", 9.5)
+    running = store.begin_build("a", "ex", 9.5)
+    store.begin_step(running, 1, "x", 9.5)
+    store.add_request("b", "trigger", 9.6)
+    assert store.prune(horizon, 10.0) == 5 - len(kept)
+    assert store.prune(horizon, 10.0) == 0
+    assert [build.id for build in reversed(store.builds(99))] == [*kept, running]
+    assert sorted(int(folder.name) for folder in (tmp_path / "logs").iterdir()) == kept
+    assert store.pending() == {"b": 0}
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db:
+        for table in ("logs", "steps", "requests"):
+            found = db.execute(f"SELECT build FROM {table} WHERE build < {running} ORDER BY build").fetchall()
+            assert [row[0] for row in found] == kept
+
+
+def test_numbers_are_not_given_again(store: Store) -> None:
+    horizon = Horizon(1, None, 1000)
+    for _ in range(3):
+        store.add_change(CHANGE, [], 1.0)
+        built(store, "a", 1.0)
+    assert store.prune(horizon, 2.0) == 2
+    assert store.add_change(CHANGE, ["a"], 1.0) == 4
+    assert built(store, "a", 3.0) == 4
+    assert store.prune(horizon, 2.0) == 1
+
+
+def test_pruning_that_is_interrupted(store: Store, tmp_path: Path) -> None:
+    """After the logs, before the rest: it is done again."""
+    for _ in range(3):
+        built(store, "a", 1.0)
+    horizon = Horizon(1, None, 1000)
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CannotStore, match="locked"):
+            store.prune(horizon, 2.0)
+        db.execute("ROLLBACK")
+    assert [folder.name for folder in (tmp_path / "logs").iterdir()] == ["3"]
+    assert len(store.builds(9)) == 3
+    assert store.prune(horizon, 2.0) == 2
+    assert len(store.builds(9)) == 1
+
+
+def test_many_builds_are_pruned_in_parts(store: Store) -> None:
+    for _ in range(MOST_PRUNED + 5):
+        store.end_build(store.begin_build("a", "ex", 1.0), Result.SUCCESS, 1.0, 1.0)
+    horizon = Horizon(1, None, 1000)
+    assert [store.prune(horizon, 2.0) for _ in range(3)] == [MOST_PRUNED, 4, 0]
 
 
 def test_many_reasons(store: Store) -> None:

@@ -22,6 +22,7 @@ from slaveproto.ci.builds import (
     StepPlace,
 )
 from slaveproto.ci.errors import NO_ROOM
+from slaveproto.ci.leftovers import target_of
 from slaveproto.ci.memory import Memory
 from slaveproto.ci.store import Store
 from slaveproto.master.results import Result
@@ -68,7 +69,13 @@ class Record(BuildListener):
         self._say(f"build {number} of {run.entry.name} on slave {run.slave} started")
 
     async def _step_started(self, run: Run, step: StepPlace) -> None:
-        self._memory.later(self._store.begin_step, self._numbers[run], step.number, step.what.title, time.time())
+        target = target_of(step.what)
+        begin = self._numbers[run], step.number, step.what.title, time.time(), target
+        if target is None:
+            self._memory.later(self._store.begin_step, *begin)
+        else:
+            # Not after: what a master that is killed leaves there is found by this.
+            await self._memory(self._store.begin_step, *begin)
 
     async def _output(self, run: Run, step: StepPlace, output: Output) -> None:
         # What the slave says of it has a file of its own.

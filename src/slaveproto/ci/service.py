@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from slaveproto.ci import control
-from slaveproto.ci.builds import Builds
+from slaveproto.ci import control, leftovers
+from slaveproto.ci.builds import Builds, RunEnded, RunEvent, RunGivenUp
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuildFile, load
@@ -24,11 +24,11 @@ from slaveproto.ci.show.console import STDERR
 from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
 from slaveproto.ci.state_dir import lock
-from slaveproto.ci.store import Store
-from slaveproto.master.changes import Change
+from slaveproto.ci.store import Horizon, Store
 from slaveproto.master.events import ChangeReceived, MasterEvent
 from slaveproto.master.results import Result
 from slaveproto.slave.events import SlaveEvent
+from slaveproto.wire.values import Failure
 from transports.trio.nurseries import open_nursery
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAP: Final = 60.0
 """Seconds after which the clock is looked at again, for it may have been set."""
+HORIZON_PAUSE: Final = 1.0
 UNSTORED_CHANGES: Final = 1000
 QUESTION_TIMEOUT: Final = 10.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -77,8 +78,9 @@ class _Service:
         self._memory = Memory(store.check, reserve, self._say, self._on_storage)
         self._password = secrets.token_hex(16)
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
-        self._changes_in, self._changes = trio.open_memory_channel[Change](UNSTORED_CHANGES)
+        self._changes_in, self._changes = trio.open_memory_channel[ChangeReceived](UNSTORED_CHANGES)
         self._reloaded = trio.Event()
+        self._ended = trio.Event()
         self._signals: list[int] = []
         self._working = False
         self._builds: Builds
@@ -100,16 +102,18 @@ class _Service:
 
     async def _work(self) -> None:
         record = Record(self._store, self._memory, self._say, self._finished, self._log_max_size)
-        builds = Builds(self._master, [record.handle], most_builds(self._file), self._file.master.max_tries)
+        builds = Builds(
+            self._master, [record.handle, self._on_run], most_builds(self._file), self._file.master.max_tries
+        )
         record.on_start = lambda builder: builds.forget([builder])
         self._builds, self._working = builds, True
-        changes_stored = trio.Event()
         async with open_nursery() as nursery:
             nursery.start_soon(self._memory.run)
             await self._recover()
             nursery.start_soon(self._serve, control.listen(self._file.master.state_dir))
-            nursery.start_soon(self._store_changes, changes_stored)
+            nursery.start_soon(self._store_changes)
             nursery.start_soon(self._keep_schedule)
+            nursery.start_soon(self._keep_horizon)
             if not self._file.slaves:
                 master = self._master
                 nursery.start_soon(run_embedded, self._file, master.host, master.port, self._password, self._on_slave)
@@ -117,9 +121,6 @@ class _Service:
             if self._signals:
                 self._stop()
             await builds.run()
-            # A client that told of a change was told that it is known.
-            self._changes_in.close()
-            await changes_stored.wait()
             nursery.cancel_scope.cancel()
 
     def _say(self, text: str) -> None:
@@ -148,7 +149,16 @@ class _Service:
         else:
             self._builds.resume(entry, tries)
 
+    async def _remove_leftovers(self) -> None:
+        uploads = await self._memory(self._store.uploads)
+        for target, since in uploads:
+            for path in await trio.to_thread.run_sync(leftovers.remove, target, since):
+                self._say(f"removed {path}, which an upload left that did not end")
+        if uploads:
+            await self._memory(self._store.forget_uploads)
+
     async def _recover(self) -> None:
+        await self._remove_leftovers()
         lost = await self._memory(self._store.recover, time.time(), self._file.master.max_tries)
         for build, why in lost.items():
             self._say(f"build {build} did not end when the master did, and is {why or 'built again'}")
@@ -173,20 +183,20 @@ class _Service:
     def _on_event(self, event: MasterEvent) -> None:
         if isinstance(event, ChangeReceived):
             try:
-                self._changes_in.send_nowait(event.change)
+                self._changes_in.send_nowait(event)
             except trio.WouldBlock:
-                self._say("too many changes at once: this one is left out")
-            except trio.ClosedResourceError:
-                self._say("a change came when the master was stopped already: it is left out")
+                self._say("too many changes at once: this one is not taken")
+                self._master.answer_change(event, Failure("builtins.RuntimeError", "too many changes at once"))
 
-    async def _store_changes(self, over: trio.Event) -> None:
-        async for change in self._changes:
+    async def _store_changes(self) -> None:
+        async for event in self._changes:
+            change = event.change
             builders = [entry.name for entry in self._file.builders.values() if entry.triggers.wants(change)]
             number = await self._memory.new(self._store.add_change, change, builders, time.time())
+            self._master.answer_change(event)
             self._say(f"change {number} is for {', '.join(builders) or 'no builder'}")
             for builder in builders:
                 self._want(builder)
-        over.set()
 
     # -- schedule
 
@@ -203,6 +213,30 @@ class _Service:
 
     def _triggers(self) -> dict[str, Triggers]:
         return {entry.name: entry.triggers for entry in self._file.builders.values()}
+
+    # -- what is remembered
+
+    async def _on_run(self, event: RunEvent) -> None:
+        if isinstance(event, RunEnded | RunGivenUp):
+            self._ended.set()
+
+    async def _keep_horizon(self) -> None:
+        told = ""
+        while True:
+            self._ended = trio.Event()
+            master = self._file.master
+            horizon = Horizon(master.keep_builds, master.keep_time, master.keep_bytes)
+            try:
+                while await self._memory(self._store.prune, horizon, time.time()):
+                    pass
+            except OSError as error:
+                trouble = f"an old log cannot be removed: {error.filename}: {error.strerror}"
+                if trouble != told:
+                    self._say(trouble)
+                told = trouble
+            # Looking through all builds is not free.
+            await trio.sleep(HORIZON_PAUSE)
+            await self._ended.wait()
 
     # -- signals
 

@@ -6,9 +6,12 @@ its requests back, and so does one that was still running when the master itself
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,14 +28,15 @@ VERSION: Final = 2
 LARGEST: Final = 2**63 - 1
 _SCHEMA: Final = """
 CREATE TABLE changes (
-    id INTEGER PRIMARY KEY, received REAL NOT NULL, who TEXT NOT NULL, files TEXT NOT NULL, comments TEXT NOT NULL,
-    revision TEXT NOT NULL, branch TEXT NOT NULL, repository TEXT NOT NULL, project TEXT NOT NULL,
-    category TEXT NOT NULL, revlink TEXT NOT NULL, codebase TEXT NOT NULL, made REAL, properties TEXT NOT NULL
+    id INTEGER PRIMARY KEY AUTOINCREMENT, received REAL NOT NULL, who TEXT NOT NULL, files TEXT NOT NULL,
+    comments TEXT NOT NULL, revision TEXT NOT NULL, branch TEXT NOT NULL, repository TEXT NOT NULL,
+    project TEXT NOT NULL, category TEXT NOT NULL, revlink TEXT NOT NULL, codebase TEXT NOT NULL, made REAL,
+    properties TEXT NOT NULL
 );
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, slave TEXT NOT NULL, reason TEXT NOT NULL,
     started REAL NOT NULL, ended REAL, elapsed REAL, result TEXT,
-    why TEXT NOT NULL DEFAULT ''
+    why TEXT NOT NULL DEFAULT '', bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, reason TEXT NOT NULL,
@@ -42,15 +46,38 @@ CREATE TABLE requests (
 CREATE TABLE schedules (builder TEXT PRIMARY KEY, last REAL NOT NULL);
 CREATE INDEX requests_of_builder ON requests (builder, build);
 CREATE INDEX requests_of_build ON requests (build);
+CREATE INDEX requests_of_change ON requests (change);
 CREATE TABLE steps (
     build INTEGER NOT NULL REFERENCES builds, number INTEGER NOT NULL, name TEXT NOT NULL, started REAL,
     elapsed REAL, result TEXT, rc INTEGER, why TEXT NOT NULL DEFAULT '', PRIMARY KEY (build, number)
+);
+CREATE TABLE uploads (
+    build INTEGER NOT NULL, step INTEGER NOT NULL, target BLOB NOT NULL, begun REAL NOT NULL, PRIMARY KEY (build, step)
 );
 CREATE TABLE logs (
     build INTEGER NOT NULL REFERENCES builds, step INTEGER NOT NULL, name TEXT NOT NULL, file TEXT NOT NULL,
     PRIMARY KEY (build, step, name)
 );
 """
+_PASSED: Final = """
+WITH
+    placed AS (
+        SELECT id, ended, bytes, row_number() OVER (PARTITION BY builder ORDER BY id DESC) AS place
+        FROM builds WHERE ended IS NOT NULL
+    ),
+    recent AS (
+        SELECT id, place, sum(bytes) OVER (ORDER BY id DESC) AS bytes_since
+        FROM placed WHERE place = 1 OR (place <= :builds AND ended >= :oldest)
+    )
+SELECT id FROM placed WHERE id NOT IN (SELECT id FROM recent WHERE place = 1 OR bytes_since <= :bytes)
+ORDER BY id LIMIT :most
+"""
+"""Builds that the horizon has passed, the oldest first."""
+_CHANGES_PASSED: Final = """
+id <= (SELECT max(id) FROM changes) - :builds AND id NOT IN (SELECT change FROM requests WHERE change IS NOT NULL)
+"""
+MOST_PRUNED: Final = 100
+"""Builds that are forgotten in one transaction."""
 _CHANGE_TEXTS: Final = (
     "who",
     "comments",
@@ -104,6 +131,21 @@ class BuildRow:
     elapsed: float | None
     result: str | None
     why: str
+
+
+@attrs.frozen
+class Horizon:
+    """Limits of what is remembered: a build that is beyond one of them is forgotten, but for the last of its builder.
+
+    Args:
+        builds: how many of each builder; and how many changes that no build needed.
+        seconds: since their end; None for any time.
+        bytes: of the logs of all of them.
+    """
+
+    builds: int
+    seconds: float | None
+    bytes: int
 
 
 class Store:
@@ -181,6 +223,41 @@ class Store:
         with self._write() as db:
             db.execute(f"PRAGMA user_version = {VERSION}")
 
+    def prune(self, horizon: Horizon, now: float) -> int:
+        """Forget what is beyond the horizon, `MOST_PRUNED` builds at most, with their logs; returns how many builds.
+
+        Numbers are not given again. Builds that run are not forgotten, nor is what waits.
+
+        Raises:
+            OSError: a log cannot be removed; its build is still known.
+        """
+        oldest = -math.inf if horizon.seconds is None else now - horizon.seconds
+        limits = {"builds": horizon.builds, "oldest": oldest, "bytes": horizon.bytes, "most": MOST_PRUNED}
+        with self._errors():
+            passed = self._db.execute(_PASSED, limits).fetchall()
+            query = f"SELECT EXISTS (SELECT 1 FROM changes WHERE {_CHANGES_PASSED})"
+            (changes,) = self._db.execute(query, limits).fetchone()
+        # The logs first: what is interrupted here is done again by the next call.
+        for (build,) in passed:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._logs_of(build))
+        if passed or changes:
+            with self._write() as db:
+                for table, column in (("logs", "build"), ("steps", "build"), ("requests", "build"), ("builds", "id")):
+                    db.executemany(f"DELETE FROM {table} WHERE {column} = ?", passed)
+                db.execute(f"DELETE FROM changes WHERE {_CHANGES_PASSED}", limits)
+        return len(passed)
+
+    def _logs_of(self, build: int) -> str:
+        return os.path.join(self._folder, "logs", str(build))
+
+    def _size_of(self, build: int) -> int:
+        try:
+            with os.scandir(self._logs_of(build)) as logs:
+                return sum(log.stat().st_size for log in logs)
+        except OSError:
+            return 0
+
     def recover(self, now: float, attempts: int) -> dict[int, str]:
         """Give back the requests of builds that never ended, but for those that were tried `attempts` times.
 
@@ -194,7 +271,7 @@ class Store:
             for build, tries in db.execute(query).fetchall():
                 last = tries is not None and tries >= attempts
                 lost[build] = f"given up after {tries} tries: the master ended in it" if last else ""
-                _end(db, build, Result.EXCEPTION if last else Result.RETRY, now, None, lost[build])
+                self._end(db, build, Result.EXCEPTION if last else Result.RETRY, now, None, lost[build])
         return lost
 
     def add_change(self, change: Change, builders: Sequence[str], now: float) -> int:
@@ -267,11 +344,24 @@ class Store:
         with self._write() as db:
             if not counted:
                 db.execute("UPDATE requests SET tries = tries - 1 WHERE build = ?", (build,))
-            return _end(db, build, result, now, elapsed, why)
+            return self._end(db, build, result, now, elapsed, why)
 
-    def begin_step(self, build: int, number: int, name: str, now: float) -> None:
-        """Remember that a step began."""
+    def _end(
+        self, db: sqlite3.Connection, build: int, result: Result, now: float, elapsed: float | None, why: str
+    ) -> list[int]:
+        query = "UPDATE builds SET result = ?, ended = ?, elapsed = ?, why = ?, bytes = ? WHERE id = ?"
+        db.execute(query, (result.word, now, elapsed, _text(why), self._size_of(build), build))
+        if result is Result.RETRY:
+            db.execute("UPDATE requests SET build = NULL WHERE build = ?", (build,))
+            return []
+        return [row[0] for row in db.execute("SELECT id FROM requests WHERE build = ?", (build,))]
+
+    def begin_step(self, build: int, number: int, name: str, now: float, target: str | None = None) -> None:
+        """Remember that a step began, and the path on the master that it writes to, until it ends."""
         with self._write() as db:
+            if target is not None:
+                query = "INSERT INTO uploads (build, step, target, begun) VALUES (?, ?, ?, ?)"
+                db.execute(query, (build, number, os.fsencode(target), now))
             db.execute(
                 "INSERT INTO steps (build, number, name, started) VALUES (?, ?, ?, ?)",
                 (build, number, _text(name), now),
@@ -283,10 +373,22 @@ class Store:
             # What a slave says may be larger than what SQLite knows; the reason has it.
             rc = None
         with self._write() as db:
+            db.execute("DELETE FROM uploads WHERE build = ? AND step = ?", (build, number))
             db.execute(
                 "UPDATE steps SET result = ?, rc = ?, why = ?, elapsed = ? WHERE build = ? AND number = ?",
                 (result.word, rc, _text(why), elapsed, build, number),
             )
+
+    def uploads(self) -> list[tuple[str, float]]:
+        """Return the targets of the steps that did not end, and when these began."""
+        with self._errors():
+            found = self._db.execute("SELECT target, begun FROM uploads ORDER BY build, step")
+            return [(os.fsdecode(target), begun) for target, begun in found]
+
+    def forget_uploads(self) -> None:
+        """Forget those targets: nothing of them is left."""
+        with self._write() as db:
+            db.execute("DELETE FROM uploads")
 
     def skip_step(self, build: int, number: int, name: str) -> None:
         """Remember a step that was not run."""
@@ -335,15 +437,6 @@ def _add_request(db: sqlite3.Connection, builder: str, reason: str, now: float, 
         (builder, _text(reason), change, now),
     )
     return cursor.lastrowid or 0
-
-
-def _end(db: sqlite3.Connection, build: int, result: Result, now: float, elapsed: float | None, why: str) -> list[int]:
-    query = "UPDATE builds SET result = ?, ended = ?, elapsed = ?, why = ? WHERE id = ?"
-    db.execute(query, (result.word, now, elapsed, _text(why), build))
-    if result is Result.RETRY:
-        db.execute("UPDATE requests SET build = NULL WHERE build = ?", (build,))
-        return []
-    return [row[0] for row in db.execute("SELECT id FROM requests WHERE build = ?", (build,))]
 
 
 def _text(text: str) -> str:

@@ -27,10 +27,17 @@ class SlaveAccount:
 
 @attrs.frozen
 class ChangeAccount:
-    """A user such as `change`, who tells of changes: what `buildbot sendchange` logs in as."""
+    """A user such as `change`, who tells of changes: what `buildbot sendchange` logs in as.
+
+    Args:
+        name: the user name.
+        password: in clear.
+        confirm: whether each change waits for the program's `AnswerGuest`, such as until it is stored.
+    """
 
     name: str
     password: str = attrs.field(repr=False)
+    confirm: bool = False
 
 
 @attrs.frozen

@@ -79,7 +79,7 @@ class AnswerAccount:
 
 @attrs.frozen
 class AnswerGuest:
-    """The answer to `GuestCalled`; a `Failure` makes the call fail."""
+    """The answer to `GuestCalled`, or to a `ChangeReceived` that waits for it; a `Failure` makes the call fail."""
 
     connection: int
     call: int
@@ -293,10 +293,19 @@ class GuestCalled:
 
 @attrs.frozen
 class ChangeReceived:
-    """A user told of a change."""
+    """A user told of a change.
+
+    Args:
+        user: its name.
+        change: the change.
+        connection: the user's.
+        call: the number to answer with; None if it is answered, as it is without `ChangeAccount.confirm`.
+    """
 
     user: str
     change: Change
+    connection: int
+    call: int | None
 
 
 @attrs.frozen

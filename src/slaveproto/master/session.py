@@ -495,7 +495,7 @@ class MasterSession:
                     return
                 self._take_seat(peer, account)
             case ChangeAccount():
-                peer.admit(f"perspective of {account.name}", _ChangePerspective(account, self._context))
+                peer.admit(f"perspective of {account.name}", _ChangePerspective(account, peer, self._context))
                 self._strangers.leave(peer.number)
             case GuestAccount():
                 peer.admit(f"perspective of {account.name}", _GuestPerspective(account, peer, self._context))
@@ -621,16 +621,22 @@ class MasterSession:
 class _ChangePerspective:
     """The perspective of a user that tells of changes."""
 
-    def __init__(self, account: ChangeAccount, context: MasterContext) -> None:
+    def __init__(self, account: ChangeAccount, peer: Peer, context: MasterContext) -> None:
         self._account = account
+        self._peer = peer
         self._context = context
 
     def handle(self, connection: Connection, call: Call) -> None:
         if call.method != "addChange":
             raise no_such_method(call, "perspective")
         change = read_change(call)
-        connection.answer(call.id)
-        self._context.announce(ChangeReceived(self._account.name, change))
+        waits = self._account.confirm
+        if waits:
+            self._peer.questions[call.id] = None
+        else:
+            connection.answer(call.id)
+        number = call.id if waits else None
+        self._context.announce(ChangeReceived(self._account.name, change, self._peer.number, number))
 
 
 class _GuestPerspective:

@@ -49,6 +49,9 @@ class MasterSettings:
         state_dir: folder of the program's database and logs.
         change_password: of the user `change`; empty for no such user.
         max_tries: how often `slaveproto master` tries a build that comes to nothing.
+        keep_builds: how many builds of each builder it remembers.
+        keep_time: for how long; None for any time.
+        keep_bytes: of all logs together.
         log_max_size: bytes that are kept of each log; 0 for all.
         config: the master's times, and their defaults; its accounts come from the other sections.
     """
@@ -60,6 +63,9 @@ class MasterSettings:
     state_dir: str
     change_password: str = attrs.field(default="changepw", repr=False)
     max_tries: int = 10
+    keep_builds: int = 1000
+    keep_time: float | None = None
+    keep_bytes: int = 10 * 2**30
     log_max_size: int = 200_000_000
     config: MasterConfig = attrs.field(factory=MasterConfig)
 
@@ -139,7 +145,7 @@ class BuildFile:
             for name, password in passwords.items()
         }
         if changes and self.master.change_password:
-            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self.master.change_password)
+            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self.master.change_password, confirm=True)
         return attrs.evolve(self.master.config, accounts=accounts)
 
 
@@ -365,6 +371,9 @@ MASTER_KEYS: Final[dict[str, Kind]] = {
     "state_dir": values.beside,
     "change_password": _change_password,
     "max_tries": values.count_from(1),
+    "keep_builds": values.count_from(1),
+    "keep_time": values.positive_seconds,
+    "keep_bytes": values.count_from(1),
     "keepalive": values.seconds,
     "silence": values.positive_seconds,
     "ping_timeout": values.positive_seconds,
