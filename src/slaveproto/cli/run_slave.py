@@ -17,9 +17,10 @@ import attrs
 
 from slaveproto import __version__
 from slaveproto.ci.errors import UsageError
+from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.show.console import STDERR, say
 from slaveproto.ci.show.slave_report import text_of
-from slaveproto.cli.settings import load
+from slaveproto.cli.settings import load, private_files
 from slaveproto.inputs import Stop
 from slaveproto.slave.events import AskShutdown, Input, SlaveEvent, Stopped
 from slaveproto.slave.session import SlaveSession
@@ -82,6 +83,8 @@ def run(options: argparse.Namespace) -> int:
         os.umask(settings.umask)
     session = SlaveSession(settings, describe_host(f"slaveproto {__version__}"), jitter)
     log = _Log()
+    for line in exposed(private_files(settings)):
+        log.say(line)
 
     def obey(slave: _Slave) -> None:
         _obey_signals(slave, settings.allow_shutdown)
@@ -184,9 +187,12 @@ class _Log:
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
-    def on_event(self, event: SlaveEvent) -> None:
+    def say(self, text: str) -> None:
         if self._lines.qsize() < UNREAD_LINES:
-            self._lines.put(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text_of(event)}")
+            self._lines.put(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+
+    def on_event(self, event: SlaveEvent) -> None:
+        self.say(text_of(event))
         if isinstance(event, Stopped):
             self.gave_up = event.gave_up
 
