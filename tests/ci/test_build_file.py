@@ -495,6 +495,21 @@ def test_passwords_that_are_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
+def test_files_that_only_the_master_should_read(tmp_path: Path) -> None:
+    path = f"{tmp_path}/build.toml"
+    (tmp_path / "pw").write_text("hush\n")
+    (tmp_path / "key").write_text("quiet\n")
+    slaves = SLAVE.replace('password = "pw"', 'password_file = "pw"')
+    builder = f'{BUILDER}slaves = ["ex"]\n{STEP}'
+    assert read(tmp_path, f"{BUILDER}{STEP}").private == ()
+    assert read(tmp_path, f"{SLAVE}{builder}").private == (path,)
+    assert read(tmp_path, f"[master]\nchange_password = 'x'\n{BUILDER}{STEP}").private == (path,)
+    assert read(tmp_path, f"{slaves}{builder}").private == (f"{tmp_path}/pw",)
+    assert read(tmp_path, f"{SECRET}{BUILDER}{STEP}").private == (f"{tmp_path}/key",)
+    hidden = SLAVE.replace('"pw"', '{ secret = "key" }')
+    assert read(tmp_path, f"{SECRET}{hidden}{builder}").private == (f"{tmp_path}/key",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -124,6 +124,35 @@ def test_bad_options(tmp_path: Path, capfd: pytest.CaptureFixture[str], options:
 
 
 @pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--password-file", "/run/pw"], 'password_file = "/run/pw"'),
+        (["--password-environment", "PW"], 'password_environment = "PW"'),
+        (["--password-descriptor", "3"], "password_descriptor = 3"),
+    ],
+)
+def test_a_password_that_is_elsewhere(tmp_path: Path, words: list[str], line: str) -> None:
+    assert main(["create-slave", "-q", str(tmp_path / "s"), "m", "bot", *words]) == 0
+    lines = (tmp_path / "s" / "slaveproto.toml").read_text().splitlines()
+    assert line in lines
+    assert not any(other.startswith("password =") or "Holds a password" in other for other in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "PASSWORD is missing"),
+        (["pw", "--password-file", "x"], "PASSWORD and --password-file cannot be given together"),
+        (["--password-file", "x", "--password-descriptor", "3"],
+         "--password-file and --password-descriptor cannot be given together"),
+    ],
+)  # fmt: skip
+def test_one_password(tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], why: str) -> None:
+    assert complaint(capfd, "create-slave", str(tmp_path / "s"), "m", "bot", *words) == f"slaveproto: {why}\n"
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("master", ("master", 9989)),

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slaveproto.ci.errors import UsageError
-from slaveproto.cli.settings import REQUIRED, SETTINGS, SHUTDOWNS, Settings, default_of, dump, load
+from slaveproto.ci.file.privacy import exposed
+from slaveproto.cli.settings import REQUIRED, SETTINGS, SHUTDOWNS, Settings, default_of, dump, load, private_files
 from slaveproto.commands.listed_variables import LISTED, LISTED_BEGINNINGS
 
 GOOD = 'host = "master"\nport = 9989\nname = "bot"\npassword = "secret"\n'
@@ -151,6 +152,71 @@ def test_what_is_written_is_read_back(written: Settings) -> None:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "slaveproto.toml").write_bytes(dump(written).encode())
         assert load(directory) == attrs.evolve(written, basedir=directory)
+
+
+NO_PASSWORD = GOOD.replace('password = "secret"\n', "")
+
+
+def test_where_the_password_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pw").write_text("of the file\nmore\n")
+    monkeypatch.setenv("SLAVE_PASSWORD", "of the environment")
+    receiving, sending = os.pipe()
+    os.write(sending, b"of the descriptor\n")
+    os.close(sending)
+    for line, password in (
+        ('password_file = "pw"', "of the file"),
+        (f'password_file = "{tmp_path}/pw"', "of the file"),
+        ('password_environment = "SLAVE_PASSWORD"', "of the environment"),
+        (f"password_descriptor = {receiving}", "of the descriptor"),
+    ):
+        (tmp_path / "slaveproto.toml").write_text(f"{NO_PASSWORD}{line}\n")
+        found = load(str(tmp_path))
+        assert found.password == password
+        assert password not in dump(found)
+        assert line.split(" =")[0] in dump(found)
+    assert "SLAVE_PASSWORD" not in os.environ, "the commands of builds would get it"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(receiving)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('password = "x"\npassword_file = "pw"', ":5: password_file is one place too many for the password"),
+        ('password_environment = "A"\npassword_file = "pw"', ":4: password_environment is one place too many"),
+        ('password_file = "none"', ":4: password_file 'none' cannot be read: No such file or directory"),
+        ('password_file = "latin"', ":4: password_file 'latin' is not UTF-8"),
+        ('password_file = "empty"', ":4: password_file 'empty' has no password"),
+        ('password_environment = "NOT_THERE"', ":4: password_environment 'NOT_THERE' has no password"),
+        ("password_descriptor = 999", ":4: password_descriptor 999 cannot be read: Bad file descriptor"),
+        ('password_descriptor = "3"', ":4: password_descriptor should be an integer, not a string"),
+    ],
+)
+def test_a_password_that_is_not_there(tmp_path: Path, lines: str, words: str) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "latin").write_bytes(b"canary\xe9\n")
+    assert refusal(tmp_path, f"{NO_PASSWORD}{lines}\n").startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True), (0o620, True)]
+)
+def test_files_that_others_can_read(tmp_path: Path, mode: int, told: bool) -> None:
+    path = tmp_path / "slaveproto.toml"
+    path.write_text(GOOD)
+    path.chmod(mode)
+    files = private_files(load(str(tmp_path)))
+    assert files == [str(path)]
+    line = f"{path} holds a password or a key, and other users may read or change it (mode {mode:04o}); "
+    assert [text.startswith(line) for text in exposed(files)] == [True] * told
+
+
+def test_files_that_hold_no_password(tmp_path: Path) -> None:
+    path = tmp_path / "slaveproto.toml"
+    (tmp_path / "pw").write_text("pw\n")
+    path.write_text(f'{NO_PASSWORD}password_file = "pw"\n')
+    assert private_files(load(str(tmp_path))) == [str(tmp_path / "pw")]
+    assert list(exposed([str(tmp_path), str(tmp_path / "none"), "/dev/null"])) == []
 
 
 def test_rows_and_fields_are_the_same() -> None:

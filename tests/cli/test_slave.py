@@ -49,6 +49,7 @@ class Program:
     ) -> None:
         basedir.mkdir(exist_ok=True)
         all_settings = Settings("127.0.0.1", port, "bot", "secret", "/", **settings)
+        (basedir / "slaveproto.toml").touch(0o600)
         (basedir / "slaveproto.toml").write_text(dump(all_settings))
         self.file = basedir.with_suffix(".log")
         with self.file.open("wb") as log:
@@ -125,7 +126,7 @@ def test_calls_that_are_wrong(argv: list[str], capfd: pytest.CaptureFixture[str]
     ("argv", "words"),
     [
         ([], ["usage: slaveproto [-h] [--version] COMMAND", "create-slave", "run a slave in the foreground"]),
-        (["create-slave"], ["BASEDIR MASTERHOST[:PORT] NAME PASSWORD", "9989", "[600]", "standard input", "umask"]),
+        (["create-slave"], ["BASEDIR MASTERHOST[:PORT] NAME [PASSWORD]", "9989", "[600]", "standard input", "umask"]),
         (["slave"], ["slave [-h] [--runner {threads,trio}]", "--drain SECONDS", "--max-builds N", "--idle-exit SECONDS",
                      "BASEDIR", "shutdown.stamp", "exit codes: 0 ", "3 gave up", "143"]),
     ],
@@ -201,10 +202,13 @@ def test_a_runner_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 
 def test_a_build_and_its_log(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b", "c") as master:
+    with (
+        Program(tmp_path / "slave", listener.port, runner=runner, send_environment="all") as slave,
+        listener.attach("b", "c") as master,
+    ):
         assert master.run("b", "echo hello").output() == "hello\n"
         command_line = Path(f"/proc/{slave.process.pid}/cmdline")
-        assert not command_line.exists() or b"secret" not in command_line.read_bytes()
+        assert not command_line.exists() or b"secret" not in command_line.read_bytes().split(b"\0")
         slave.says("finished")
         slave.process.terminate()
         master.wait_for(lambda: master.wishes == ["shutdown"])
@@ -220,6 +224,17 @@ def test_a_build_and_its_log(runner: str, listener: MasterSocket, tmp_path: Path
             "leaving: received SIGTERM; no new builds, what runs may end within 600 s",
             "stopping: the master asked for it",
         ]
+
+
+def test_a_file_that_others_can_read_is_told(listener: MasterSocket, tmp_path: Path) -> None:
+    (tmp_path / "slave").mkdir()
+    (tmp_path / "slave" / "slaveproto.toml").touch(0o644)
+    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b"):
+        slave.says("attached; ")
+        words = (
+            "slaveproto.toml holds a password or a key, and other users may read or change it (mode 0644); chmod 600"
+        )
+        assert words in slave.log.splitlines()[0]
 
 
 def test_what_the_master_says_stays_in_its_line(listener: MasterSocket, tmp_path: Path) -> None:

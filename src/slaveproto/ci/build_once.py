@@ -14,6 +14,7 @@ import trio
 from slaveproto.ci.builds import Builds, Listener
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile
+from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.listening import listening
 from slaveproto.ci.show.console import STDERR, STDOUT, write_all
 from slaveproto.ci.show.progress import Collect, Show
@@ -73,6 +74,8 @@ class _Command:
         collect = Collect()
         show = Show(terminal, [entry.name for entry in self._chosen], trio.current_time)
         listeners: list[Listener] = [show.handle, collect.handle] if self._json else [show.handle]
+        for line in exposed(file.private):
+            terminal.note(line)
         # Only the embedded slave has to find the master.
         address = file.master.listen or (DEFAULT_LISTEN if file.slaves else (DEFAULT_LISTEN[0], 0))
         config = file.master_config(password, changes=False)

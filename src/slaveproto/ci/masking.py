@@ -26,6 +26,7 @@ SHORTEST_LINE: Final = 8
 _QUOTINGS: Final[tuple[Callable[[str], str], ...]] = (
     lambda text: text,
     lambda text: shlex.quote(text).removeprefix("'").removesuffix("'"),
+    lambda text: text.replace("\\", "\\\\"),
     lambda text: repr(text)[1:-1],
     lambda text: ascii(text)[1:-1],
     lambda text: repr(text.encode())[2:-1],

@@ -15,6 +15,7 @@ from slaveproto.ci.builds import Builds, RunEnded, RunEvent, RunGivenUp
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuildFile, load
+from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.listening import listening
 from slaveproto.ci.memory import Memory
 from slaveproto.ci.record import Record
@@ -117,6 +118,8 @@ class _Service:
             if not self._file.slaves:
                 master = self._master
                 nursery.start_soon(run_embedded, self._file, master.host, master.port, self._password, self._on_slave)
+            for line in exposed(self._file.private):
+                self._say(line)
             self._say(f"listening on {self._master.host}:{self._master.port}")
             if self._signals:
                 self._stop()

@@ -17,9 +17,10 @@ import attrs
 
 from slaveproto import __version__
 from slaveproto.ci.errors import UsageError
+from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.show.console import STDERR, one_line, say
 from slaveproto.ci.show.slave_report import text_of
-from slaveproto.cli.settings import FILE_NAME, SETTINGS, Settings, load
+from slaveproto.cli.settings import FILE_NAME, SETTINGS, Settings, load, private_files
 from slaveproto.inputs import Stop
 from slaveproto.slave.events import (
     AskShutdown,
@@ -106,6 +107,8 @@ def run(options: argparse.Namespace) -> int:
     manager = ServiceManager(os.environ)
     session = SlaveSession(settings, describe_host(f"slaveproto {__version__}"), jitter)
     log = _Log(manager)
+    for line in exposed(private_files(settings)):
+        log.say(line)
     signals = _Signals(settings)
 
     def obey(slave: _Slave) -> None:
@@ -301,10 +304,13 @@ class _Log:
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
-    def on_event(self, event: SlaveEvent) -> None:
-        text = text_of(event)
+    def say(self, text: str) -> None:
         if self._lines.qsize() < UNREAD_LINES:
             self._lines.put(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+
+    def on_event(self, event: SlaveEvent) -> None:
+        text = text_of(event)
+        self.say(text)
         match event:
             case Attached():
                 self._manager.ready(one_line(text))

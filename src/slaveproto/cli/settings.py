@@ -7,6 +7,7 @@ Rules.
 * The file and the options are checked by the same kind. An option's `read` only turns its text into the value that the
   file would hold.
 * A setting without an option is an argument of `create-slave`, or is set by hand.
+* A password comes from exactly one place: the file itself, or one of those in `PASSWORD_SOURCES`.
 
 Not in the table: the base directory, which the command line names, and the times of `SlaveConfig` that need no
 change. `tests/cli/test_settings.py` lists them, and compares fields, rows and page.
@@ -50,6 +51,9 @@ NEEDS: Final = {
 }
 """Settings that mean nothing without another one."""
 
+PASSWORD_SOURCES: Final = ("password_file", "password_environment", "password_descriptor")
+"""Settings that say where the password is, if it is not in the file."""
+
 
 @record
 class Settings(SlaveConfig):
@@ -59,6 +63,9 @@ class Settings(SlaveConfig):
         umask: of the commands; None leaves that of the program.
         allow_shutdown: how the slave can be asked for a graceful shutdown: `none`, `signal` (SIGHUP) or `file` (touch
             `shutdown.stamp`).
+        password_file: file whose first line is the password, relative to the base directory.
+        password_environment: name of the variable that holds the password.
+        password_descriptor: number of an open descriptor from which the password is read.
         tls: whether to speak TLS; the paths below are absolute.
         tls_ca: file with the authorities of the master's certificate; None for those of the system.
         tls_pin: SHA-256 of the master's certificate, as text; None for any that is verified.
@@ -71,6 +78,9 @@ class Settings(SlaveConfig):
 
     umask: int | None = None
     allow_shutdown: str = "none"
+    password_file: str | None = None
+    password_environment: str | None = None
+    password_descriptor: int | None = None
     tls: bool = False
     tls_ca: str | None = None
     tls_pin: str | None = None
@@ -129,7 +139,10 @@ def default_of(key: str) -> Any:
 
 
 def load(basedir: str) -> Settings:
-    """Read the file of a base directory.
+    """Read the file of a base directory, and the password from where the file says that it is.
+
+    A variable with the password is removed from the environment, so that commands do not get it; a descriptor is
+    closed.
 
     Raises:
         UsageError: it is missing, unreadable or wrong; the message names the place.
@@ -140,21 +153,55 @@ def load(basedir: str) -> Settings:
     except FileNotFoundError:
         raise UsageError(_not_ours(basedir)) from None
     values = read_table(At(document), document.values, _KINDS)
-    missing = [key for key in REQUIRED if key not in values]
+    sources = [key for key in PASSWORD_SOURCES if key in values]
+    missing = [key for key in REQUIRED if key not in values and (key != "password" or not sources)]
     if missing:
         raise UsageError(f"{path}: {', '.join(missing)} missing")
     for key, needed in NEEDS.items():
         if key in values and not values.get(needed):
             raise At(document).key(key).wrong(f"needs {needed}{' = true' if needed == 'tls' else ''}")
+    if sources:
+        at = At(document).key(sources[-1])
+        if "password" in values or len(sources) > 1:
+            raise at.wrong("is one place too many for the password")
+        values["password"] = _password_of(at, sources[0], values[sources[0]], basedir)
     return Settings(basedir=basedir, **values)
+
+
+def private_files(settings: Settings) -> list[str]:
+    """Return the files that only the slave's user should be able to read."""
+    password = settings.password_file
+    if password is not None:
+        return [os.path.join(settings.basedir, password)]
+    from_elsewhere = settings.password_environment is not None or settings.password_descriptor is not None
+    return [] if from_elsewhere else [os.path.join(settings.basedir, FILE_NAME)]
+
+
+def _password_of(at: At, key: str, source: Any, basedir: str) -> str:
+    try:
+        if key == "password_environment":
+            line = os.fsencode(os.environ.pop(source, ""))
+        else:
+            with open(os.path.join(basedir, source) if key == "password_file" else source, "rb") as file:
+                line = file.readline()
+        password = line.decode().rstrip("\r\n")
+    except OSError as error:
+        raise at.wrong(f"{source!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise at.wrong(f"{source!r} is not UTF-8") from None
+    if not password:
+        raise at.wrong(f"{source!r} has no password")
+    return password
 
 
 def dump(settings: Settings) -> str:
     """Return the text of the file."""
-    lines = ["# Written by `slaveproto create-slave`, read by `slaveproto slave`. Holds a password: keep it private.\n"]
+    elsewhere = any(getattr(settings, key) is not None for key in PASSWORD_SOURCES)
+    holds = "" if elsewhere else " Holds a password: keep it private."
+    lines = [f"# Written by `slaveproto create-slave`, read by `slaveproto slave`.{holds}\n"]
     for key, setting in SETTINGS.items():
         value = getattr(settings, key)
-        if value is not None:
+        if value is not None and not (key == "password" and elsewhere):
             lines.append(f"{key} = {setting.show(value)}\n")
     return "".join(lines)
 
@@ -286,7 +333,19 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "host": Setting(filled, "name or address of the master", show=_quoted),
     "port": Setting(whole(1, 65535), "the master's port for slaves"),
     "name": Setting(filled, "the slave's name, as the master knows it", show=_quoted),
-    "password": Setting(string, "the slave's password, in clear", show=_quoted),
+    "password": Setting(string, "the slave's password, in clear; or one of the next three", show=_quoted),
+    "password_file": Setting(
+        filled, "file whose first line is the password, relative to BASEDIR",
+        ("--password-file",), "FILE", unset="none", show=_quoted,
+    ),
+    "password_environment": Setting(
+        filled, "environment variable with the password; commands do not get it",
+        ("--password-environment",), "NAME", unset="none", show=_quoted,
+    ),
+    "password_descriptor": Setting(
+        whole(0, 1_000_000), "number of an open descriptor from which a line with the password is read at the start",
+        ("--password-descriptor",), "N", read=_whole, unset="none",
+    ),
     "keepalive": Setting(
         number(0), "seconds between two keepalive calls; 0 for none",
         ("-k", "--keepalive"), "SECONDS", read=_number, show=_seconds,

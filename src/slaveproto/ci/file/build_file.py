@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -119,12 +119,14 @@ class BuildFile:
         master: the section `[master]`.
         slaves: by name, in the file's order; empty if the embedded slave is to be used.
         builders: by name, in the file's order.
+        private: files with passwords or keys.
     """
 
     path: str
     master: MasterSettings
     slaves: Mapping[str, SlaveEntry]
     builders: Mapping[str, BuilderEntry]
+    private: tuple[str, ...] = ()
 
     def master_config(self, local_password: str, *, changes: bool) -> MasterConfig:
         """Return the configuration of the master.
@@ -168,7 +170,19 @@ def load(path: str) -> BuildFile:
     if master.tls_client_ca is not None and not slaves:
         raise at.section("master").key("tls_client_ca").wrong("needs a [[slave]]: the embedded one has no certificate")
     builders = _builders(at, given.get("builder", []), slaves, secrets)
-    return BuildFile(path, master, slaves, builders)
+    return BuildFile(path, master, slaves, builders, tuple(_private(at, given, secrets)))
+
+
+def _private(top: At, given: Mapping[str, Any], secrets: Mapping[str, SecretSource]) -> Iterator[str]:
+    passwords = [
+        given.get("master", {}).get("change_password"),
+        *(item.get("password") for item in given.get("slave", [])),
+    ]
+    if any(isinstance(password, str) and password for password in passwords):
+        yield top.document.path
+    files = [given.get("master", {}).get("tls_key"), *(item.get("password_file") for item in given.get("slave", []))]
+    yield from (values.beside(top, file) for file in files if file is not None)
+    yield from (secret.origin.path for secret in secrets.values() if isinstance(secret.origin, FromFile))
 
 
 def _master(at: At, value: object) -> MasterSettings:

@@ -56,6 +56,8 @@ class Program(ABC):
         self.directory = directory
         self.programs: Path | None = None
         """A folder of programs that come before those of the system."""
+        self.variables: dict[str, str] = {}
+        """Variables of its environment beside the usual ones."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -75,7 +77,7 @@ class Program(ABC):
             self._process = subprocess.Popen(
                 self.command(),
                 cwd=self.directory,
-                env=environment(self.directory, self.programs),
+                env={**environment(self.directory, self.programs), **self.variables},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
