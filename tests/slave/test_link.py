@@ -18,6 +18,7 @@ from slaveproto.slave.events import (
     Connecting,
     Detached,
     SlaveEvent,
+    SlaveNotice,
     Start,
     Stopped,
     WaitingForMaster,
@@ -374,6 +375,24 @@ def test_silence_before_the_negotiation() -> None:
     driver = negotiating()
     driver.advance(CONFIG.silence)
     assert driver.events[-1] == Detached("the master spoke no Perspective Broker for 120 s", 1.0)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_master_without_a_first_word_may_expect_tls(secure: bool) -> None:
+    driver = connecting()
+    driver.handle(Connected(1, secure))
+    driver.advance(2.9)
+    assert not events_of(driver, SlaveNotice)
+    driver.advance(0.2)
+    text = "connected, but the master has said nothing for 3 s; does its port expect TLS? (then tls = true)"
+    assert events_of(driver, SlaveNotice) == ([] if secure else [SlaveNotice(text)])
+    assert state_of(driver) is LinkState.NEGOTIATING
+
+
+def test_a_master_that_took_its_time_for_the_first_word_is_not_suspected() -> None:
+    driver = logging_in()
+    driver.advance(4.0)
+    assert not events_of(driver, SlaveNotice)
 
 
 def test_silence_before_the_login_is_counted_from_the_last_word() -> None:

@@ -34,6 +34,7 @@ _WORDS: Final = {
     "UNEXPECTED_EOF_WHILE_READING": "the other side hung up",
     "KEY_VALUES_MISMATCH": "the key is that of another certificate",
     "NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in it",
+    "PEM": "there is no certificate with a key in it",
     "NO_START_LINE": "it is not in PEM form",
 }
 """Words for the reasons of OpenSSL that users meet."""
@@ -53,4 +54,7 @@ def words_of_tls(error: ssl.SSLError) -> str:
     if lacks:
         advice = _ADVICE.get(getattr(error, "verify_code", 0))
         return f"certificate verify failed: {lacks.rstrip('.')}{f'; {advice}' if advice else ''}"
-    return _WORDS.get(error.reason or "", error.strerror or str(error))
+    text = error.strerror or str(error)
+    # Errors that OpenSSL did not make have no reason, nor has that of a file without what it should hold.
+    reason = getattr(error, "reason", None) or ("PEM" if "PEM lib" in text else "")
+    return _WORDS.get(reason, text)

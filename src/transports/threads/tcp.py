@@ -108,7 +108,9 @@ class TcpLink:
         if route.ssl_context is None:
             return sock
         name = route.server_hostname or host
-        secure = route.ssl_context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
+        secure = route.ssl_context.wrap_socket(
+            sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
         try:
             self._watch(secure)
             secure.do_handshake()

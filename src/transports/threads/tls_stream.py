@@ -6,6 +6,7 @@ Imported with the first connection that has TLS, for `ssl` is big.
 from __future__ import annotations
 
 import contextlib
+import errno
 import selectors
 import socket
 import ssl
@@ -62,6 +63,12 @@ class TlsStream(Stream):
         except ssl.SSLWantWriteError:
             self._take_waits_for = selectors.EVENT_WRITE
             return None
+        except ssl.SSLEOFError as error:
+            # A peer that hangs up without the farewell of TLS hangs up. If OpenSSL has no reason, the kernel had one,
+            # which Python drops.
+            if error.reason is None:
+                raise ConnectionResetError(errno.ECONNRESET, "") from None
+            return b""
 
     def _hang_up(self) -> None:
         # The farewell of TLS, whose answer is not waited for.

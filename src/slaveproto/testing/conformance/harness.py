@@ -11,6 +11,7 @@ import contextlib
 import functools
 import inspect
 import os
+import ssl
 import tempfile
 import threading
 import time
@@ -96,18 +97,19 @@ class Suite(Generic[L]):
         return decorate
 
 
-def run_check(check: Check[Lab], start: StartSlave) -> None:
+def run_check(check: Check[Lab], start: StartSlave, ssl_context: ssl.SSLContext | None = None) -> None:
     """Perform a check, in a new directory and with a master on a port of this host. Takes seconds at most.
 
     Args:
-        check: one of `CHECKS`.
-        start: starts a runner for a session and returns at once.
+        check: one of `CHECKS`, or of `TLS_CHECKS` if there is a context.
+        start: starts a runner for a session and returns at once; with TLS if there is a context.
+        ssl_context: of the master, for TLS; None for none.
 
     Raises:
         AssertionError: the runner does not do what it must. The text tells what was expected, and what came.
         CheckSkipped: that cannot be found out on this host.
     """
-    with tempfile.TemporaryDirectory(prefix="conformance-") as directory, MasterSocket() as listener:
+    with tempfile.TemporaryDirectory(prefix="conformance-") as directory, MasterSocket(ssl_context) as listener:
         lab = Lab(Path(directory), listener, start)
         perform(check, lab, lab.describe)
 
