@@ -26,6 +26,7 @@ class Alarm(Symbol):
     DEPARTURE = auto()
     STEP = auto()
     OVERDUE = auto()
+    STALLED = auto()
 
 
 Timer: TypeAlias = tuple[int, Alarm, int]
