@@ -265,6 +265,11 @@ class StepRun:
         return self.over and not self._output.wanted
 
     @property
+    def connection(self) -> int:
+        """The number of its slave's connection."""
+        return self._peer.number
+
+    @property
     def spool(self) -> Spool:
         """Its output that is not taken."""
         return self._output.spool

@@ -27,6 +27,7 @@ class Alarm(Symbol):
     DEPARTURE = auto()
     STEP = auto()
     OVERDUE = auto()
+    STALLED = auto()
 
 
 Timer: TypeAlias = tuple[int, Alarm, int]

@@ -13,6 +13,8 @@ Rules.
   before the next event of a connection is taken.
 * One name, one seat: who comes under a name that is taken is the contender, and the holder has `ARBITRATION` seconds to
   show that it is alive. A newer contender takes the older one's place.
+* A connection is left unread while too much of what it brought is not taken. If that holds up other builds of its slave
+  for `STALL` seconds, the output that is not taken is set apart: see `slaveproto.master.output`.
 * What the program wants is refused with `LocalProtocolError`, and then nothing has changed. What happened a moment ago,
   and the program has not read yet, is no fault of the program: it refuses a build, and ends a step.
 
@@ -88,6 +90,9 @@ from slaveproto.wire.values import Failure
 
 ARBITRATION: Final = 10.0
 """Seconds that the holder of a name has to answer when another connection comes by the same name."""
+
+STALL: Final = 2.0
+"""Seconds for which a step whose output is not taken may hold up other builds of its slave."""
 
 DUPLICATE: Final = "builtins.RuntimeError"
 
@@ -251,6 +256,8 @@ class MasterSession:
                         break
         except RemoteProtocolError as error:
             peer.end(f"broke the protocol: {error}")
+        if peer.paused and machine.state is not PeerState.GONE:
+            self._watch(peer.number)
 
     def _take(self, item: MasterInput) -> None:
         match item:
@@ -327,6 +334,9 @@ class MasterSession:
             case Alarm.OVERDUE:
                 if number in self._steps:
                     self._steps[number].look()
+            case Alarm.STALLED:
+                if peer.paused:
+                    self._unstall(peer)
             case _:
                 assert_never(alarm)
 
@@ -423,6 +433,23 @@ class MasterSession:
         """Forget a step that is over and was abandoned: its output is not asked for any more."""
         if step in self._steps and self._steps[step].forgotten:
             del self._steps[step]
+
+    def _watch(self, connection: int) -> None:
+        """See to it in a while that a connection does not stay unread for ever."""
+        timers, key = self._context.timers, (connection, Alarm.STALLED, 0)
+        if key not in timers:
+            timers.set(key, self._context.now + STALL)
+
+    def _unstall(self, peer: Peer) -> None:
+        """Set apart what keeps a connection unread, the largest first, if several builds need it."""
+        holder = self._expect_holder(peer)
+        if sum(builder.busy for builder in holder.builders.values()) > 1:
+            runs = [run for run in self._steps.values() if run.connection == peer.number]
+            for run in sorted(runs, key=lambda run: run.spool.size, reverse=True):
+                run.spool.set_apart()
+                if not peer.paused:
+                    return
+        self._watch(peer.number)
 
     def _slave(self, name: str) -> BuildSlave:
         slave = self._slaves.get(name)
@@ -553,6 +580,7 @@ class MasterSession:
         """Forget a connection that is over. A contender for its name gets the seat."""
         peer = self._peers.pop(happening.connection)
         self._strangers.fail(peer.number, self._context.now)
+        self._context.timers.cancel((peer.number, Alarm.STALLED, 0))
         seat = self._seats.get(peer.name or "")
         if seat is None:
             return
