@@ -41,6 +41,8 @@ class SlaveConfig:
         max_retries: failed attempts in a row after which the session ends; None for never. The loss of a connection
             on which the slave was attached does not count.
         use_pty: whether commands get a pseudo-terminal if the master leaves the choice to the slave.
+        kill_leftovers: whether what a command started and left behind is killed when the command ends by itself, unless
+            the master decides that.
         encoding: the encoding of text from and for processes; should be that of the host's file names.
     """
 
@@ -55,6 +57,7 @@ class SlaveConfig:
     max_delay: float = 300.0
     max_retries: int | None = None
     use_pty: bool = False
+    kill_leftovers: bool = False
     encoding: str = attrs.field(default="utf-8", validator=_check_encoding)
 
 

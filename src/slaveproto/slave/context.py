@@ -77,7 +77,14 @@ class SlaveContext:
         """
         config = self.config
         return CommandContext(
-            directory, self.host.environ, self.dialect, config.encoding, config.use_pty, self.posix, python2
+            directory,
+            self.host.environ,
+            self.dialect,
+            config.encoding,
+            config.use_pty,
+            self.posix,
+            python2,
+            config.kill_leftovers,
         )
 
 
