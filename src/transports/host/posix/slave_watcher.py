@@ -16,10 +16,12 @@ import sys
 import threading
 from typing import Final
 
-from transports.host.posix import offspring
-from transports.host.posix.offspring import Offspring
 
 assert sys.platform != "win32"
+
+# Only here, for type checkers that check for Windows find nothing in it.
+from transports.host.posix import offspring  # noqa: E402
+from transports.host.posix.offspring import Offspring  # noqa: E402
 
 # A shell takes the input of what it puts into the background for nothing, unless that comes from another number.
 _SCRIPT: Final = (
