@@ -29,6 +29,8 @@ from slaveproto.effects import (
     Cancel,
     CloseConnection,
     FileEffect,
+    FindHolders,
+    Holder,
     OpenConnection,
     ProcessClosed,
     ProcessOutput,
@@ -130,6 +132,8 @@ class Slave:
                 self.post(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):
                 self.post(attempt(request.id, lambda: self._signal(process, name)))
+            case FindHolders(process):
+                self.post(attempt(request.id, lambda: self._find_holders(process)))
             case Abandon(process):
                 if process in self._processes:
                     self._processes[process].abandon()
@@ -148,6 +152,9 @@ class Slave:
 
     def _signal(self, number: int, name: str) -> bool:
         return number in self._processes and self._processes[number].signal(name)
+
+    def _find_holders(self, number: int) -> tuple[Holder, ...]:
+        return self._processes[number].find_holders() if number in self._processes else ()
 
     async def _file(self, request: int, effect: FileEffect) -> None:
         cancelled = self._cancelled[request]
@@ -307,6 +314,10 @@ class Process:
     def signal(self, name: str) -> bool:
         """Signal its whole group; see `processes.Child`."""
         return self._child.send_signal(name)
+
+    def find_holders(self) -> tuple[Holder, ...]:
+        """Return those that hold its outputs open."""
+        return self._child.find_holders()
 
     def abandon(self) -> None:
         """Close our ends of its streams and report nothing more."""

@@ -28,6 +28,8 @@ from slaveproto.effects import (
     Abandon,
     Cancel,
     CloseConnection,
+    FindHolders,
+    Holder,
     OpenConnection,
     ProcessClosed,
     ProcessOutput,
@@ -106,6 +108,8 @@ class Slave:
                 tell(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):
                 tell(attempt(request.id, lambda: self._signal(process, name)))
+            case FindHolders(process):
+                tell(attempt(request.id, lambda: self._find_holders(process)))
             case Abandon(process):
                 if process in self._processes:
                     self._processes[process].abandon()
@@ -123,6 +127,9 @@ class Slave:
 
     def _signal(self, number: int, name: str) -> bool:
         return number in self._processes and self._processes[number].signal(name)
+
+    def _find_holders(self, number: int) -> tuple[Holder, ...]:
+        return self._processes[number].find_holders() if number in self._processes else ()
 
 
 class Loop:
@@ -317,6 +324,10 @@ class Process:
     def signal(self, name: str) -> bool:
         """Signal its whole group; see `processes.Child`."""
         return self._child.send_signal(name)
+
+    def find_holders(self) -> tuple[Holder, ...]:
+        """Return those that hold its outputs open."""
+        return self._child.find_holders()
 
     def abandon(self) -> None:
         """Close our ends of its streams and report nothing more."""

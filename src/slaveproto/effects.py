@@ -354,6 +354,7 @@ class Spawn(Effect[int]):
         environ: its whole environment.
         script: whether that text is for the host's own shell: a batch file. Only asked of a Windows host.
         encoding: the encoding of `argv` and `environ`, for hosts whose processes take text.
+        kill_leftovers: whether what it started and left behind is killed when it ends, even if it ends by itself.
     """
 
     argv: tuple[bytes, ...]
@@ -363,14 +364,34 @@ class Spawn(Effect[int]):
     use_pty: bool
     script: bool = False
     encoding: str = "utf-8"
+    kill_leftovers: bool = False
 
 
 @record
 class Signal(Effect[bool]):
-    """Send the signal `SIG<name>` to a process and its whole group; the reply is False if it was gone."""
+    """Send the signal `SIG<name>` to a process and all that it started; the reply is False if they were gone.
+
+    It is the beginning of their end: what is left when the process has ended is killed. All that it started is at least
+    its process group, and more where the system tells of it.
+    """
 
     process: int
     name: str
+
+
+@record
+class Holder:
+    """A process that holds an output of another one open: its number, and its name for people."""
+
+    pid: int
+    name: str
+
+
+@record
+class FindHolders(Effect[tuple[Holder, ...]]):
+    """Find those that hold the outputs of a process open; empty where the system does not tell."""
+
+    process: int
 
 
 @record
@@ -399,7 +420,7 @@ FileEffect: TypeAlias = (
     | RemoveTree
     | CopyTree
 )
-HostEffect: TypeAlias = OpenConnection | CloseConnection | FileEffect | Cancel | Spawn | Signal | Abandon
+HostEffect: TypeAlias = OpenConnection | CloseConnection | FileEffect | Cancel | Spawn | Signal | FindHolders | Abandon
 
 
 @record

@@ -62,6 +62,7 @@ def test_what_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         "keepalive": 600,
         "max_delay": 300,
         "use_pty": False,
+        "kill_leftovers": False,
         "encoding": "utf-8",
         "allow_shutdown": "none",
         "send_environment": "listed",

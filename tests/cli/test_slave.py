@@ -17,6 +17,7 @@ import pytest
 from slaveproto.cli import main, run_slave
 from slaveproto.cli.settings import Settings, dump
 from slaveproto.testing.conformance import MasterSocket, SocketMaster, wait_until
+from slaveproto.testing.conformance.commands import ESCAPES, escaped
 from slaveproto.testing.conformance.harness import is_alive
 from slaveproto.testing.conformance.socket_master import DEADLINE
 
@@ -85,6 +86,16 @@ def pids_of(master: SocketMaster, script: str, count: int, **more: Any) -> list[
     step = master.start("b", script, **more)
     master.wait_for(lambda: len(step.numbers) == count)
     return step.numbers
+
+
+def test_a_slave_that_is_killed_leaves_nothing_behind(tmp_path: Path, listener: MasterSocket, runner: str) -> None:
+    with Program(tmp_path / "slave", listener.port, runner=runner) as program, listener.attach("b") as master:
+        master.run("b", "true")
+        master.start("b", "".join(f"{line}\n" for line in ESCAPES.values()) + "sleep 1000")
+        wait_until(lambda: escaped(tmp_path / "slave" / "b"))
+        pids = escaped(tmp_path / "slave" / "b").values()
+        program.process.kill()
+        wait_until(lambda: not any(map(is_alive, pids)))
 
 
 # -- how it begins

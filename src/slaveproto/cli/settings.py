@@ -362,6 +362,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         flag, "whether commands run on a pseudo-terminal, if the master leaves that to the slave",
         ("--usepty",), "0|1", read=_zero_or_one, show=_true_or_false,
     ),
+    "kill_leftovers": Setting(
+        flag, "whether what a command leaves running is killed when it ends by itself, unless the master says",
+        ("--kill-leftovers",), "0|1", read=_zero_or_one, show=_true_or_false,
+    ),
     "umask": Setting(
         bits(0o777), "umask of the commands, in octal",
         ("--umask",), "MASK", read=_octal, unset="that of the program", show=_in_octal,

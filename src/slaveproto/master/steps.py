@@ -114,6 +114,8 @@ class Shell(Step):
         log_environ: whether the environment is shown; it never is where a variable is a `Secret`.
         interrupt_signal: what ends it, without SIG (slaves since 0.8.6).
         sigterm_time: how long it gets after a TERM before that; None for no TERM (slaves since 0.8.9).
+        kill_leftovers: whether what it leaves running is killed when it ends by itself; None leaves it to the slave
+            (ours; Buildbot's know no such thing).
         success_rc: exit codes that are a SUCCESS, those of `warnings_rc` are WARNINGS, any other is a FAILURE.
     """
 
@@ -130,6 +132,7 @@ class Shell(Step):
     log_environ: bool = True
     interrupt_signal: str = "KILL"
     sigterm_time: float | None = None
+    kill_leftovers: bool | None = None
     success_rc: tuple[int, ...] = (0,)
     warnings_rc: tuple[int, ...] = ()
     halt_on_failure: bool = False

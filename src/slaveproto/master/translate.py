@@ -171,7 +171,11 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
         arguments["usePTY"] = bool(step.use_pty)
         # Ours know it: what a process writes comes as it is. Workers pass over what they do not know, and make text.
         arguments["raw_output"] = True
+        if step.kill_leftovers is not None:
+            arguments["kill_leftovers"] = step.kill_leftovers
     else:
+        if step.kill_leftovers is not None:
+            notes.append("the slave knows no kill_leftovers")
         arguments["usePTY"] = "slave-config"
         if step.use_pty is not None:
             if version < (2, 7):

@@ -44,6 +44,8 @@ class SlaveConfig:
         use_pty: whether commands get a pseudo-terminal if the master leaves the choice to the slave.
         max_builds: builds after which the slave asks the master to let it go; None for any number.
         idle_exit: the time without a command and a new build after which it does so; None for never.
+        kill_leftovers: whether what a command started and left behind is killed when the command ends by itself, unless
+            the master decides that.
         encoding: the encoding of text from and for processes; should be that of the host's file names.
         send_environment: the variables of its environment that the master is told: `listed`, those of
             `slaveproto.commands.listed_variables`; `all`; or the names of others besides those that are listed.
@@ -62,6 +64,7 @@ class SlaveConfig:
     use_pty: bool = False
     max_builds: int | None = None
     idle_exit: float | None = None
+    kill_leftovers: bool = False
     encoding: str = attrs.field(default="utf-8", validator=_check_encoding)
     send_environment: str | tuple[str, ...] = "listed"
 

@@ -94,6 +94,7 @@ class SlaveContext:
             self.posix,
             python2,
             self.unlisted,
+            config.kill_leftovers,
         )
 
 

@@ -22,6 +22,8 @@ from slaveproto.effects import (
     ExpandGlob,
     FileEffect,
     FileStamp,
+    FindHolders,
+    Holder,
     HostEffect,
     ListDir,
     ListNames,
@@ -99,6 +101,8 @@ class MemoryHost:
         """The names of the signals that do not end children which start from now on."""
         self.refuses: Callable[[HostEffect], HostError | None] = lambda effect: None
         """A function that is called before each effect is performed; if it returns an error, the effect fails so."""
+        self.holders: dict[int, tuple[Holder, ...]] = {}
+        """Those that hold the outputs of a process open, by its number."""
         self._files: dict[str, _File] = {}
         self._changes = 0
 
@@ -152,6 +156,8 @@ class MemoryHost:
                 if name not in SIGNAL_NUMBERS:
                     return [Rejected(request.id, HostError(22, f"there is no signal {name}"))]
                 return [done, *self.end(process, signal=SIGNAL_NUMBERS[name])]
+            case FindHolders(process):
+                return [Completed(request.id, self.holders.get(process, ()))]
             case Abandon(process):
                 if process in self.children:
                     self.children[process].abandoned = True

@@ -22,7 +22,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
+from slaveproto.effects import (
+    Abandon,
+    Cancel,
+    CloseConnection,
+    FileEffect,
+    FindHolders,
+    Holder,
+    OpenConnection,
+    Request,
+    Signal,
+    Spawn,
+)
 from slaveproto.inputs import Completed, Stop, Wakeup
 from slaveproto.slave.events import Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
@@ -135,6 +146,8 @@ class Runner:
                 self.post(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):
                 self.post(attempt(request.id, lambda: self._signal(process, name)))
+            case FindHolders(process):
+                self._workers.start(lambda: self.post(attempt(request.id, lambda: self._find_holders(process))))
             case Abandon(process):
                 self._streams.drop(process)
                 self.post(Completed(request.id, None))
@@ -174,6 +187,10 @@ class Runner:
         with self._reaping:
             child = self._children.get(process)
             return child is not None and child.send_signal(name)
+
+    def _find_holders(self, process: int) -> tuple[Holder, ...]:
+        child = self._children.get(process)
+        return () if child is None else child.find_holders()
 
     def _close(self) -> None:
         self._output.close()

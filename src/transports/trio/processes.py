@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import trio
 
-from slaveproto.effects import ProcessClosed, ProcessEvent, ProcessExited, ProcessOutput
+from slaveproto.effects import Holder, ProcessClosed, ProcessEvent, ProcessExited, ProcessOutput
 from slaveproto.inputs import Completed
 from transports.host import sockets
 from transports.host.system import processes
@@ -52,6 +52,10 @@ class Process:
     def signal(self, name: str) -> bool:
         """Send a signal to the whole group; False if it is empty; raises as `Child.send_signal`."""
         return not self._reaped and self._child.send_signal(name)
+
+    async def find_holders(self) -> tuple[Holder, ...]:
+        """Return those that hold its outputs open."""
+        return await trio.to_thread.run_sync(self._child.find_holders, abandon_on_cancel=True, limiter=THREADS)
 
     def abandon(self) -> None:
         """Close our ends of the streams and report nothing more."""

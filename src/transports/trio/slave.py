@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
+from slaveproto.effects import (
+    Abandon,
+    Cancel,
+    CloseConnection,
+    FileEffect,
+    FindHolders,
+    OpenConnection,
+    Request,
+    Signal,
+    Spawn,
+)
 from slaveproto.inputs import Completed, Disconnected, Received, Stop, Wakeup
 from slaveproto.slave.events import Connected, Input, SlaveEvent, SlaveNotice, Start
 from slaveproto.slave.session import SlaveSession
@@ -200,6 +210,8 @@ class Slave:
                 self._work.start_soon(self._run_process, request.id, start)
             case Signal(process, name):
                 self.post(attempt(request.id, lambda: self._signal(process, name)))
+            case FindHolders(process):
+                self._work.start_soon(self._find_holders, request.id, process)
             case Abandon(process):
                 if process in self._processes:
                     self._processes[process].abandon()
@@ -215,6 +227,11 @@ class Slave:
     def _signal(self, process: int, name: str) -> bool:
         running = self._processes.get(process)
         return running is not None and running.signal(name)
+
+    async def _find_holders(self, request: int, process: int) -> None:
+        running = self._processes.get(process)
+        found = () if running is None else await running.find_holders()
+        self.post(Completed(request, found))
 
     async def _run_process(self, request: int, effect: Spawn) -> None:
         try:

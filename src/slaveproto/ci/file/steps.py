@@ -112,6 +112,7 @@ ACTIONS: Final[dict[str, Action]] = {
         log_environ=values.flag,
         interrupt_signal=values.one_of(values.SIGNALS),
         sigterm_time=values.positive_seconds,
+        kill_leftovers=values.flag,
         success_rc=values.exit_codes,
         warnings_rc=values.exit_codes,
     ),
