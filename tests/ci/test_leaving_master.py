@@ -80,6 +80,7 @@ def test_what_runs_ends_and_what_waits_is_kept(tmp_path: Path) -> None:
     with in_a_build(master, tmp_path) as slave:
         master.process.terminate()
         wait_until(lambda: "received SIGTERM: 1 builds may end within 600 s; once more" in master.log())
+        slave.wait_log("message from master: this master is about to end: no new builds, those that run have 600 s")
         # Stored for the next master, too.
         trigger(master, "b")
         (tmp_path / "slave/b/build/go").touch()

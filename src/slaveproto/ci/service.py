@@ -237,6 +237,8 @@ class _Service:
                 limit = drain + last_moments(self._file.builders.values())
                 self._manager.stopping(status, limit + LAST_MOMENTS)
                 if drain:
+                    for slave in self._master.slaves.values():
+                        slave.print(f"this master is about to end: no new builds, those that run have {drain:g} s")
                     self._builds.drain(Result.RETRY, "the master stops", drain)
                 else:
                     self._stop()
