@@ -1,6 +1,7 @@
 """What happens around builds: interruptions, reconfigurations, lost masters, shutdowns."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -131,6 +132,31 @@ def test_sigterm_lets_the_build_end_and_no_other_begin(
     assert master.result(waiting) is None
     with OurSlave(tmp_path / "next", master, "our", runner=runner):
         assert master.wait(waiting).result == "success"
+
+
+class Late(OurSlave):
+    """A slave whose first wish to be let go is lost: as if the master had begun a build just before it came."""
+
+    def command(self) -> list[str]:
+        code = (
+            "import sys, slaveproto.slave.session as m; call = m.SlaveSession._call_shutdown; calls = []; "
+            "m.SlaveSession._call_shutdown = lambda self: call(self) if calls else calls.append(1); "
+            "from slaveproto.cli import main; sys.exit(main())"
+        )
+        return [sys.executable, "-c", code, *super().command()[3:]]
+
+
+def test_build_that_comes_too_late_is_put_back(master: RealMaster, tmp_path: Path) -> None:
+    with Late(tmp_path / "late", master, "our") as slave:
+        master.wait_attached("our")
+        slave.process.terminate()
+        slave.wait_log("leaving: received SIGTERM")
+        token = master.force("hello")
+        assert slave.wait_exit(30) == 0
+        assert slave.log().count("hello: refused a new build") == 1
+    assert master.result(token) is None
+    with OurSlave(tmp_path / "next", master, "our"):
+        assert master.wait(token).result == "success"
 
 
 def test_number_of_builds(master: RealMaster, tmp_path: Path) -> None:
