@@ -146,7 +146,7 @@ def test_no_master(tmp_path: Path, stale: bool, capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().err == f"slaveproto: no master has run in {state}\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_restart_loses_nothing(tmp_path: Path, number: int) -> None:
     """Neither what is done, nor what waits, nor what was under way; whether the end was orderly or not."""
     with master(tmp_path, QUICK + BLOCKED) as program:
@@ -155,7 +155,7 @@ def test_a_restart_loses_nothing(tmp_path: Path, number: int) -> None:
         wait_until((tmp_path / "started").exists)
         # While it is built, it is asked for again.
         program.trigger("blocked")
-        program.stop(0 if number == signal.SIGTERM else -number, number=number)
+        program.stop(0 if number == signal.SIGINT else -number, number=number)
     (tmp_path / "go").touch()
     with master(tmp_path, QUICK + BLOCKED) as program:
         wait_until(lambda: len(program.builds()) == 3 and program.builds()[0].ended)

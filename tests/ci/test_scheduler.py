@@ -159,6 +159,27 @@ def test_a_slave_that_does_not_take_a_build_is_asked_again_later() -> None:
     assert scheduler.finals == {"a": Result.EXCEPTION}
 
 
+def test_drain_starts_nothing_and_waits_for_what_runs() -> None:
+    scheduler = Scheduler({})
+    idle = {"s": ["a", "b"], "t": ["a", "b"]}
+    scheduler.want("a", ["s"])
+    assert started(scheduler, idle) == [("a", "s", 1)]
+    scheduler.want("b", ["s"])
+    assert not scheduler.drained(1.0)
+    scheduler.drain(until=100.0)
+    assert started(scheduler, idle, 1.0) == []
+    assert (scheduler.drained(99.0), scheduler.deadline(99.0)) == (False, 100.0)
+    assert scheduler.drained(100.0), "its time is over"
+    # A lost slave means another try, by whatever runs next.
+    scheduler.over(1, Result.RETRY, 50.0)
+    assert started(scheduler, idle, 50.0) == []
+    assert scheduler.drained(50.0), "nothing runs any more"
+    scheduler.want("c", ["s"])
+    assert [*scheduler.waiting] == ["b", "a", "c"]
+    scheduler.stop(Result.RETRY)
+    assert scheduler.finals == dict.fromkeys("abc", Result.RETRY)
+
+
 def test_a_builder_that_is_wanted_anew_is_not_wanted_twice() -> None:
     scheduler = Scheduler({})
     scheduler.want("a", ["s"])

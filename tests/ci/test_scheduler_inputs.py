@@ -49,6 +49,7 @@ class Inputs(RuleBasedStateMachine):
         self.file: Mapping[str, tuple[str, ...]] | None = None
         self.stopped: Result | None = None
         self.held = False
+        self.drained: float | None = None
 
     @invariant()
     def runs_are_known(self) -> None:
@@ -97,10 +98,19 @@ class Inputs(RuleBasedStateMachine):
         self.scheduler.hold(held)
         self.held = held
 
+    @precondition(lambda self: self.drained is None)
+    @rule(seconds=st.sampled_from([0.0, PATIENCE]))
+    def drain(self, seconds: float) -> None:
+        self.drained = self.now + seconds
+        self.scheduler.drain(self.drained)
+
     @rule(seconds=st.sampled_from([1.0, PATIENCE / 2, PATIENCE]))
     def wait(self, seconds: float) -> None:
-        later = [self.due[name].when for name in self.scheduler.waiting if self.due[name].when > self.now]
-        assert self.scheduler.deadline(self.now) == (None if self.held else min(later, default=None))
+        times = [] if self.held else [self.due[name].when for name in self.scheduler.waiting]
+        if self.drained is not None:
+            times = [self.drained]
+            assert self.scheduler.drained(self.now) == (not self.scheduler.running or self.drained <= self.now)
+        assert self.scheduler.deadline(self.now) == min((when for when in times if when > self.now), default=None)
         self.now += seconds
 
     @rule(idle=everything_idle | some_idle)
@@ -119,6 +129,8 @@ class Inputs(RuleBasedStateMachine):
 
     def choose(self, builder: str, slaves: tuple[str, ...], idle: Mapping[str, Collection[str]]) -> str | None:
         """Return the slave that the rules give a builder."""
+        if self.drained is not None:
+            return None
         runs = [*self.starting.values(), *self.begun.values()]
         if (
             self.held

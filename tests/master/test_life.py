@@ -20,6 +20,7 @@ from slaveproto.master import (
     MasterNotice,
     Ping,
     Ponged,
+    Print,
     Result,
     Shell,
     ShutDownSlave,
@@ -54,6 +55,17 @@ def test_ping(generation: str) -> None:
     assert nothing_left(driver)
 
 
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_line_for_the_people_at_the_slave(generation: str) -> None:
+    driver, slave = attached(generation)
+    slave.answers["print"] = BROKEN
+    driver.handle(Print("bot1", "hello"))
+    assert slave.said[-1] == "bot.print"
+    assert is_open(driver, slave), "it is no sign of life that was asked for"
+    assert driver.events_of(Ponged) == []
+    assert nothing_left(driver)
+
+
 def test_a_ping_that_fails() -> None:
     driver, slave = attached()
     slave.answers["print"] = BROKEN
@@ -75,8 +87,8 @@ def test_a_ping_that_is_not_answered() -> None:
     assert nothing_left(driver)
 
 
-@pytest.mark.parametrize("what", [Ping("bot9"), Disconnect("bot9", ""), ShutDownSlave("bot9")])
-def test_slaves_that_are_not_there(what: Ping | Disconnect | ShutDownSlave) -> None:
+@pytest.mark.parametrize("what", [Ping("bot9"), Print("bot9", ""), Disconnect("bot9", ""), ShutDownSlave("bot9")])
+def test_slaves_that_are_not_there(what: Ping | Print | Disconnect | ShutDownSlave) -> None:
     driver, _ = attached()
     before = dict(driver.session.census)
     with pytest.raises(LocalProtocolError, match="'bot9' is not attached"):

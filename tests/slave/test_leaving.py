@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slaveproto.inputs import Stop
-from slaveproto.slave.events import AskShutdown, CommandFinished, Detached, Leaving, Start, Stopped
+from slaveproto.slave.events import AskShutdown, CommandFinished, Detached, Leaving, SlaveNotice, Start, Stopped
 from slaveproto.slave.session import GRACE, LAST_MOMENTS
 from slaveproto.slave.states import LinkState
 from slaveproto.testing import ScriptedMaster, SessionDriver
@@ -41,9 +41,10 @@ def test_what_runs_ends_well_and_nothing_new_begins(generation: str) -> None:
     linux, mac = name(generation, "linux"), name(generation, "mac")
     command = master.start_command(linux, "shell", SHELL)
     driver.handle(DRAIN)
-    assert driver.events[-1] == Leaving("received SIGTERM", 600.0)
+    assert driver.events[-1:] == [Leaving("received SIGTERM", 600.0)]
     with pytest.raises(CallRefused, match="takes no new build"):
         start_build(master, mac)
+    assert driver.events[-1:] == [SlaveNotice("mac: refused a new build")]
     assert master.wishes == ["shutdown", "shutdown"], "a 0.8 master looks only when it is asked, not at a refusal"
     driver.advance(500.0)
     driver.end(newest(driver))

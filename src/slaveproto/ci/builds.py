@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 import attrs
 import trio
@@ -24,7 +24,7 @@ from slaveproto.ci.masking import Masks, OutputMask
 from slaveproto.ci.scheduler import RunStart, Scheduler
 from slaveproto.master.events import Outcome
 from slaveproto.master.results import Progress, Result
-from slaveproto.master.steps import AnyStep
+from slaveproto.master.steps import AnyStep, Shell
 from transports.trio.master import BuildNotStarted, SlaveLost
 from transports.trio.nurseries import open_nursery
 
@@ -46,6 +46,16 @@ class StepPlace:
     number: int
     total: int
     what: AnyStep
+
+
+LAST_MOMENTS: Final = 10.0
+"""Seconds that builds which are interrupted have to end, besides what their processes get after a TERM."""
+
+
+def last_moments(entries: Iterable[BuilderEntry]) -> float:
+    """Return the seconds that builds of some builders have to end once they are interrupted."""
+    steps = (step for entry in entries for step in entry.steps)
+    return LAST_MOMENTS + max((step.sigterm_time or 0.0 for step in steps if isinstance(step, Shell)), default=0.0)
 
 
 # -- events
@@ -193,6 +203,11 @@ class Run:
         """Whether `interrupt` was called."""
         return self._cut is not None
 
+    @property
+    def started(self) -> bool:
+        """Whether a slave has taken it."""
+        return self._started
+
     def interrupt(self, result: Result, why: str) -> None:
         """End it early with `result`; `why` is for people."""
         self._cut = result, why
@@ -309,11 +324,17 @@ class Builds:
         self._entries: dict[str, BuilderEntry] = {}
         self._runs: dict[int, Run] = {}
         self._changed = trio.Event()
+        self._drain_ends: tuple[Result, str] | None = None
 
     @property
     def finals(self) -> Mapping[str, Result]:
         """The result of each builder that is not wanted any more."""
         return self._scheduler.finals
+
+    @property
+    def running(self) -> int:
+        """The number of builds that slaves have taken."""
+        return sum(run.started for run in self._runs.values())
 
     @property
     def waiting(self) -> Mapping[str, Sequence[str]]:
@@ -359,12 +380,24 @@ class Builds:
         self._scheduler.hold(held)
         self._wake()
 
+    def drain(self, result: Result, why: str, seconds: float) -> None:
+        """Begin nothing any more, let what runs end within some seconds, and then stop as with `stop`."""
+        self._drain_ends = result, why
+        self._scheduler.drain(trio.current_time() + seconds)
+        for run in self._runs.values():
+            if not run.started:
+                run.interrupt(result, why)
+        self._wake()
+
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until it was stopped, or with `until_idle` until nothing is wanted, and nothing runs."""
         async with open_nursery() as nursery:
             nursery.start_soon(self._watch_slaves)
             while True:
                 self._changed = trio.Event()
+                if self._drain_ends is not None and self._scheduler.drained(trio.current_time()):
+                    self.stop(*self._drain_ends)
+                    self._drain_ends = None
                 idle = {name: slave.idle_builders for name, slave in self._master.slaves.items()}
                 for start in self._scheduler.start(idle, trio.current_time()):
                     run = self._runs[start.run] = Run(self._entries[start.builder], start.slave, start.attempt)

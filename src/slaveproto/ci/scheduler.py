@@ -15,6 +15,8 @@ Rules.
 5. After `revise` a further try uses the new slaves, or does not happen where the builder is gone.
 6. After `stop` nothing is started, and everything that waits ends with the result of the stop.
 7. While it is held, because storage is unwell, nothing is started; all else goes on.
+8. After `drain` nothing is started, and what waits goes on waiting. Once nothing runs, or its time is over, it is
+   `drained`, and the time for `stop` has come.
 
 Not here: which builders of a slave are idle, which is the one answer of `MasterSession.idle_builders`; requests,
 changes and times of the day, which the service has.
@@ -95,6 +97,7 @@ class Scheduler:
         self._revised: Mapping[str, tuple[str, ...]] | None = None
         self._stopped: Result | None = None
         self._held = False
+        self._drain_until: float | None = None
         self._last = 0
         self.finals: dict[str, Result] = {}
         """The result of each builder that is not wanted any more."""
@@ -162,6 +165,14 @@ class Scheduler:
         """Start nothing, or start things again."""
         self._held = held
 
+    def drain(self, until: float) -> None:
+        """Start nothing any more; what runs may go on until then."""
+        self._drain_until = until
+
+    def drained(self, now: float) -> bool:
+        """Whether it was told to drain, and nothing runs any more or the time for that is over."""
+        return self._drain_until is not None and (not self._running or now >= self._drain_until)
+
     def start(self, idle: Mapping[str, Collection[str]], now: float) -> list[RunStart]:
         """Decide what is started now.
 
@@ -170,7 +181,7 @@ class Scheduler:
             now: the time.
         """
         starts: list[RunStart] = []
-        if self._held:
+        if self._held or self._drain_until is not None:
             return starts
         for wanted in list(self._wanted.values()):
             slave = self._slave_for(wanted, idle, now)
@@ -240,7 +251,7 @@ class Scheduler:
 
     def deadline(self, now: float) -> float | None:
         """Return the next time at which `start` may decide otherwise by itself, None if there is none."""
-        if self._held:
-            return None
-        later = (wanted.not_before for wanted in self._wanted.values() if wanted.not_before > now)
-        return min(later, default=None)
+        times = [] if self._held else [wanted.not_before for wanted in self._wanted.values()]
+        if self._drain_until is not None:
+            times = [self._drain_until]
+        return min((when for when in times if when > now), default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import signal
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from slaveproto.ci import control, leftovers
-from slaveproto.ci.builds import Builds, RunEnded, RunEvent, RunGivenUp
+from slaveproto.ci.builds import LAST_MOMENTS, Builds, RunEnded, RunEvent, RunGivenUp, last_moments
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuildFile, load
@@ -21,7 +22,7 @@ from slaveproto.ci.memory import Memory
 from slaveproto.ci.record import Record
 from slaveproto.ci.reserve import Reserve
 from slaveproto.ci.schedule import Timetable, Triggers
-from slaveproto.ci.show.console import STDERR
+from slaveproto.ci.show.console import STDERR, say
 from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
 from slaveproto.ci.state_dir import lock
@@ -30,6 +31,8 @@ from slaveproto.master.events import ChangeReceived, MasterEvent
 from slaveproto.master.results import Result
 from slaveproto.slave.events import SlaveEvent
 from slaveproto.wire.values import Failure
+from transports.host.service_manager import ServiceManager
+from transports.trio.heartbeats import keep_beating
 from transports.trio.nurseries import open_nursery
 
 if TYPE_CHECKING:
@@ -44,8 +47,12 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FIXED: Final = ("listen", "tls_cert", "tls_client_ca", "state_dir", "max_tries")
 
 
-def run_master(file: BuildFile) -> int:
+def run_master(file: BuildFile, drain: float) -> int:
     """Run the master until it is told to stop; returns the exit code.
+
+    Args:
+        file: the file.
+        drain: seconds that builds have to end after SIGTERM.
 
     Raises:
         UsageError: it cannot listen where it should, or not keep its state.
@@ -58,7 +65,7 @@ def run_master(file: BuildFile) -> int:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         try:
-            return trio.run(_Service(file, store, reserve).run)
+            return trio.run(_Service(file, store, reserve, drain).run)
         finally:
             store.close()
 
@@ -73,9 +80,11 @@ def _open_store(state_dir: str, reserve: Reserve) -> Store:
 
 
 class _Service:
-    def __init__(self, file: BuildFile, store: Store, reserve: Reserve) -> None:
+    def __init__(self, file: BuildFile, store: Store, reserve: Reserve, drain: float) -> None:
         self._file = file
         self._store = store
+        self._drain = drain
+        self._manager = ServiceManager(os.environ)
         self._memory = Memory(store.check, reserve, self._say, self._on_storage)
         self._password = secrets.token_hex(16)
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
@@ -84,6 +93,7 @@ class _Service:
         self._ended = trio.Event()
         self._signals: list[int] = []
         self._working = False
+        self._stopped = False
         self._builds: Builds
         self._master: Master
         self._terminal: Terminal
@@ -91,6 +101,8 @@ class _Service:
     async def run(self) -> int:
         """Run to the end; returns the exit code."""
         async with open_nursery() as nursery:
+            if self._manager.heartbeat is not None:
+                nursery.start_soon(keep_beating, self._manager.heartbeat)
             async with open_terminal(STDERR) as self._terminal:
                 await nursery.start(self._obey_signals, nursery.cancel_scope)
                 address = self._file.master.listen or DEFAULT_LISTEN
@@ -98,8 +110,13 @@ class _Service:
                 async with listening(self._file, address, config, self._say, self._on_event) as self._master:
                     await self._work()
                 self._say("stopped")
+                self._stopped = True
             nursery.cancel_scope.cancel()
-        return 128 + self._signals[0] if len(self._signals) > 1 else 0
+        if len(self._signals) > 1:
+            return 128 + self._signals[0]
+        if not self._stopped:
+            say(STDERR, self._stamped("what was interrupted does not end: leaving"))
+        return 0
 
     async def _work(self) -> None:
         record = Record(self._store, self._memory, self._say, self._finished, self._log_max_size)
@@ -120,14 +137,20 @@ class _Service:
                 nursery.start_soon(run_embedded, self._file, master.host, master.port, self._password, self._on_slave)
             for line in exposed(self._file.private):
                 self._say(line)
-            self._say(f"listening on {self._master.host}:{self._master.port}")
+            listening_on = f"listening on {self._master.host}:{self._master.port}"
+            self._say(listening_on)
+            self._manager.ready(listening_on)
             if self._signals:
                 self._stop()
             await builds.run()
             nursery.cancel_scope.cancel()
 
     def _say(self, text: str) -> None:
-        self._terminal.note(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+        self._terminal.note(self._stamped(text))
+
+    @staticmethod
+    def _stamped(text: str) -> str:
+        return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
 
     def _log_max_size(self) -> int:
         return self._file.master.log_max_size
@@ -255,8 +278,21 @@ class _Service:
                 self._signals.append(number)
                 if len(self._signals) > 1:
                     everything.cancel()
-                self._say(f"received {signal.Signals(number).name}: stopping; once more to leave at once")
-                self._stop()
+                    return
+                drain = self._drain if number == signal.SIGTERM and self._working and self._builds.running else 0.0
+                what = f"{self._builds.running} builds may end within {drain:g} s" if drain else "stopping"
+                status = f"received {signal.Signals(number).name}: {what}; once more to leave at once"
+                self._say(status)
+                limit = drain + last_moments(self._file.builders.values())
+                self._manager.stopping(status, limit + LAST_MOMENTS)
+                if drain:
+                    for slave in self._master.slaves.values():
+                        slave.print(f"this master is about to end: no new builds, those that run have {drain:g} s")
+                    self._builds.drain(Result.RETRY, "the master stops", drain)
+                else:
+                    self._stop()
+                # A slave that is frozen would not let its build end.
+                everything.deadline = trio.current_time() + limit
 
     def _stop(self) -> None:
         if self._working:

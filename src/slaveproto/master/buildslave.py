@@ -193,6 +193,10 @@ class BuildSlave:
         elif self._list.stale:
             self._start(self._send_list())
 
+    def print(self, text: str) -> None:
+        """Write a line into its log."""
+        self.peer.call(self._bot, "print", (text,))
+
     # -- signs of life
 
     def ping(self) -> None:

@@ -94,6 +94,14 @@ class Ping:
 
 
 @attrs.frozen
+class Print:
+    """Write a line into a slave's log, for the people there."""
+
+    slave: str
+    text: str
+
+
+@attrs.frozen
 class StartBuild:
     """Begin a build: ping, then `startBuild`. Ends in `BuildStarted`, `BuildRefused` or `BuildLost`.
 
@@ -196,6 +204,7 @@ MasterInput: TypeAlias = (
     | AnswerAccount
     | AnswerGuest
     | Ping
+    | Print
     | StartBuild
     | StartStep
     | InterruptStep

@@ -56,6 +56,7 @@ from slaveproto.master.events import (
     MasterInput,
     Outcome,
     Ping,
+    Print,
     Secured,
     ShutDownSlave,
     StartBuild,
@@ -286,6 +287,8 @@ class MasterSession:
                 self._answer_guest(item)
             case Ping():
                 self._slave(item.slave).ping()
+            case Print():
+                self._slave(item.slave).print(item.text)
             case ShutDownSlave():
                 slave = self._slave(item.slave)
                 if item.graceful:

@@ -15,7 +15,7 @@ from slaveproto.machine import Machine
 from slaveproto.slave.command import RunningCommand
 from slaveproto.slave.context import SlaveContext
 from slaveproto.slave.dialect import UNKNOWN_COMMAND, UNKNOWN_COMMAND_PARENTS, is_python2, output_dialect
-from slaveproto.slave.events import CommandStarted, MasterSaid
+from slaveproto.slave.events import CommandStarted, MasterSaid, SlaveNotice
 from slaveproto.slave.reports import BuildBegun, BuildNotTaken, ShutdownAsked
 from slaveproto.slave.states import SLAVE_BUILDER, IntakeEvent, SlaveBuilderEvent
 from slaveproto.updates import UpdateBuffer
@@ -96,6 +96,7 @@ class SlaveBuilder:
             self._context.intake.fire(IntakeEvent.START_BUILD)
         except RemoteProtocolError:
             self._context.reports.append(BuildNotTaken())
+            self._context.announce(SlaveNotice(f"{self.name}: refused a new build"))
             raise CallFailed("twisted.spread.pb.Error", "this slave is leaving and takes no new build") from None
         self._machine.fire(SlaveBuilderEvent.START_BUILD)
         connection.answer(call.id)

@@ -41,6 +41,7 @@ from slaveproto.master import (
     Outcome,
     Output,
     Ping,
+    Print,
     Progress,
     Result,
     ShutDownSlave,
@@ -288,6 +289,11 @@ class AttachedSlave:
             await sign.wait()
         if self.lost is not None:
             raise SlaveLost(self.lost)
+
+    def print(self, text: str) -> None:
+        """Write a line into its log, for the people there."""
+        if self.lost is None:
+            self._hub.want(Print(self.name, text))
 
     async def shut_down(self, *, graceful: bool = True) -> None:
         """Ask it to end itself, at once or after its builds, and wait until it is gone."""

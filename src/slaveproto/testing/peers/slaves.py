@@ -193,10 +193,12 @@ class OurSlave(SlaveProgram):
     Args:
         runner: the runner that drives it; by default the program's own choice.
         more: more options of ``create-slave``.
-        arguments, options: as for any `SlaveProgram`.
+        options: further options of `slaveproto slave`.
+        arguments: as for any `SlaveProgram`.
     """
 
     ready = "attached; "
+    ending = signal.SIGINT
 
     def __init__(
         self,
@@ -207,11 +209,13 @@ class OurSlave(SlaveProgram):
         *,
         runner: Runner | None = None,
         more: Sequence[str] = (),
+        options: Sequence[str] = (),
         allow_shutdown: Shutdown | None = None,
         keepalive: int = 600,
     ) -> None:
         self.runner = runner
         self.more = more
+        self.options = options
         super().__init__(directory, master, name, password, allow_shutdown=allow_shutdown, keepalive=keepalive)
 
     def create(self) -> None:
@@ -239,7 +243,7 @@ class OurSlave(SlaveProgram):
 
     def command(self) -> Sequence[str]:
         options = [] if self.runner is None else ["--runner", self.runner]
-        return [sys.executable, "-m", "slaveproto", "slave", *options, str(self.directory)]
+        return [sys.executable, "-m", "slaveproto", "slave", *options, *self.options, str(self.directory)]
 
     def log(self) -> str:
         return read_log(self.directory / "stdio.log")
