@@ -136,6 +136,8 @@ seconds = st.integers(0, 10**9 - 1) | st.floats(0, 10**9 - 1)
         umask=st.none() | st.integers(0, 0o777),
         encoding=st.sampled_from(["utf-8", "latin-1", "shift_jis"]),
         allow_shutdown=st.sampled_from(SHUTDOWNS),
+        numcpus=st.none() | st.integers(1, 10**9 - 1),
+        delete_leftover_dirs=st.booleans(),
     )
 )
 def test_what_is_written_is_read_back(written: Settings) -> None:
@@ -163,7 +165,8 @@ def test_the_page() -> None:
     expected = []
     for key, setting in SETTINGS.items():
         default = default_of(key)
-        options = ", ".join(f"`{option} {setting.metavar}`" for option in setting.options).replace("|", "\\|")
+        words = [f"{option} {setting.metavar or ''}".strip() for option in setting.options]
+        options = ", ".join(f"`{word}`" for word in words).replace("|", "\\|")
         shown = "required" if default is attrs.NOTHING else setting.unset or f"`{setting.show(default)}`"
         values = (setting.kind.__doc__ or "").rstrip(".").lower().replace("python", "Python").replace("ascii", "ASCII")
         expected.append(f"| `{key}` | {options} | {shown} | {values} | {setting.meaning} |")

@@ -33,13 +33,20 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="overwrite another configuration that is there")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     for key, setting in SETTINGS.items():
-        if setting.options:
+        if not setting.options:
+            continue
+        meaning = f"{setting.meaning} [{_shown_default(key, setting)}]"
+        if setting.metavar is None:
+            parser.add_argument(
+                *setting.options, dest=key, action="store_true", default=argparse.SUPPRESS, help=meaning
+            )
+        else:
             parser.add_argument(
                 *setting.options, dest=key, type=_type_of(setting), default=argparse.SUPPRESS, metavar=setting.metavar,
-                help=f"{setting.meaning} [{_shown_default(key, setting)}]",
+                help=meaning,
             )  # fmt: skip
     same = parser.add_argument_group(
-        "accepted for the sake of scripts written for buildslave",
+        "accepted for the sake of scripts written for buildslave and buildbot-worker",
         "They change nothing: the slave logs to standard error, which its supervisor may rotate, and its base "
         "directory can always be moved.",
     )
@@ -47,6 +54,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
     same.add_argument("-n", "--no-logrotate", action="store_true")
     same.add_argument("-s", "--log-size", type=_count, metavar="BYTES")
     same.add_argument("-l", "--log-count", type=_count_or_none, metavar="N")
+    same.add_argument("--verbose", action="store_true")
+    same.add_argument("--protocol", choices=("pb",), help="the only one that is spoken here")
     parser.set_defaults(run=run)
 
 

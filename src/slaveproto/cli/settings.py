@@ -66,7 +66,7 @@ class Setting:
         kind: the check of its value.
         meaning: for the page and `create-slave --help`.
         options: of `create-slave`; empty for none.
-        metavar: of the option's argument.
+        metavar: of the option's argument; None for an option that takes none, and sets true.
         read: turns the option's text into the value that the file would hold; ValueError says why it cannot.
         unset: words for a default of None.
         show: returns the value as the file shows it.
@@ -152,6 +152,10 @@ def _whole(text: str) -> object:
     return int(text)
 
 
+def _whole_or_none(text: str) -> object:
+    return None if text == "None" else _whole(text)
+
+
 def _octal(text: str) -> object:
     if text == "None":
         return None
@@ -235,6 +239,14 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         one_of(SHUTDOWNS),
         "ask for a graceful shutdown at SIGHUP (signal), or when BASEDIR/shutdown.stamp is touched (file)",
         ("-a", "--allow-shutdown"), "signal|file", read=_shutdown, show=_quoted,
+    ),
+    "numcpus": Setting(
+        whole(1, LONGEST), "number of processors that the master is told",
+        ("--numcpus",), "N", read=_whole_or_none, unset="those of the host",
+    ),
+    "delete_leftover_dirs": Setting(
+        flag, "whether directories of no builder are removed from the base directory when the slave is attached",
+        ("--delete-leftover-dirs",), show=_true_or_false,
     ),
 }  # fmt: skip
 

@@ -42,6 +42,9 @@ class SlaveConfig:
             on which the slave was attached does not count.
         use_pty: whether commands get a pseudo-terminal if the master leaves the choice to the slave.
         encoding: the encoding of text from and for processes; should be that of the host's file names.
+        numcpus: the number of processors that the master is told; None for those of the host.
+        delete_leftover_dirs: whether directories in the base directory that belong to no builder are removed when the
+            master lists its builders.
     """
 
     host: str
@@ -56,6 +59,8 @@ class SlaveConfig:
     max_retries: int | None = None
     use_pty: bool = False
     encoding: str = attrs.field(default="utf-8", validator=_check_encoding)
+    numcpus: int | None = None
+    delete_leftover_dirs: bool = False
 
 
 @record
