@@ -19,7 +19,7 @@ from slaveproto.ci.file.build_file import BuilderEntry
 from slaveproto.ci.scheduler import RunStart, Scheduler
 from slaveproto.master.events import Outcome
 from slaveproto.master.results import Progress, Result
-from slaveproto.master.steps import AnyStep
+from slaveproto.master.steps import AnyStep, Shell
 from transports.trio.master import BuildNotStarted, SlaveLost
 from transports.trio.nurseries import open_nursery
 
@@ -159,6 +159,8 @@ class Run:
         self.entry = entry
         self.slave = slave
         self.attempt = attempt
+        self.variables: Mapping[str, str] = {}
+        """Variables that all commands get, besides their own; a listener that hears of the start may set them."""
         self._progress = Progress(entry.steps)
         self._step: RunningStep | None = None
         self._cut: tuple[Result, str] | None = None
@@ -210,10 +212,13 @@ class Run:
             self._progress.cancel(Result.RETRY)
         return self._progress.next_step()
 
+    def _with_variables(self, what: AnyStep) -> AnyStep:
+        return attrs.evolve(what, env={**self.variables, **what.env}) if isinstance(what, Shell) else what
+
     async def _run_step(self, build: Build, place: StepPlace, tell: Listener) -> None:
         await tell(RunStepBegan(self, place))
         try:
-            async with build.step(place.what) as step:
+            async with build.step(self._with_variables(place.what)) as step:
                 self._step = step
                 if self._cut is not None:
                     # Told while a listener took its time.

@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 import attrs
 
 from slaveproto.ci.errors import UsageError
+from slaveproto.ci.schedule import TOLD
 from slaveproto.master.changes import Change
 from slaveproto.master.results import Result
 
@@ -197,6 +198,14 @@ class Store:
             build = cursor.lastrowid or 0
             db.execute("UPDATE requests SET build = ? WHERE builder = ? AND build IS NULL", (build, builder))
         return build
+
+    def change_of(self, build: int) -> dict[str, str]:
+        """Return the texts `TOLD` of the last change that a build answers; empty if it answers none."""
+        with self._errors():
+            last = "SELECT max(change) FROM requests WHERE build = ?"
+            query = f"SELECT {', '.join(TOLD)} FROM changes WHERE id = ({last})"
+            found = self._db.execute(query, (build,)).fetchone()
+        return {} if found is None else dict(zip(TOLD, found, strict=True))
 
     def end_build(self, build: int, result: Result, now: float) -> list[int]:
         """Remember how a build ended; returns the requests that are done with it."""
