@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, TypeAlias, TypeVar
 
 from slaveproto.commands.cancellable import EffectStopped, copy_tree, remove_tree
@@ -89,7 +89,10 @@ class Workspace:
     @property
     def sourcedata(self) -> str:
         """The file that tells what the tree was made of. Its name is that of buildslave 0.8.4."""
-        name = b64encode(self.context.raw("workdir", self.source_name)).decode()
+        return self._data_about(self.source_name)
+
+    def _data_about(self, directory: str) -> str:
+        name = b64encode(self.context.raw("workdir", directory)).decode()
         return self.at(f".buildbot-sourcedata-{name}")
 
     def at(self, *parts: str) -> str:
@@ -183,6 +186,18 @@ class Workspace:
         if code:
             raise SourceFailed(code)
 
+    def clear(self, directory: str) -> Script[None]:
+        """Remove a tree, given relative to the builder's directory; raises SourceFailed or HostError.
+
+        The file that tells what it was made of is gone meanwhile: half a tree is not taken for a whole one.
+        """
+        data = self._data_about(directory)
+        origin = yield from self.read(data)
+        yield from self.discard(data)
+        yield from self.remove(self.at(directory))
+        if origin is not None:
+            yield from self.write(data, origin)
+
     def copy(self, source: str, target: str) -> Script[None]:
         """Copy a directory; raises SourceFailed."""
         try:
@@ -226,6 +241,8 @@ class Workspace:
         keep: Collection[str] = (),
         limits: Collection[str] = ("silence", "lifetime"),
         stdin: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        without: Collection[str] = (),
     ) -> Script[ProcessEnd]:
         """Run a program, and tell the master about it.
 
@@ -237,6 +254,8 @@ class Workspace:
             keep: which of its outputs are to be returned.
             limits: which limits it has.
             stdin: what it reads.
+            variables: environment variables to set.
+            without: environment variables that it does not get.
 
         Raises:
             SourceFailed: there is no such program, or the command was interrupted.
@@ -247,7 +266,8 @@ class Workspace:
         program = yield from self.find(name)
         raw = self.context.raw
         directory = directory or self.base
-        environ = {**self.context.environ, "PWD": directory}
+        environ = {name: value for name, value in self.context.environ.items() if name not in without}
+        environ |= {"PWD": directory, **(variables or {})}
         if plain_words:
             environ["LC_MESSAGES"] = "C"
         spec = ProcessSpec(
