@@ -22,7 +22,7 @@ from slaveproto.errors import HostError, LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine
 from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.events import Outcome, StartStep, StepFinished, StepSpoke
-from slaveproto.master.happenings import CommandOver, SourceFound, StepOver
+from slaveproto.master.happenings import CommandOver, SourceFound, StepOver, TransferOver
 from slaveproto.master.info import text_of
 from slaveproto.master.output import STDIO, Output, Spool
 from slaveproto.master.peer import Peer
@@ -33,7 +33,7 @@ from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Shell
 from slaveproto.master.tasks import Ask, MasterTask
 from slaveproto.master.transfer import Reader, Transfer, Writer
 from slaveproto.master.translate import CommandRequest
-from slaveproto.updates import plain
+from slaveproto.updates import LEFT_OUT, plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import no_such_method, parameters
@@ -363,15 +363,20 @@ class StepRun:
             self._machine.fire(StepEvent.SETTLE)
             self._transfer.settle(wanted=result is Result.SUCCESS)
 
-    def transfer_over(self, problem: str) -> None:
+    def transfer_over(self, report: TransferOver) -> None:
         """End once the file is in its place, or removed."""
         # The connection may be lost while a file is put in its place.
         if self.over:
             return
         result, why = self._judged
+        problem = report.problem
+        for line in report.left_out:
+            self._output.say(STDIO, "header", f"left out: {line}\n".encode(errors="backslashreplace"))
         if problem and result is Result.SUCCESS:
             self._output.say(STDIO, "header", f"{problem}\n".encode(errors="replace"))
             result, why = Result.FAILURE, problem
+        elif result is Result.SUCCESS and (report.left_out or LEFT_OUT in self._output.items):
+            result, why = Result.WARNINGS, "the directory is not whole"
         self._conclude(result, why)
 
     @property

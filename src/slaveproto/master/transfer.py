@@ -109,6 +109,7 @@ class Writer:
         self._times: tuple[float, float] | None = None
         self._problem = ""
         self._wanted = False
+        self._left_out: tuple[str, ...] = ()
         self._task = MasterTask(peer.number, self._serving())
         context.start(self._task)
 
@@ -208,7 +209,7 @@ class Writer:
                 self._break(error.strerror)
         if temp is not None:
             self._context.have_done(Unlink(temp))
-        self._context.report(TransferOver(self._number, self._problem))
+        self._context.report(TransferOver(self._number, self._problem, self._left_out))
 
     @property
     def _beside(self) -> str:
@@ -219,7 +220,8 @@ class Writer:
         """Put the file where it belongs; return what is still to be removed."""
         step = self._step
         if isinstance(step, UploadDirectory):
-            yield from UnpackTree(temp, step.compress, step.dest, step.unpack_limit, step.unpack_entries)
+            unpack = UnpackTree(temp, step.compress, step.dest, step.unpack_limit, step.unpack_entries)
+            self._left_out = yield from unpack
             # The archive goes in either case.
             return temp
         yield from PlaceFile(temp, step.dest, step.mode)
