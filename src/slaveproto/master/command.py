@@ -7,6 +7,8 @@ Rules.
 * Output goes to the step's spool at once, and is announced once until it is taken. Output of an abandoned step is
   dropped.
 * A file of the step is put in its place when the last command has ended well; only then the step is over.
+* The limits of a shell command are its slave's. All others are the master's, for slaves know none of them; where they
+  do (`OF_SLAVES`), theirs come first.
 
 Source: `process/buildstep.py` (RemoteCommand, LoggedRemoteCommand) of Buildbot 0.8.4p1, `process/remotecommand.py` of
 4.3.0.
@@ -29,7 +31,16 @@ from slaveproto.master.peer import Peer
 from slaveproto.master.results import Result
 from slaveproto.master.sizes import MOST_OF_A_MESSAGE, size_of
 from slaveproto.master.states import REMOTE_COMMAND, STEP, RemoteCommandEvent, StepEvent, StepState
-from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Shell, UploadDirectory, UploadFile
+from slaveproto.master.steps import (
+    AnyStep,
+    CopyDirectory,
+    DownloadFile,
+    DownloadString,
+    RemoveDirectory,
+    Shell,
+    UploadDirectory,
+    UploadFile,
+)
 from slaveproto.master.tasks import Ask, MasterTask
 from slaveproto.master.transfer import Reader, Transfer, Writer
 from slaveproto.master.translate import CommandRequest
@@ -48,6 +59,13 @@ LARGEST_ITEMS: Final = 16 * 1024 * 1024
 
 ABANDONED: Final = "the program no longer waits for it"
 """The reason of the interrupt of a step that was abandoned, as the slave is told it."""
+
+
+PATIENCE: Final = 10.0
+"""Seconds that a step beyond its limit has to end, and that the slave's own limit may be late."""
+
+OF_SLAVES: Final = (RemoveDirectory, CopyDirectory)
+"""Steps whose limits slaves know, but not all slaves all of them."""
 
 
 class StepOutput:
@@ -69,6 +87,8 @@ class StepOutput:
         self.items: dict[str, Value] = {}
         self.wanted = True
         """Whether the program still reads it."""
+        self.heard = context.now
+        """The time of the last update."""
         self._number = number
         self._logs = logs
         self._context = context
@@ -172,6 +192,7 @@ class RemoteCommand:
                     raise RemoteProtocolError("an update is a pair of a dictionary and a number")
             acknowledged = max(acknowledged, number)
             if self._output is not None:
+                self._output.heard = self._context.now
                 for key, value in update.items():
                     left -= size_of(key, value, most=LARGEST_ITEMS)
                     if left < 0:
@@ -220,8 +241,8 @@ class StepRun:
         self._command: RemoteCommand | None = None
         self._transfer: Transfer | None = None
         self._judged: tuple[Result, str] = (Result.EXCEPTION, "")
-        # Why it was interrupted.
-        self._reason = ""
+        # How it ends because it was interrupted; the first reason counts.
+        self._cut: tuple[Result, str] | None = None
         self._rcs: list[int | None] = []
 
     @property
@@ -279,7 +300,7 @@ class StepRun:
         if self.over:
             return
         if self._machine.state is StepState.UNWANTED:
-            self._conclude(Result.CANCELLED, self._reason)
+            self._conclude(*(self._cut or (Result.CANCELLED, "")))
         elif found.size is None or not isinstance(self.what, DownloadFile):
             self._conclude(Result.FAILURE, found.problem)
         else:
@@ -287,6 +308,8 @@ class StepRun:
             self._send()
 
     def _send(self) -> None:
+        if self._machine.state is StepState.PREPARING:
+            self._set_limits()
         self._machine.fire(StepEvent.COMMAND)
         request = self._requests.pop(0)
         for note in request.notes:
@@ -308,11 +331,14 @@ class StepRun:
 
     def interrupt(self, why: str) -> None:
         """Ask the slave to end it. Only the first time counts, and only while a command runs."""
+        self._interrupt(Result.CANCELLED, why or "interrupted")
+
+    def _interrupt(self, result: Result, why: str) -> None:
         before = self._machine.state
         state = self._machine.fire(StepEvent.INTERRUPT)
         if state is StepState.OVER:
             return
-        self._reason = self._reason or why or "interrupted"
+        self._cut = self._cut or (result, why)
         if before is StepState.RUNNING and self._command is not None:
             self._command.machine.fire(RemoteCommandEvent.INTERRUPT)
             arguments = plain((self._command.number, why), self._peer.dialect.text, "utf-8")
@@ -328,6 +354,36 @@ class StepRun:
             due = self._context.now + patience
             self._context.timers.set((self._peer.number, Alarm.STEP, self.number), due)
 
+    def _set_limits(self) -> None:
+        what, peer, timers, now = self.what, self._peer.number, self._context.timers, self._context.now
+        if isinstance(what, Shell):
+            return
+        of_slave = isinstance(what, OF_SLAVES)
+        if what.timeout is not None and not of_slave:
+            timers.set((peer, Alarm.SILENCE, self.number), now + what.timeout)
+        if what.max_time is not None:
+            timers.set((peer, Alarm.LIFETIME, self.number), now + what.max_time + (PATIENCE if of_slave else 0.0))
+
+    def expired(self, alarm: Alarm) -> None:
+        """Take a limit that has come: interrupt the step, and give it some time to end."""
+        what, now = self.what, self._context.now
+        if alarm is Alarm.LIFETIME:
+            why = f"not over within {what.max_time:g} s"
+        else:
+            heard = [self._output.heard, *([self._transfer.heard] if self._transfer is not None else [])]
+            # A slave that is not read is not silent.
+            due = (now if self._peer.paused else max(heard)) + (what.timeout or 0.0)
+            if due > now:
+                self._context.timers.set((self._peer.number, alarm, self.number), due)
+                return
+            why = f"nothing came for {what.timeout:g} s"
+        if self._machine.state not in (StepState.RUNNING, StepState.INTERRUPTED):
+            # The slave has done its part.
+            return
+        self._output.say(STDIO, "header", f"\ncommand timed out: {why}\n".encode())
+        self._interrupt(Result.FAILURE, why)
+        self._context.timers.set((self._peer.number, Alarm.STEP, self.number), now + PATIENCE)
+
     def lose(self, why: str) -> None:
         """End with the slave."""
         if self.over:
@@ -336,8 +392,7 @@ class StepRun:
             self._command.lose()
         if self._transfer is not None:
             self._transfer.settle(wanted=False)
-        result = Result.CANCELLED if self._reason else Result.RETRY
-        self._conclude(result, self._reason or why)
+        self._conclude(*(self._cut or (Result.RETRY, why)))
 
     # -- to the end
 
@@ -388,7 +443,7 @@ class StepRun:
 
     def _judge(self, failure: Failure | None) -> tuple[Result, str]:
         if self._machine.state is StepState.INTERRUPTED:
-            return Result.CANCELLED, self._reason
+            return self._cut or (Result.CANCELLED, "")
         if failure is not None:
             return Result.EXCEPTION, f"{failure.kind}: {failure.message}"
         rc, what = self._rc, self.what
@@ -405,7 +460,8 @@ class StepRun:
     def _conclude(self, result: Result, why: str) -> None:
         self._machine.fire(StepEvent.END)
         self._command = None
-        self._context.timers.cancel((self._peer.number, Alarm.STEP, self.number))
+        for alarm in (Alarm.STEP, Alarm.SILENCE, Alarm.LIFETIME):
+            self._context.timers.cancel((self._peer.number, alarm, self.number))
         self._context.report(StepOver(self.build, self.number))
         outcome = Outcome(result, self._rc, why, self._output.items, self._context.now - self._started)
         self._context.announce(StepFinished(self.number, outcome))

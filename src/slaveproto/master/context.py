@@ -25,6 +25,8 @@ class Alarm(Symbol):
     KEEPALIVE = auto()
     DEPARTURE = auto()
     STEP = auto()
+    SILENCE = auto()
+    LIFETIME = auto()
 
 
 Timer: TypeAlias = tuple[int, Alarm, int]

@@ -322,6 +322,9 @@ class MasterSession:
                 self._expect_holder(peer).did_not_go()
             case Alarm.STEP:
                 peer.end("it did not end an interrupted step")
+            case Alarm.SILENCE | Alarm.LIFETIME:
+                if number in self._steps:
+                    self._steps[number].expired(alarm)
             case _:
                 assert_never(alarm)
 

@@ -110,6 +110,8 @@ class Writer:
         self._problem = ""
         self._wanted = False
         self._left_out: tuple[str, ...] = ()
+        self.heard = context.now
+        """The time of the last call."""
         self._task = MasterTask(peer.number, self._serving())
         context.start(self._task)
 
@@ -146,6 +148,7 @@ class Writer:
                         raise CallFailed("builtins.TypeError", "utime takes a pair of numbers")
             case _:
                 raise no_such_method(call)
+        self.heard = self._context.now
         job = _Job(call.id, self._size, len(data), data)
         self._size += len(data)
         self._peer.unread.size += len(data)
@@ -255,6 +258,8 @@ class Reader:
         self._offset = 0
         self._problem = ""
         self._owed: dict[int, _Job] = {}
+        self.heard = context.now
+        """The time of the last call."""
         self._task = MasterTask(peer.number, self._serving())
         context.start(self._task)
 
@@ -275,6 +280,7 @@ class Reader:
                 parameters(call)
             case _:
                 raise no_such_method(call)
+        self.heard = self._context.now
         job = self._owed[call.id] = _Job(call.id, 0, size)
         self._context.tell(self._task, job)
 
