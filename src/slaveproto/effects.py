@@ -233,11 +233,13 @@ class SetTimes(EffectOnFiles[None]):
 
 
 @record
-class UnpackTree(EffectOnFiles[None]):
+class UnpackTree(EffectOnFiles[tuple[str, ...]]):
     """Unpack a tar archive into a directory, over what is there. Nothing outside the directory is touched.
 
-    It is unpacked beside the directory and then moved into it, so that a part of it is never seen there. Names that
-    lead out, devices, and links that lead out make all of it fail.
+    It is unpacked beside the directory and then moved into it, so that a part of it is never seen there. What an honest
+    archive may contain and this host cannot have is left out: links that lead out, devices, names that are too long.
+    The reply is a line of text for each such entry, or for the first of them. What no honest archive contains makes all
+    of it fail, such as a name that leads out.
 
     Args:
         archive: path of the archive.

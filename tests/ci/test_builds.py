@@ -99,6 +99,18 @@ async def test_a_build(tmp_path: Path) -> None:
     assert builds.finals == {"x": Result.FAILURE}
 
 
+async def test_variables_of_a_build(tmp_path: Path) -> None:
+    notes = Notes()
+
+    async def set_them(event: RunEvent) -> None:
+        if isinstance(event, RunBegan):
+            event.run.variables = {"ONE": "a b", "TWO": "two"}
+
+    own = attrs.evolve(shell("a", 'echo "$ONE, $TWO, $THREE"'), env={"TWO": "of the step", "THREE": "3"})
+    await build(tmp_path, [entry("x", own)], set_them, notes.handle)
+    assert "output a b, of the step, 3" in notes.lines
+
+
 async def test_steps_that_are_not_run(tmp_path: Path) -> None:
     notes = Notes()
     steps = [

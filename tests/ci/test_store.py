@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from slaveproto.ci.errors import CannotStore, UsageError
@@ -196,6 +197,17 @@ def test_changes(store: Store, tmp_path: Path) -> None:
         {"k": "bytes", "n": 2**70, "l": "list"},
         5.0,
     )
+
+
+def test_the_change_that_a_build_answers_is_the_last_one(store: Store) -> None:
+    for revision in ("1", "2"):
+        store.add_change(attrs.evolve(CHANGE, revision=revision, branch="main"), ["a"], 7.0)
+    store.add_request("a", "trigger", 7.5)
+    store.add_change(attrs.evolve(CHANGE, revision="3"), ["b"], 8.0)
+    found = store.change_of(store.begin_build("a", "ex", 9.0))
+    assert (found["revision"], found["branch"]) == ("2", "main")
+    store.add_request("a", "trigger", 10.0)
+    assert store.change_of(store.begin_build("a", "ex", 11.0)) == {}
 
 
 def test_last_scheduled(store: Store) -> None:

@@ -68,6 +68,7 @@ def test_what_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         "send_environment": "listed",
         "tls": False,
         "drain": 600,
+        "delete_leftover_dirs": False,
     }
 
 
@@ -98,6 +99,9 @@ def test_the_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
         (["--maxdelay", "0.1"], {"max_delay": 0.1}),
         (["-a", "signal"], {"allow_shutdown": "signal"}),
         (["--allow-shutdown=file"], {"allow_shutdown": "file"}),
+        (["--numcpus=4", "--delete-leftover-dirs"], {"numcpus": 4, "delete_leftover_dirs": True}),
+        (["--numcpus", "None"], {"numcpus": None, "delete_leftover_dirs": False}),
+        (["--verbose", "--protocol=pb", "--maxretries=10", "--log-count=None", "--umask=0o22"], {"umask": 0o22}),
         (["-r", "-n", "-s", "10000000", "-l", "10"], {}),
         (["--relocatable", "--no-logrotate", "--log-size", "1", "--log-count", "None", "--force"], {}),
     ],
@@ -114,7 +118,9 @@ def test_options(tmp_path: Path, options: list[str], expected: dict[str, Any]) -
         ["--maxdelay", "0"],
         ["-k", "soon"], ["-k", "-1"], ["-k", "nan"], ["-k", "inf"], ["--usepty", "yes"], ["--umask", "9"],
         ["--umask", "1000"], ["--umask", "-1"], ["--maxdelay", ""], ["--maxretries", "-1"], ["--maxretries", "1.5"],
-        ["-a", "none"], ["-a", "never"], ["-s", "big"], ["-l", "none"], ["--no-such-option"], ["-k"],
+        ["-a", "none"], ["-a", "never"], ["-s", "big"], ["-l", "none"],
+        ["--protocol", "msgpack_experimental_v7"], ["--numcpus", "0"], ["--numcpus", "all"],
+        ["--no-such-option"], ["-k"],
     ],
 )  # fmt: skip
 def test_bad_options(tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str]) -> None:

@@ -189,6 +189,8 @@ class Run:
         self.entry = entry
         self.slave = slave
         self.attempt = attempt
+        self.variables: Mapping[str, str] = {}
+        """Variables that all commands get, besides their own; a listener that hears of the start may set them."""
         self._progress = Progress(entry.steps)
         self._secrets: Mapping[str, str] = {}
         self._masks: Masks | None = None
@@ -269,6 +271,9 @@ class Run:
             self._progress.cancel(Result.RETRY)
         return self._progress.next_step()
 
+    def _with_variables(self, what: AnyStep) -> AnyStep:
+        return attrs.evolve(what, env={**self.variables, **what.env}) if isinstance(what, Shell) else what
+
     async def _run_step(self, build: Build, place: StepPlace, tell: Listener) -> None:
         await tell(RunStepBegan(self, place))
         if self._unreadable:
@@ -282,7 +287,7 @@ class Run:
         masks = self._masks
         mask = OutputMask(masks) if masks is not None else None
         try:
-            async with build.step(filled_step(place.what, self._secrets)) as step:
+            async with build.step(self._with_variables(filled_step(place.what, self._secrets))) as step:
                 self._step = step
                 if self._cut is not None:
                     # Told while a listener took its time.

@@ -24,6 +24,7 @@ from slaveproto.ci.builds import (
 from slaveproto.ci.errors import NO_ROOM
 from slaveproto.ci.leftovers import target_of
 from slaveproto.ci.memory import Memory
+from slaveproto.ci.schedule import change_variables
 from slaveproto.ci.store import Store
 from slaveproto.master.results import Result
 
@@ -66,6 +67,7 @@ class Record(BuildListener):
         # Not before: a request that was stored while this waited for its turn is wanted by now.
         self.on_start(run.entry.name)
         self._numbers[run], self._begun[run] = number, trio.current_time()
+        run.variables = change_variables(await self._memory(self._store.change_of, number))
         self._say(f"build {number} of {run.entry.name} on slave {run.slave} started")
 
     async def _step_started(self, run: Run, step: StepPlace) -> None:

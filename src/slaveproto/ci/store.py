@@ -20,6 +20,7 @@ from typing import BinaryIO, Final
 import attrs
 
 from slaveproto.ci.errors import CannotStore, UsageError
+from slaveproto.ci.schedule import TOLD
 from slaveproto.master.changes import Change
 from slaveproto.master.results import Result
 
@@ -327,6 +328,14 @@ class Store:
             query = "UPDATE requests SET build = ?, tries = tries + 1 WHERE builder = ? AND build IS NULL"
             db.execute(query, (build, builder))
         return build
+
+    def change_of(self, build: int) -> dict[str, str]:
+        """Return the texts `TOLD` of the last change that a build answers; empty if it answers none."""
+        with self._errors():
+            last = "SELECT max(change) FROM requests WHERE build = ?"
+            query = f"SELECT {', '.join(TOLD)} FROM changes WHERE id = ({last})"
+            found = self._db.execute(query, (build,)).fetchone()
+        return {} if found is None else dict(zip(TOLD, found, strict=True))
 
     def end_build(
         self, build: int, result: Result, now: float, elapsed: float, why: str = "", *, counted: bool = True

@@ -54,7 +54,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
             meaning = f"{setting.meaning} [{_shown_default(key, setting)}]"
             parser.add_argument(*setting.options, dest=key, default=argparse.SUPPRESS, help=meaning, **what)
     same = parser.add_argument_group(
-        "accepted for the sake of scripts written for buildslave",
+        "accepted for the sake of scripts written for buildslave and buildbot-worker",
         "They change nothing: the slave logs to standard error, which its supervisor may rotate, and its base "
         "directory can always be moved.",
     )
@@ -62,6 +62,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
     same.add_argument("-n", "--no-logrotate", action="store_true")
     same.add_argument("-s", "--log-size", type=_count, metavar="BYTES")
     same.add_argument("-l", "--log-count", type=_count_or_none, metavar="N")
+    same.add_argument("--verbose", action="store_true")
+    same.add_argument("--protocol", choices=("pb",), help="the only one that is spoken here")
     parser.set_defaults(run=run)
 
 

@@ -99,7 +99,7 @@ class Setting:
         kind: the check of its value.
         meaning: for the page and `create-slave --help`.
         options: of `create-slave`; empty for none.
-        metavar: of the option's argument; None for an option that stands for true.
+        metavar: of the option's argument; None for an option that takes none, and sets true.
         read: turns the option's text into the value that the file would hold; ValueError says why it cannot.
         unset: words for a default of None.
         show: returns the value as the file shows it.
@@ -230,6 +230,10 @@ def _whole(text: str) -> object:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ValueError(f"{text!r} is no whole number")
     return int(text)
+
+
+def _whole_or_none(text: str) -> object:
+    return None if text == "None" else _whole(text)
 
 
 def _octal(text: str) -> object:
@@ -421,6 +425,14 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "idle_exit": Setting(
         number(0.1), "seconds without a command or a new build after which the slave leaves and ends",
         ("--idle-exit",), "SECONDS", read=_number, unset="never", show=_seconds,
+    ),
+    "numcpus": Setting(
+        whole(1, LONGEST), "number of processors that the master is told",
+        ("--numcpus",), "N", read=_whole_or_none, unset="those of the host",
+    ),
+    "delete_leftover_dirs": Setting(
+        flag, "whether directories of no builder are removed from the base directory when the slave is attached",
+        ("--delete-leftover-dirs",), show=_true_or_false,
     ),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from slaveproto.commands.archive import Changed, TreeArchive, compressor, is_directory, is_regular
+from slaveproto.commands.archive import TreeArchive, compressor, is_directory, is_regular
 from slaveproto.commands.arguments import at_home, count, either, remote
 from slaveproto.commands.context import CommandContext
 from slaveproto.commands.pipelining import (
@@ -42,7 +42,7 @@ from slaveproto.effects import (
 from slaveproto.errors import CommandError, HostError
 from slaveproto.limits import SIZE_LIMIT
 from slaveproto.records import record
-from slaveproto.updates import Dialect
+from slaveproto.updates import LEFT_OUT, Dialect
 from slaveproto.wire.values import Remote, Value
 
 CHUNK: Final = 256 * 1024
@@ -203,17 +203,17 @@ def _upload_directory(transfer: _Transfer, pipeline: Pipeline, compression: str)
             raise _Problem(transfer.truncated)
 
     archive = TreeArchive(pipeline, transfer.context, feed, compressor(compression))
-    try:
-        yield from archive.make(transfer.path, info, entries)
-    except HostError as error:
-        raise _Problem(
-            f"Cannot read directory '{transfer.shown}' for upload: [Errno {error.errno}] {error.strerror}"
-        ) from None
-    except Changed as changed:
-        raise _Problem(f"File '{changed.path}' became shorter while it was sent") from None
+    yield from archive.make(transfer.path, info, entries)
     yield from writer.feed(b"", last=True)
     if writer.full:
         raise _Problem(transfer.truncated)
+    for line in archive.lines:
+        yield from SendText("stderr", f"left out: {line}\n")
+    if archive.left_out > len(archive.lines):
+        yield from SendText("stderr", f"left out: {archive.left_out - len(archive.lines)} more\n")
+    if archive.left_out:
+        # Real masters pass over it. Ours knows by it that a success is not a whole one.
+        yield from SendItem(LEFT_OUT, archive.left_out)
     yield from pipeline.call("unpack")
     return 0, ""
 

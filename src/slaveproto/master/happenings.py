@@ -89,10 +89,16 @@ class CommandOver:
 
 @attrs.frozen
 class TransferOver:
-    """The file of a step is in its place, or removed; the problem is empty if all went well."""
+    """The file of a step is in its place, or removed.
+
+    Args:
+        problem: empty if all went well.
+        left_out: lines about entries of a directory that are not in it.
+    """
 
     step: int
     problem: str
+    left_out: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -367,7 +367,7 @@ class MasterSession:
                     self._steps[happening.step].command_over(happening)
             case TransferOver():
                 if happening.step in self._steps:
-                    self._steps[happening.step].transfer_over(happening.problem)
+                    self._steps[happening.step].transfer_over(happening)
             case SourceFound():
                 if happening.step in self._steps:
                     self._steps[happening.step].source_found(happening)

@@ -36,6 +36,9 @@ class Step:
         flunk_on_warnings: whether warnings make the build a failure.
         warn_on_warnings: whether warnings leave the build with warnings.
         always_run: whether it runs even when the build has been ended by a step before it.
+        timeout: how long the slave may say nothing about it; None for ever.
+        max_time: how long it may take; None for ever. Of a command the slave sees to both, else the master: a step that
+            is beyond its limit is interrupted, and a FAILURE.
     """
 
     name: str = ""
@@ -46,6 +49,8 @@ class Step:
     flunk_on_warnings: bool = False
     warn_on_warnings: bool = True
     always_run: bool = False
+    timeout: float | None = None
+    max_time: float | None = None
 
     @property
     def title(self) -> str:
@@ -103,8 +108,6 @@ class Shell(Step):
     Args:
         command: a list of words, or one text for `/bin/sh`.
         env: variables to set or to remove.
-        timeout: how long it may write nothing; None for ever.
-        max_time: how long it may run; None for ever.
         max_lines: how many lines it may write; None for any number (workers since 4.1.0).
         logfiles: files to read while it runs, by the name of the log.
         use_pty: whether it gets a pseudo-terminal; None leaves it to the slave.
@@ -122,7 +125,6 @@ class Shell(Step):
     command: str | tuple[Word, ...]
     env: Mapping[str, EnvValue] = attrs.field(factory=dict)
     timeout: float | None = 1200
-    max_time: float | None = None
     max_lines: int | None = None
     logfiles: Mapping[str, LogFile] = attrs.field(factory=dict)
     use_pty: bool | None = None
@@ -161,7 +163,6 @@ class RemoveDirectory(Step):
 
     Args:
         dirs: the directories.
-        timeout: how long the slave may be silent about it.
     """
 
     dirs: tuple[str, ...]
@@ -178,7 +179,6 @@ class CopyDirectory(Step):
     Args:
         source: the directory.
         dest: what the copy is called.
-        timeout: how long the slave may be silent about it.
     """
 
     source: str

@@ -112,6 +112,9 @@ class Writer:
         self._times: tuple[float, float] | None = None
         self._problem = ""
         self._wanted = False
+        self._left_out: tuple[str, ...] = ()
+        self.heard = context.now
+        """The time of the last call."""
         self._task = MasterTask(peer.number, self._serving())
         context.start(self._task)
 
@@ -148,6 +151,7 @@ class Writer:
                         raise CallFailed("builtins.TypeError", "utime takes a pair of numbers")
             case _:
                 raise no_such_method(call)
+        self.heard = self._context.now
         job = _Job(call.id, self._size, len(data), data)
         self._size += len(data)
         self._peer.unread.size += len(data)
@@ -211,7 +215,7 @@ class Writer:
                 self._break(error.strerror)
         if temp is not None:
             self._context.have_done(Unlink(temp))
-        self._context.report(TransferOver(self._number, self._problem))
+        self._context.report(TransferOver(self._number, self._problem, self._left_out))
 
     @property
     def _beside(self) -> str:
@@ -222,7 +226,8 @@ class Writer:
         """Put the file where it belongs; return what is still to be removed."""
         step = self._step
         if isinstance(step, UploadDirectory):
-            yield from UnpackTree(temp, step.compress, step.dest, step.unpack_limit, step.unpack_entries)
+            unpack = UnpackTree(temp, step.compress, step.dest, step.unpack_limit, step.unpack_entries)
+            self._left_out = yield from unpack
             # The archive goes in either case.
             return temp
         yield from PlaceFile(temp, step.dest, step.mode)
@@ -256,6 +261,8 @@ class Reader:
         self._offset = 0
         self._problem = ""
         self._owed: dict[int, _Job] = {}
+        self.heard = context.now
+        """The time of the last call."""
         self._task = MasterTask(peer.number, self._serving())
         context.start(self._task)
 
@@ -276,6 +283,7 @@ class Reader:
                 parameters(call)
             case _:
                 raise no_such_method(call)
+        self.heard = self._context.now
         job = self._owed[call.id] = _Job(call.id, 0, size)
         self._context.tell(self._task, job)
 

@@ -49,6 +49,9 @@ class SlaveConfig:
         encoding: the encoding of text from and for processes; should be that of the host's file names.
         send_environment: the variables of its environment that the master is told: `listed`, those of
             `slaveproto.commands.listed_variables`; `all`; or the names of others besides those that are listed.
+        numcpus: the number of processors that the master is told; None for those of the host.
+        delete_leftover_dirs: whether directories in the base directory that belong to no builder are removed when the
+            master lists its builders.
     """
 
     host: str
@@ -66,6 +69,8 @@ class SlaveConfig:
     idle_exit: float | None = None
     kill_leftovers: bool = False
     encoding: str = attrs.field(default="utf-8", validator=_check_encoding)
+    numcpus: int | None = None
+    delete_leftover_dirs: bool = False
     send_environment: str | tuple[str, ...] = "listed"
 
     def tells(self, name: str) -> bool:

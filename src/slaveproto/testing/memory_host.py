@@ -209,7 +209,7 @@ class MemoryHost:
                 return None
             case UnpackTree():
                 self._unpack(effect)
-                return None
+                return ()
             case StatPath(path):
                 return self._info(path)
             case ListNames(path):
