@@ -363,8 +363,8 @@ class StepRun:
             self._machine.fire(StepEvent.SETTLE)
             self._transfer.settle(wanted=result is Result.SUCCESS)
 
-    def transfer_over(self, problem: str) -> None:
-        """End once the file is in its place, or removed."""
+    def transfer_over(self, problem: str, *, ours: bool) -> None:
+        """End once the file is in its place, or removed. A problem of ours is the reason of what the slave tells."""
         # The connection may be lost while a file is put in its place.
         if self.over:
             return
@@ -372,6 +372,8 @@ class StepRun:
         if problem and result is Result.SUCCESS:
             self._output.say(STDIO, "header", f"{problem}\n".encode(errors="replace"))
             result, why = Result.FAILURE, problem
+        elif ours and result in (Result.FAILURE, Result.EXCEPTION):
+            why = problem
         self._conclude(result, why)
 
     @property

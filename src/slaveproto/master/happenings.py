@@ -89,10 +89,17 @@ class CommandOver:
 
 @attrs.frozen
 class TransferOver:
-    """The file of a step is in its place, or removed; the problem is empty if all went well."""
+    """The file of a step is in its place, or removed.
+
+    Args:
+        step: its number.
+        problem: what went wrong; empty if all went well.
+        ours: whether that was on the master.
+    """
 
     step: int
     problem: str
+    ours: bool = False
 
 
 @attrs.frozen

@@ -349,7 +349,7 @@ class MasterSession:
                     self._steps[happening.step].command_over(happening)
             case TransferOver():
                 if happening.step in self._steps:
-                    self._steps[happening.step].transfer_over(happening.problem)
+                    self._steps[happening.step].transfer_over(happening.problem, ours=happening.ours)
             case SourceFound():
                 if happening.step in self._steps:
                     self._steps[happening.step].source_found(happening)
