@@ -187,7 +187,7 @@ def _set_clock(side: Side, folder: Path) -> str:
     master = OurMaster(folder / "master", every)
     log = master.directory / "stdio.log"
     faked = {
-        **os.environ, "LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
+        **os.environ, "LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }  # fmt: skip
     counts = []
@@ -195,7 +195,7 @@ def _set_clock(side: Side, folder: Path) -> str:
         log.open("wb") as output,
         subprocess.Popen(master.command(), cwd=master.directory, env=faked, stdout=output, stderr=output) as process,
     ):
-        for offset, seconds in (("+0", 10), ("+1d", 20), ("+0", 30)):
+        for offset, seconds in (("+0", 15), ("+1d", 20), ("+0", 30)):
             clock.write_text(offset)
             before = log.read_text().count("started")
             time.sleep(seconds)
