@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import sqlite3
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from slaveproto.ci.errors import CannotStore, UsageError, of_path
+from slaveproto.cli import main
+from slaveproto.cli import master as master_command
 from slaveproto.testing.conformance import wait_until
 from tests.ci.test_master import BLOCKED, PROGRAM, QUICK, master
 
@@ -32,13 +36,15 @@ def test_a_state_file_that_is_locked(tmp_path: Path) -> None:
             program.says("state.sqlite: another program holds it locked (database is locked); what runs goes on")
             command = [*PROGRAM, "trigger", str(program.file), "quick", "--wait"]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asked:
+                assert asked.stderr is not None
+                waits = asked.stderr.readline()
                 time.sleep(1.5)
                 assert program.process.poll() is None
                 assert "build 2" not in program.log
                 db.execute("ROLLBACK")
-                out, err = asked.communicate(timeout=20)
+                out, _ = asked.communicate(timeout=20)
         assert out == "build 2 of quick on slave local: success\n"
-        assert err.startswith("slaveproto: the master waits until it can store the request: ")
+        assert waits.startswith("slaveproto: the master waits until it can store the request: ")
         assert "build 1 of blocked on slave local: success\n" in program.log
         assert program.log.count("the state can be stored again, after") == 1
         program.stop()
@@ -94,3 +100,22 @@ def test_a_disk_that_is_full_in_a_build(tmp_path: Path) -> None:
     assert "nothing new is begun" in log[full:again]
     assert "of other on slave local started" not in log[full:again]
     assert "build 1 of fill on slave local: success" in log
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, CannotStore), (errno.EDQUOT, CannotStore), (errno.EACCES, UsageError)]
+)
+def test_room_is_no_mistake_of_a_call(number: int, kind: type[Exception]) -> None:
+    error = of_path(OSError(number, "words"), "/x", "cannot be locked: ")
+    assert (type(error), str(error)) == (kind, "/x: cannot be locked: words")
+
+
+def test_a_full_disk_has_an_exit_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(options: object) -> int:
+        raise CannotStore("/x/state.sqlite", "the disk is full", full=True)
+
+    monkeypatch.setattr(master_command, "run", refuse)
+    assert main(["master", "build.toml"]) == 75
+    assert capfd.readouterr().err == "slaveproto: /x/state.sqlite: the disk is full\n"

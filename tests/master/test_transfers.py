@@ -407,7 +407,7 @@ def test_an_effect_that_fails_at_every_point(name: str, wait: bool) -> None:
         upload(building, STEPS[name], wait=wait)
         assert building.attached
         assert building.outcomes()[0].result in (Result.FAILURE, Result.EXCEPTION)
-        assert building.outcome.why
+        assert f"{STEPS[name].dest} on the master: No space left on device" in building.outcome.why
         # Only the times are set on a file that is in its place.
         assert building.host.paths == ({"/m/f"} if name == "file" and point == count - 1 else set())
         assert building.unread == 0

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import UsageError, of_path
 
 SOCKET_NAME: Final = "master.sock"
 LONGEST_LINE: Final = 64 * 1024
@@ -26,6 +26,7 @@ def listen(state_dir: str) -> socket.socket:
 
     Raises:
         UsageError: it cannot be opened.
+        CannotStore: there is no room.
     """
     path = os.path.join(state_dir, SOCKET_NAME)
     server = socket.socket(socket.AF_UNIX)
@@ -41,7 +42,7 @@ def listen(state_dir: str) -> socket.socket:
         server.listen()
     except OSError as error:
         server.close()
-        raise UsageError(f"{path}: {error.strerror or error}") from None
+        raise of_path(error, path) from None
     return server
 
 

@@ -28,3 +28,15 @@ class CannotStore(Exception):
         super().__init__(f"{path}: {why}")
         self.path = path
         self.full = full
+
+
+def of_path(error: OSError, path: str, what: str = "") -> UsageError | CannotStore:
+    """Return the error for a path that cannot be used: `CannotStore` where more room would cure it.
+
+    Args:
+        error: the system's.
+        path: the path.
+        what: words before those of the system.
+    """
+    why = f"{what}{error.strerror or error}"
+    return CannotStore(path, why, full=True) if error.errno in NO_ROOM else UsageError(f"{path}: {why}")

@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from slaveproto.ci.errors import NO_ROOM, CannotStore, UsageError
+from slaveproto.ci.errors import UsageError, of_path
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def lock(path: str) -> Iterator[None]:
         _make(path)
         descriptor = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise _why(error, error.filename or path, "") from None
+        raise of_path(error, error.filename or path) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -32,16 +32,10 @@ def lock(path: str) -> Iterator[None]:
             owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
             raise UsageError(f"{path}: in use by another slaveproto, process {owner}") from None
         except OSError as error:
-            raise _why(error, path, "cannot be locked: ") from None
+            raise of_path(error, path, "cannot be locked: ") from None
         yield
     finally:
         os.close(descriptor)
-
-
-def _why(error: OSError, path: str, what: str) -> UsageError | CannotStore:
-    if error.errno in NO_ROOM:
-        return CannotStore(path, f"{what}{error.strerror}", full=True)
-    return UsageError(f"{path}: {what}{error.strerror}")
 
 
 def _make(path: str) -> None:

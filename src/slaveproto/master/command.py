@@ -491,7 +491,7 @@ class StepRun:
             self._transfer.settle(wanted=result is Result.SUCCESS)
 
     def transfer_over(self, report: TransferOver) -> None:
-        """End once the file is in its place, or removed."""
+        """End once the file is in its place, or removed. A problem of ours is the reason of what the slave tells."""
         # The connection may be lost while a file is put in its place.
         if self.over:
             return
@@ -504,6 +504,8 @@ class StepRun:
             result, why = Result.FAILURE, problem
         elif result is Result.SUCCESS and (report.left_out or LEFT_OUT in self._output.items):
             result, why = Result.WARNINGS, "the directory is not whole"
+        elif report.ours and result in (Result.FAILURE, Result.EXCEPTION):
+            why = problem
         self._conclude(result, why)
 
     @property

@@ -92,12 +92,15 @@ class TransferOver:
     """The file of a step is in its place, or removed.
 
     Args:
-        problem: empty if all went well.
+        step: its number.
+        problem: what went wrong; empty if all went well.
+        ours: whether that was on the master.
         left_out: lines about entries of a directory that are not in it.
     """
 
     step: int
     problem: str
+    ours: bool = False
     left_out: tuple[str, ...] = ()
 
 

@@ -111,6 +111,7 @@ class Writer:
             self._most = context.config.upload_max_size or None
         self._times: tuple[float, float] | None = None
         self._problem = ""
+        self._where = ""
         self._wanted = False
         self._left_out: tuple[str, ...] = ()
         self.heard = context.now
@@ -169,9 +170,11 @@ class Writer:
     def _broken(self) -> bool:
         return self._machine.state is TransferState.BROKEN
 
-    def _break(self, why: str) -> None:
+    def _break(self, why: str, *, ours: bool = False) -> None:
         self._machine.fire(TransferEvent.BREAK)
-        self._problem = self._problem or why
+        if not self._problem:
+            # The slave is not told our path.
+            self._problem, self._where = why, f"{self._step.dest} on the master: " if ours else ""
 
     def _serving(self) -> Script[None]:
         temp: str | None = None
@@ -195,10 +198,10 @@ class Writer:
                 if not self._broken:
                     yield from WriteFile(temp, job.offset, job.data)
         except HostError as error:
-            self._break(error.strerror)
+            self._break(error.strerror, ours=True)
         self._peer.unread.size -= job.size
         if self._broken:
-            self._answers.fail(job, self._problem)
+            self._answers.fail(job, f"the master: {self._problem}" if self._where else self._problem)
         else:
             self._answers.answer(job, None)
         return temp
@@ -212,10 +215,11 @@ class Writer:
                 if self._wanted:
                     temp = yield from self._place(temp)
             except HostError as error:
-                self._break(error.strerror)
+                self._break(error.strerror, ours=True)
         if temp is not None:
             self._context.have_done(Unlink(temp))
-        self._context.report(TransferOver(self._number, self._problem, self._left_out))
+        problem, ours = self._where + self._problem, bool(self._where)
+        self._context.report(TransferOver(self._number, problem, ours=ours, left_out=self._left_out))
 
     @property
     def _beside(self) -> str:
@@ -236,7 +240,7 @@ class Writer:
                 yield from SetTimes(step.dest, *self._times)
             except HostError as error:
                 # It is in its place all the same.
-                self._break(error.strerror)
+                self._break(error.strerror, ours=True)
         return None
 
 
