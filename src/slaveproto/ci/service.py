@@ -26,6 +26,7 @@ from slaveproto.ci.show.terminal import Terminal, open_terminal
 from slaveproto.ci.state_dir import lock
 from slaveproto.ci.store import Store
 from slaveproto.master.changes import Change
+from slaveproto.master.config import MasterConfig
 from slaveproto.master.events import ChangeReceived, MasterEvent
 from slaveproto.master.results import Result
 from slaveproto.slave.events import SlaveEvent
@@ -217,8 +218,12 @@ class _Service:
             self._builds.stop(Result.RETRY, "the master stops")
 
     async def _reload(self) -> None:
+        def read() -> tuple[BuildFile, MasterConfig]:
+            file = load(self._file.path)
+            return file, file.master_config(self._password, changes=True)
+
         try:
-            file = await trio.to_thread.run_sync(load, self._file.path)
+            file, config = await trio.to_thread.run_sync(read)
         except UsageError as error:
             self._say(f"the file stays as it was: {error}")
             return
@@ -229,7 +234,7 @@ class _Service:
             if getattr(file.master, key) != getattr(self._file.master, key):
                 self._say(f"{key} is different; a restart will see to that")
         self._file = file
-        self._master.configure(file.master_config(self._password, changes=True))
+        self._master.configure(config)
         self._builds.revise(file.builders, most_builds(file))
         self._builds.forget(list(self._builds.waiting))
         for builder in await self._memory(self._store.pending):
