@@ -24,6 +24,7 @@ from slaveproto.ci import control
 from slaveproto.ci.builds import Run, RunBegan
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.masking import Vault
 from slaveproto.ci.record import Memory, Record
 from slaveproto.ci.store import BuildRow, Store
 from slaveproto.cli import main
@@ -251,7 +252,7 @@ def test_a_request_that_is_stored_while_a_build_begins(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(request, memory, store)
             entry = BuilderEntry(name="b", slaves=("s",), builddir="b", steps=(MakeDirectory(dir="x"),))
-            await record.handle(RunBegan(Run(entry, "s", 1)))
+            await record.handle(RunBegan(Run(entry, "s", 1, Vault())))
 
     with contextlib.closing(Store(str(tmp_path))) as store:
         trio.run(both, store)
