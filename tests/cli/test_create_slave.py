@@ -95,6 +95,8 @@ def test_the_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
         (["--maxdelay", "0.1"], {"max_delay": 0.1}),
         (["-a", "signal"], {"allow_shutdown": "signal"}),
         (["--allow-shutdown=file"], {"allow_shutdown": "file"}),
+        (["--send-environment", "all"], {"send_environment": "all"}),
+        (["--send-environment", "A,B_C"], {"send_environment": ("A", "B_C")}),
         (["-r", "-n", "-s", "10000000", "-l", "10"], {}),
         (["--relocatable", "--no-logrotate", "--log-size", "1", "--log-count", "None", "--force"], {}),
     ],
@@ -111,7 +113,7 @@ def test_options(tmp_path: Path, options: list[str], expected: dict[str, Any]) -
         ["--maxdelay", "0"],
         ["-k", "soon"], ["-k", "-1"], ["-k", "nan"], ["-k", "inf"], ["--usepty", "yes"], ["--umask", "9"],
         ["--umask", "1000"], ["--umask", "-1"], ["--maxdelay", ""], ["--maxretries", "-1"], ["--maxretries", "1.5"],
-        ["-a", "none"], ["-a", "never"], ["-s", "big"], ["-l", "none"], ["--no-such-option"], ["-k"],
+        ["-a", "none"], ["-a", "never"], ["--send-environment", "A=b"], ["--send-environment", "A,"], ["-s", "big"], ["-l", "none"], ["--no-such-option"], ["-k"],
     ],
 )  # fmt: skip
 def test_bad_options(tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str]) -> None:
