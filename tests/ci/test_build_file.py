@@ -487,12 +487,18 @@ def test_passwords_that_are_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         f'[master]\nchange_password = {{ secret = "key" }}\n{SECRET}'
         f'[[slave]]\nname = "ex"\npassword = {{ secret = "token" }}\n{BUILDER}slaves = ["ex"]\n{STEP}'
     )
-    file = read(tmp_path, text)
-    assert (file.slaves["ex"].password, file.master.change_password) == ("hush hush", "quiet")
+    accounts = read(tmp_path, text).master_config("unused", changes=True).accounts
+    assert accounts == {
+        "ex": SlaveAccount("ex", "hush hush", {"b": "b"}),
+        "change": ChangeAccount("change", "quiet"),
+    }
     monkeypatch.delenv("TOKEN")
-    assert refusal(tmp_path, text) == (
-        "11: password is of no use: the secret token is not there: no environment variable TOKEN"
-    )
+    # Programs that need no password can still read the file.
+    file = read(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        file.master_config("unused", changes=True)
+    why = "the secret token is not there: no environment variable TOKEN"
+    assert str(caught.value) == f"{tmp_path}/build.toml: {why}"
 
 
 def test_files_that_only_the_master_should_read(tmp_path: Path) -> None:

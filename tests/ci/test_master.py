@@ -24,6 +24,7 @@ from slaveproto.ci import control
 from slaveproto.ci.builds import Run, RunBegan
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.masking import Vault
 from slaveproto.ci.memory import Memory
 from slaveproto.ci.record import Record
 from slaveproto.ci.reserve import Reserve
@@ -281,7 +282,7 @@ def test_a_request_that_is_stored_while_a_build_begins(tmp_path: Path) -> None:
             nursery.start_soon(memory.run)
             await nursery.start(request, memory, store)
             entry = BuilderEntry(name="b", slaves=("s",), builddir="b", steps=(MakeDirectory(dir="x"),))
-            await record.handle(RunBegan(Run(entry, "s", 1)))
+            await record.handle(RunBegan(Run(entry, "s", 1, Vault())))
             nursery.cancel_scope.cancel()
 
     with contextlib.closing(Store(str(tmp_path))) as store:

@@ -68,7 +68,8 @@ flunk_on_failure = false
 name = "plain"
 slaves = ["ex"]
 [[builder.step]]
-shell = "true"
+name = "what another builder left"
+shell = "cat ../../b/build/file >&2"
 env = { OWN = "shown" }
 
 [[builder]]

@@ -38,6 +38,8 @@ def our_slave(folder: Path, master: OurMaster | RealMaster, peer: Peer) -> OurSl
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_our_master(peer: Peer, tmp_path: Path) -> None:
+    if is_real(peer):
+        require(peer)
     canaries = Canaries.hatch()
     folder = tmp_path / "master"
     canaries.write(folder)

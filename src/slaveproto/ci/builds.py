@@ -20,7 +20,7 @@ import trio
 
 from slaveproto.ci.file.build_file import BuilderEntry
 from slaveproto.ci.file.secrets import SecretUnreadable, filled_env, filled_step
-from slaveproto.ci.masking import Masks, OutputMask
+from slaveproto.ci.masking import OutputMask, Vault
 from slaveproto.ci.scheduler import RunStart, Scheduler
 from slaveproto.master.events import Outcome
 from slaveproto.master.results import Progress, Result
@@ -183,9 +183,10 @@ class Run:
         entry: the builder.
         slave: name of the slave.
         attempt: from 1.
+        vault: gets the secrets that it reads.
     """
 
-    def __init__(self, entry: BuilderEntry, slave: str, attempt: int) -> None:
+    def __init__(self, entry: BuilderEntry, slave: str, attempt: int, vault: Vault) -> None:
         self.entry = entry
         self.slave = slave
         self.attempt = attempt
@@ -193,7 +194,7 @@ class Run:
         """Variables that all commands get, besides their own; a listener that hears of the start may set them."""
         self._progress = Progress(entry.steps)
         self._secrets: Mapping[str, str] = {}
-        self._masks: Masks | None = None
+        self._vault = vault
         self._unreadable = ""
         self._step: RunningStep | None = None
         self._cut: tuple[Result, str] | None = None
@@ -253,7 +254,7 @@ class Run:
         except SecretUnreadable as error:
             self._unreadable = str(error)
         else:
-            self._masks = Masks(self._secrets)
+            self._vault.add(self._secrets)
 
     async def _steps_of(self, build: Build, tell: Listener) -> None:
         places = [StepPlace(number, len(self.entry.steps), step) for number, step in enumerate(self.entry.steps, 1)]
@@ -284,8 +285,7 @@ class Run:
         await tell(RunStepEnded(self, place, outcome))
 
     async def _outcome_of(self, build: Build, place: StepPlace, tell: Listener) -> Outcome:
-        masks = self._masks
-        mask = OutputMask(masks) if masks is not None else None
+        mask = OutputMask(self._vault)
         try:
             async with build.step(self._with_variables(filled_step(place.what, self._secrets))) as step:
                 self._step = step
@@ -293,7 +293,7 @@ class Run:
                     # Told while a listener took its time.
                     step.interrupt(self._cut[1])
                 async for output in step:
-                    for piece in mask.feed(output) if mask is not None else (output,):
+                    for piece in mask.feed(output):
                         await tell(RunOutput(self, place, piece))
                 outcome = step.outcome
         except SlaveLost as error:
@@ -301,9 +301,9 @@ class Run:
             outcome = Outcome(Result.RETRY, None, str(error), {}, 0.0)
         finally:
             self._step = None
-        for piece in mask.end() if mask is not None else ():
+        for piece in mask.end():
             await tell(RunOutput(self, place, piece))
-        return outcome if masks is None else attrs.evolve(outcome, why=masks.mask_text(outcome.why))
+        return attrs.evolve(outcome, why=self._vault.mask_text(outcome.why))
 
 
 class Builds:
@@ -328,6 +328,7 @@ class Builds:
         self._scheduler = Scheduler(most, attempts)
         self._entries: dict[str, BuilderEntry] = {}
         self._runs: dict[int, Run] = {}
+        self._vault = Vault()
         self._changed = trio.Event()
         self._drain_ends: tuple[Result, str] | None = None
 
@@ -405,7 +406,9 @@ class Builds:
                     self._drain_ends = None
                 idle = {name: slave.idle_builders for name, slave in self._master.slaves.items()}
                 for start in self._scheduler.start(idle, trio.current_time()):
-                    run = self._runs[start.run] = Run(self._entries[start.builder], start.slave, start.attempt)
+                    run = self._runs[start.run] = Run(
+                        self._entries[start.builder], start.slave, start.attempt, self._vault
+                    )
                     nursery.start_soon(self._carry_out, start, run, self._master.slaves[start.slave])
                 nothing_left = until_idle and not self._scheduler.waiting
                 if not self._runs and (self._scheduler.stopped or nothing_left):

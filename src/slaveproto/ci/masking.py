@@ -2,6 +2,7 @@
 
 Rules.
 
+* Every value that the program has read is masked from then on, in every build: the slave may still have it.
 * A secret is looked for as it is and in the forms in which programs write values: quoted for a shell, for Python, for
   JSON and for an address. Of one with several lines, each line of `SHORTEST_LINE` characters counts by itself.
 * What is not found: other encodings (base64, compressed, backwards), and parts of a secret.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from slaveproto.ci.file.secrets import SHORTEST, mask_of
 from slaveproto.master.output import Output
 
 SHORTEST_LINE: Final = 8
+MOST_VALUES: Final = 100
 
 _QUOTINGS: Final[tuple[Callable[[str], str], ...]] = (
     lambda text: text,
@@ -47,14 +49,14 @@ def forms_of(value: str) -> Iterator[bytes]:
 
 
 class Masks:
-    """The secrets of one build, and what is shown instead of each.
+    """Secrets, and what is shown instead of each.
 
     Args:
-        values: by name; not empty.
+        secrets: names and values, at least one; of a name the values may be several.
     """
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._shown = {form: mask_of(name).encode() for name, value in values.items() for form in forms_of(value)}
+    def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
+        self._shown = {form: mask_of(name).encode() for name, value in secrets for form in forms_of(value)}
         # The longest first: of what begins at one place, that counts.
         self._forms = sorted(self._shown, key=len, reverse=True)
         any_form = b"|".join(map(re.escape, self._forms))
@@ -64,10 +66,6 @@ class Masks:
     def mask(self, data: bytes) -> bytes:
         """Return a whole text without the secrets."""
         return self._pattern.sub(lambda match: self._shown[match[0]], data)
-
-    def mask_text(self, text: str) -> str:
-        """Return a whole text without the secrets."""
-        return self.mask(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
     def split(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the text without its secrets as far as it is certain, and the rest as it is."""
@@ -97,27 +95,58 @@ class Masks:
         return first
 
 
+class Vault:
+    """The values that the program has read so far, up to the last `MOST_VALUES` of them."""
+
+    def __init__(self) -> None:
+        self._secrets: dict[tuple[str, str], None] = {}
+        self.masks: Masks | None = None
+        """Masks of all of them; None as long as there are none."""
+
+    def add(self, values: Mapping[str, str]) -> None:
+        """Take in values, by name."""
+        new = [secret for secret in values.items() if secret not in self._secrets]
+        for secret in values.items():
+            # What is in use is not the oldest.
+            self._secrets.pop(secret, None)
+            self._secrets[secret] = None
+        while len(self._secrets) > MOST_VALUES:
+            self._secrets.pop(next(iter(self._secrets)))
+        if new:
+            self.masks = Masks(self._secrets)
+
+    def mask(self, data: bytes) -> bytes:
+        """Return a whole text without the secrets."""
+        return data if self.masks is None else self.masks.mask(data)
+
+    def mask_text(self, text: str) -> str:
+        """Return a whole text without the secrets."""
+        return self.mask(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+
 class OutputMask:
     """The output of one step without secrets.
 
     Args:
-        masks: of its build.
+        vault: has the secrets; a value counts as soon as it is there.
     """
 
-    def __init__(self, masks: Masks) -> None:
-        self._masks = masks
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
         self._rests: dict[tuple[str, str], bytes] = {}
 
     def feed(self, output: Output) -> Iterator[Output]:
         """Return what can be shown now."""
+        masks = self._vault.masks
+        if masks is None:
+            yield output
+            return
         place = output.log, output.stream
-        data, self._rests[place] = self._masks.split(self._rests.get(place, b"") + output.data)
+        data, self._rests[place] = masks.split(self._rests.get(place, b"") + output.data)
         if data:
             yield Output(*place, data)
 
     def end(self) -> Iterator[Output]:
-        """Return what was held back."""
-        for place, rest in self._rests.items():
-            if rest:
-                yield Output(*place, self._masks.mask(rest))
+        """Return what was held back. A secret may be complete in it that could have become a longer one."""
+        yield from (Output(*place, self._vault.mask(rest)) for place, rest in self._rests.items() if rest)
         self._rests.clear()

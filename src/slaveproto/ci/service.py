@@ -27,6 +27,7 @@ from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
 from slaveproto.ci.state_dir import lock
 from slaveproto.ci.store import Horizon, Store
+from slaveproto.master.config import MasterConfig
 from slaveproto.master.events import ChangeReceived, MasterEvent
 from slaveproto.master.results import Result
 from slaveproto.slave.events import SlaveEvent
@@ -300,8 +301,12 @@ class _Service:
             self._memory.stop()
 
     async def _reload(self) -> None:
+        def read() -> tuple[BuildFile, MasterConfig]:
+            file = load(self._file.path)
+            return file, file.master_config(self._password, changes=True)
+
         try:
-            file = await trio.to_thread.run_sync(load, self._file.path)
+            file, config = await trio.to_thread.run_sync(read)
         except UsageError as error:
             self._say(f"the file stays as it was: {error}")
             return
@@ -312,7 +317,7 @@ class _Service:
             if getattr(file.master, key) != getattr(self._file.master, key):
                 self._say(f"{key} is different; a restart will see to that")
         self._file = file
-        self._master.configure(file.master_config(self._password, changes=True))
+        self._master.configure(config)
         self._builds.revise(file.builders, most_builds(file))
         self._builds.forget(list(self._builds.waiting))
         await self._want_pending()

@@ -47,7 +47,7 @@ class MasterSettings:
         tls_client_ca: file with the authorities of the slaves' certificates; None if they need none.
         tls: the context for TLS, None for no TLS.
         state_dir: folder of the program's database and logs.
-        change_password: of the user `change`; empty for no such user.
+        change_password: of the user `change`, or where it comes from; empty for no such user.
         max_tries: how often `slaveproto master` tries a build that comes to nothing.
         keep_builds: how many builds of each builder it remembers.
         keep_time: for how long; None for any time.
@@ -61,7 +61,7 @@ class MasterSettings:
     tls_client_ca: str | None = None
     tls: ssl.SSLContext | None = None
     state_dir: str
-    change_password: str = attrs.field(default="changepw", repr=False)
+    change_password: str | SecretSource = attrs.field(default="changepw", repr=False)
     max_tries: int = 10
     keep_builds: int = 1000
     keep_time: float | None = None
@@ -76,13 +76,13 @@ class SlaveEntry:
 
     Args:
         name: the user name of its login.
-        password: in clear.
+        password: in clear, or where it comes from.
         max_builds: the most builds at a time; None for any number.
         certificate: the name of the TLS certificate that it has to show besides; None for none.
     """
 
     name: str
-    password: str = attrs.field(repr=False)
+    password: str | SecretSource = attrs.field(repr=False)
     max_builds: int | None = None
     certificate: str | None = None
 
@@ -129,13 +129,17 @@ class BuildFile:
     private: tuple[str, ...] = ()
 
     def master_config(self, local_password: str, *, changes: bool) -> MasterConfig:
-        """Return the configuration of the master.
+        """Return the configuration of the master. Passwords that are secrets are read, which may take seconds.
 
         Args:
             local_password: of the embedded slave.
             changes: whether it is to take changes.
+
+        Raises:
+            UsageError: such a password cannot be read.
         """
-        passwords = {slave.name: slave.password for slave in self.slaves.values()} or {LOCAL: local_password}
+        passwords = {slave.name: self._read(slave.password) for slave in self.slaves.values()}
+        passwords = passwords or {LOCAL: local_password}
         certificates = {slave.name: slave.certificate for slave in self.slaves.values()}
         accounts: dict[str, SlaveAccount | ChangeAccount] = {
             name: SlaveAccount(
@@ -147,8 +151,16 @@ class BuildFile:
             for name, password in passwords.items()
         }
         if changes and self.master.change_password:
-            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self.master.change_password, confirm=True)
+            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self._read(self.master.change_password), confirm=True)
         return attrs.evolve(self.master.config, accounts=accounts)
+
+    def _read(self, password: str | SecretSource) -> str:
+        if isinstance(password, str):
+            return password
+        try:
+            return password.read()
+        except SecretUnreadable as error:
+            raise UsageError(f"{self.path}: {error}") from None
 
 
 def load(path: str) -> BuildFile:
@@ -353,23 +365,18 @@ def _steps(at: At, value: object) -> list[Any]:
     return list(of_type(at, value, list))
 
 
-def _password(at: At, value: object) -> str:
-    """A string that is not empty, or a secret, whose value is read now."""
-    return _value_of(at, value) if isinstance(value, dict) else values.text(at, value)
+def _password(at: At, value: object) -> str | SecretSource:
+    """A string that is not empty, or a secret."""
+    return _source(at, value) if isinstance(value, dict) else values.text(at, value)
 
 
-def _change_password(at: At, value: object) -> str:
-    return _value_of(at, value) if isinstance(value, dict) else values.any_text(at, value)
+def _change_password(at: At, value: object) -> str | SecretSource:
+    return _source(at, value) if isinstance(value, dict) else values.any_text(at, value)
 
 
-def _value_of(at: At, value: object) -> str:
+def _source(at: At, value: object) -> SecretSource:
     name = values.secret(at, value).name
-    top = At(at.document)
-    source = _secrets(top.section("secret"), at.document.values["secret"])[name]
-    try:
-        return source.read()
-    except SecretUnreadable as error:
-        raise at.wrong(f"is of no use: {error}") from None
+    return _secrets(At(at.document).section("secret"), at.document.values["secret"])[name]
 
 
 SECRET_KEYS: Final[dict[str, Kind]] = {

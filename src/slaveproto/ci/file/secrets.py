@@ -4,7 +4,7 @@ Rules.
 
 * A build file that was read holds names only, as `NamedSecret`; so nothing that shows a step can show a value.
 * Values are read when a build begins, so that a secret that was changed counts from the next build on. Those that the
-  master itself needs, passwords of slaves, are read with the file.
+  master itself needs, passwords, are read when it starts, and when it reads the file again.
 * No message about a secret contains its value, nor anything that a program wrote.
 """
 
