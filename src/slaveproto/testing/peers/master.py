@@ -101,8 +101,8 @@ class RealMaster(Program):
         """Make the base directory.
 
         `slaves` maps name to password, `keepalive` is in seconds, `repositories` is a folder of `make_repositories`.
-        Without `tell_logs` the logs of a build are on the master's disk only. With a `certificate`, a file that holds its
-        key, too, the port for slaves has TLS; of ``new`` only.
+        Without `tell_logs` the logs of a build are on the master's disk only. With a `certificate`, a file that holds
+        its key, too, the port for slaves has TLS; of ``new`` only.
         """
         super().__init__(directory)
         self.repositories = repositories
