@@ -248,7 +248,7 @@ class Link(asyncio.Protocol):
         self._transport = transport
         self._writable = True
         self._links.add(self)
-        self._report(Connected(self._number))
+        self._report(Connected(self._number, secure=transport.get_extra_info("ssl_object") is not None))
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slaveproto.cli import main
 from slaveproto.testing.peers import OurBuilds, OurMaster, OurSlave, Runner
 from tests.certificates import Authority
 
@@ -77,3 +78,11 @@ def test_slaves_that_may_not_come(authority: Authority, file: str, tmp_path: Pat
         finally:
             for program in programs:
                 program.stop()
+
+
+def test_a_file_that_cannot_be_used_is_told_at_the_start(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "bot"
+    assert main(["create-slave", "-q", "--tls-ca", str(tmp_path / "no.pem"), str(folder), "m", "ex", "pw"]) == 0
+    assert main(["slave", str(folder)]) == 2
+    words = f"slaveproto: {folder}/slaveproto.toml: TLS: {tmp_path}/no.pem: No such file or directory\n"
+    assert capfd.readouterr().err == words

@@ -104,6 +104,15 @@ def test_the_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
         (["--verbose", "--protocol=pb", "--maxretries=10", "--log-count=None", "--umask=0o22"], {"umask": 0o22}),
         (["--send-environment", "all"], {"send_environment": "all"}),
         (["--send-environment", "A,B_C"], {"send_environment": ("A", "B_C")}),
+        ([], {"tls": False, "tls_ca": None, "proxy": None}),
+        (["--tls"], {"tls": True, "tls_ca": None}),
+        (["--use-tls"], {"tls": True}),
+        (["--tls-ca", "/etc/ca.pem"], {"tls": True, "tls_ca": "/etc/ca.pem"}),
+        (["--tls-ca=ca.pem"], {"tls": True, "tls_ca": os.path.abspath("ca.pem")}),
+        (["--tls-pin", "sha256 Fingerprint=" + ":".join(["AB"] * 32)], {"tls": True, "tls_pin": "ab" * 32}),
+        (["--tls-name", "m.example.org"], {"tls": True, "tls_name": "m.example.org"}),
+        (["--tls-cert", "/c", "--tls-key", "/k"], {"tls": True, "tls_cert": "/c", "tls_key": "/k"}),
+        (["--proxy", "http://me:secret@proxy:3128"], {"tls": False, "proxy": "http://me:secret@proxy:3128"}),
         (["-r", "-n", "-s", "10000000", "-l", "10"], {}),
         (["--relocatable", "--no-logrotate", "--log-size", "1", "--log-count", "None", "--force"], {}),
     ],
@@ -113,6 +122,11 @@ def test_options(tmp_path: Path, options: list[str], expected: dict[str, Any]) -
     assert {key: getattr(settings, key) for key in expected} == expected
 
 
+def test_a_key_without_its_certificate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    line = complaint(capfd, "create-slave", str(tmp_path / "slave"), *MASTER, "--tls-key", "k")
+    assert line == "slaveproto: --tls-key needs --tls-cert\n"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -120,6 +134,7 @@ def test_options(tmp_path: Path, options: list[str], expected: dict[str, Any]) -
         ["--maxdelay", "0"],
         ["-k", "soon"], ["-k", "-1"], ["-k", "nan"], ["-k", "inf"], ["--usepty", "yes"], ["--umask", "9"],
         ["--umask", "1000"], ["--umask", "-1"], ["--maxdelay", ""], ["--maxretries", "-1"], ["--maxretries", "1.5"],
+        ["--tls-pin", "ab"], ["--tls-ca", ""], ["--tls-name", ""], ["--proxy", "socks5://p"], ["--tls-ca"],
         ["-a", "none"], ["-a", "never"], ["--send-environment", "A=b"], ["--send-environment", "A,"], ["-s", "big"],
         ["-l", "none"], ["--protocol", "msgpack_experimental_v7"], ["--numcpus", "0"], ["--numcpus", "all"],
         ["--no-such-option"], ["-k"],

@@ -245,6 +245,10 @@ def _octal(text: str) -> object:
     return int(digits, 8)
 
 
+def _absolute(text: str) -> object:
+    return text and os.path.abspath(text)
+
+
 def _zero_or_one(text: str) -> object:
     if text not in ("0", "1"):
         raise ValueError(f"{text!r} should be 0 or 1")
@@ -392,7 +396,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "tls_ca": Setting(
         _path, "file with the authorities that may sign the master's certificate, or with that certificate itself",
-        ("--tls-ca",), "FILE", read=os.path.abspath, unset="those of the system", show=_quoted,
+        ("--tls-ca",), "FILE", read=_absolute, unset="those of the system", show=_quoted,
     ),
     "tls_pin": Setting(
         _pin, "SHA-256 of the master's certificate: no other one is accepted, and without tls_ca nothing else is asked",
@@ -400,11 +404,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "tls_cert": Setting(
         _path, "file with the certificate that the slave shows, and those that lead to its authority",
-        ("--tls-cert",), "FILE", read=os.path.abspath, unset="none", show=_quoted,
+        ("--tls-cert",), "FILE", read=_absolute, unset="none", show=_quoted,
     ),
     "tls_key": Setting(
         _path, "file with its private key, without a passphrase",
-        ("--tls-key",), "FILE", read=os.path.abspath, unset="that of tls_cert", show=_quoted,
+        ("--tls-key",), "FILE", read=_absolute, unset="that of tls_cert", show=_quoted,
     ),
     "tls_name": Setting(
         filled, "name that the master's certificate has to be for",
