@@ -29,6 +29,7 @@ from slaveproto.master.events import ChangeReceived, MasterEvent
 from slaveproto.master.results import Result
 from slaveproto.slave.events import SlaveEvent
 from transports.trio.nurseries import open_nursery
+from transports.trio.shortage import Shortage
 
 if TYPE_CHECKING:
     from transports.trio.master import Master
@@ -241,7 +242,14 @@ class _Service:
 
     async def _serve(self, server: Any) -> None:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(server))
-        await trio.serve_listeners(self._answer, [listener])
+        shortage = Shortage("what `slaveproto trigger` says")
+        async with open_nursery() as nursery:
+            while True:
+                try:
+                    nursery.start_soon(self._answer, await listener.accept())
+                except OSError as error:
+                    if not await shortage.endure(error):
+                        raise
 
     async def _answer(self, stream: trio.SocketStream) -> None:
         async with stream:
