@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harm import children, disk, drain, secrets, tls, tools
+from benchmarks.harm import children, disk, drain, secrets, strangers, tls, tools
 from benchmarks.harm.rows import Row, Side
 
-ROWS: Final[Sequence[Row]] = (*children.ROWS, *disk.ROWS, *drain.ROWS, *secrets.ROWS, *tls.ROWS, *tools.ROWS)
+ROWS: Final[Sequence[Row]] = (*children.ROWS, *disk.ROWS, *drain.ROWS, *secrets.ROWS, *strangers.ROWS, *tls.ROWS, *tools.ROWS)
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -339,3 +340,23 @@ def test_a_log_that_is_too_large(tmp_path: Path) -> None:
     assert log.endswith("\n100000\nend\n")
     assert "bytes are left out here: log_max_size is 1000]" in log
     assert len(log) < 1100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of another process is set")
+def test_a_master_without_descriptors(tmp_path: Path) -> None:
+    """It is told in one line, and the master works on when there are some again."""
+    with master(tmp_path, QUICK) as program:
+        assert program.trigger("quick", "--wait").returncode == 0
+        port = int(program.log.split("listening on 127.0.0.1:")[1].split("\n")[0])
+        before = resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE, (40, before[1]))
+        with contextlib.ExitStack() as stack:
+            for _ in range(60):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            wait_until(lambda: "Too many open files" in (tmp_path / "log").read_text())
+            time.sleep(1.0)
+        said = (tmp_path / "log").read_text()
+        assert said.count("cannot accept a connection: Too many open files") == 1
+        assert "Traceback" not in said
+        resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE, before)
+        assert program.trigger("quick", "--wait").returncode == 0

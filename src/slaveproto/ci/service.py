@@ -35,6 +35,7 @@ from slaveproto.wire.values import Failure
 from transports.host.service_manager import ServiceManager
 from transports.trio.heartbeats import keep_beating
 from transports.trio.nurseries import open_nursery
+from transports.trio.shortage import Shortage
 
 if TYPE_CHECKING:
     from transports.trio.master import Master
@@ -328,7 +329,14 @@ class _Service:
 
     async def _serve(self, server: Any) -> None:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(server))
-        await trio.serve_listeners(self._answer, [listener])
+        shortage = Shortage("what `slaveproto trigger` says")
+        async with open_nursery() as nursery:
+            while True:
+                try:
+                    nursery.start_soon(self._answer, await listener.accept())
+                except OSError as error:
+                    if not await shortage.endure(error):
+                        raise
 
     async def _answer(self, stream: trio.SocketStream) -> None:
         async with stream:

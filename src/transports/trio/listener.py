@@ -17,8 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import logging
-import os
 import secrets
 import socket
 import ssl
@@ -35,18 +33,13 @@ from transports.host import sockets
 from transports.host.sockets import words_of
 from transports.host.tls import names_of
 from transports.trio.nurseries import open_nursery
+from transports.trio.shortage import Shortage
 from transports.trio.watching import BATCH, open_watcher
 
 QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 """Linux's option for acknowledging at once; it wears off by itself."""
 
-RESPITE: Final = 0.1
-"""Seconds until the next attempt to accept a connection, if there is no room for one."""
-
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _OUR_FAULT: Final = frozenset({errno.EBADF, errno.EINVAL, errno.EFAULT, errno.ENOTSOCK})
-
-_LOGGER: Final = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -79,6 +72,7 @@ class Listener:
         self._listeners = listeners
         self._ssl_context = ssl_context
         self._numbers = itertools.count(1)
+        self._shortage = Shortage("a connection")
         self.report = report
         self.nursery = nursery
         self.watcher = open_watcher(nursery, _give_turn)
@@ -106,11 +100,9 @@ class Listener:
                 except BlockingIOError:
                     break
                 except OSError as error:
-                    if error.errno in _NO_ROOM:
-                        _LOGGER.error("cannot accept a connection: %s", os.strerror(error.errno))
-                        await trio.sleep(RESPITE)
-                    elif error.errno in _OUR_FAULT:
+                    if error.errno in _OUR_FAULT:
                         raise
+                    await self._shortage.endure(error)
                     # Otherwise it was over before it was accepted.
                 else:
                     self._take(sock, address)
