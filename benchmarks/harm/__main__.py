@@ -19,7 +19,15 @@ from typing import Final
 from benchmarks.harm import children, disk, drain, secrets, strangers, tls, tools
 from benchmarks.harm.rows import Row, Side
 
-ROWS: Final[Sequence[Row]] = (*children.ROWS, *disk.ROWS, *drain.ROWS, *secrets.ROWS, *strangers.ROWS, *tls.ROWS, *tools.ROWS)
+ROWS: Final[Sequence[Row]] = (
+    *children.ROWS,
+    *disk.ROWS,
+    *drain.ROWS,
+    *secrets.ROWS,
+    *strangers.ROWS,
+    *tls.ROWS,
+    *tools.ROWS,
+)
 
 
 def main() -> int:

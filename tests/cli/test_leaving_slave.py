@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from slaveproto.cli import main
 from slaveproto.cli.settings import Settings, dump
 from slaveproto.testing import CallRefused, ConnectionLost
 from slaveproto.testing.conformance import MasterSocket, SocketMaster, wait_until
@@ -138,10 +139,9 @@ def test_idle_slave_ends(listener: MasterSocket, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [["--drain", "soon"], ["--drain", "-1"], ["--max-builds", "0"], ["--idle-exit", "0"]]
 )
-def test_options_that_are_wrong(options: list[str], tmp_path: Path) -> None:
-    with Program(tmp_path, 1, *options) as slave:
-        slave.ends(2)
-        assert slave.log.read_text().count("\n") == 1
+def test_options_that_are_wrong(options: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["slave", *options, str(tmp_path)]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
 
 
 # -- a service manager

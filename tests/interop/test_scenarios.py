@@ -119,18 +119,18 @@ def test_graceful_shutdown_of_a_busy_slave(master: RealMaster, slave: OurSlave) 
     assert slave.wait_exit(10) == 0
 
 
-def test_sigterm_lets_the_build_end_and_no_other_begin(
-    master: RealMaster, slave: OurSlave, runner: Runner, tmp_path: Path
-) -> None:
-    running = master.force("slow1")
-    wait_for_sleep(slave)
-    slave.process.terminate()
-    slave.wait_log("leaving: received SIGTERM")
-    waiting = master.force("hello")
-    assert master.wait(running).result == "success"
-    assert slave.wait_exit(10) == 0
-    assert master.result(waiting) is None
-    with OurSlave(tmp_path / "next", master, "our", runner=runner):
+def test_sigterm_lets_the_build_end_and_no_other_begin(master: RealMaster, tmp_path: Path) -> None:
+    with OurSlave(tmp_path / "our", master, "our") as slave:
+        master.wait_attached("our")
+        running = master.force("slow1")
+        wait_for_sleep(slave)
+        slave.process.terminate()
+        slave.wait_log("leaving: received SIGTERM")
+        waiting = master.force("hello")
+        assert master.wait(running).result == "success"
+        assert slave.wait_exit(10) == 0
+        assert master.result(waiting) is None
+    with OurSlave(tmp_path / "next", master, "our"):
         assert master.wait(waiting).result == "success"
 
 

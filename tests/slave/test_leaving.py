@@ -44,7 +44,7 @@ def test_what_runs_ends_well_and_nothing_new_begins(generation: str) -> None:
     assert driver.events[-1:] == [Leaving("received SIGTERM", 600.0)]
     with pytest.raises(CallRefused, match="takes no new build"):
         start_build(master, mac)
-    assert driver.events[-1:] == [SlaveNotice("mac: refused a new build")]
+    assert SlaveNotice("mac: refused a new build") in driver.events
     assert master.wishes == ["shutdown", "shutdown"], "a 0.8 master looks only when it is asked, not at a refusal"
     driver.advance(500.0)
     driver.end(newest(driver))

@@ -19,8 +19,7 @@ class BoundedLog:
     """
 
     def __init__(self, file: BinaryIO, most: int) -> None:
-        self.file = file
-        """The file, for a caller that gives the log up."""
+        self._file = file
         self._most = most
         self._room = most - min(TAIL, most // 2)
         self._tail: deque[bytes] = deque()
@@ -48,7 +47,7 @@ class BoundedLog:
         Raises:
             OSError: the file cannot be written; it is closed.
         """
-        with self.file:
+        with self._file:
             if self._left_out:
                 self._write(b"\n[%d bytes are left out here: log_max_size is %d]\n" % (self._left_out, self._most))
             for data in self._tail:
@@ -83,4 +82,4 @@ class BoundedLog:
 
     def _write(self, data: bytes) -> None:
         while data:
-            data = data[self.file.write(data) :]
+            data = data[self._file.write(data) :]

@@ -281,8 +281,9 @@ class _Service:
                 if len(self._signals) > 1:
                     everything.cancel()
                     return
-                drain = self._drain if number == signal.SIGTERM and self._working and self._builds.running else 0.0
-                what = f"{self._builds.running} builds may end within {drain:g} s" if drain else "stopping"
+                running = self._builds.running if self._working else 0
+                drain = self._drain if number == signal.SIGTERM and running else 0.0
+                what = f"stopping when builds ({running}) have ended, within {drain:g} s" if drain else "stopping"
                 status = f"received {signal.Signals(number).name}: {what}; once more to leave at once"
                 self._say(status)
                 limit = drain + last_moments(self._file.builders.values())
@@ -363,7 +364,8 @@ class _Service:
             # Nothing has happened since the request was stored: it cannot be done yet.
             self._waiting[number] = sender
         try:
-            await _send(stream, {"request": number})
+            note = {"note": "this master is about to end; the next one builds it"} if self._signals else {}
+            await _send(stream, {"request": number, **note})
             if question.get("wait"):
                 async with open_nursery() as nursery:
                     nursery.start_soon(_until_gone, stream, nursery.cancel_scope)

@@ -35,6 +35,8 @@ def run_trigger(options: argparse.Namespace) -> int:
             return 1
         if "error" in taken:
             raise UsageError(f"{file.path}: {taken['error']}")
+        if "note" in taken:
+            say(STDERR, f"slaveproto: {taken['note']}")
         if not options.wait:
             say(STDOUT, f"request {taken['request']} for {options.builder} is taken")
             return 0

@@ -9,6 +9,7 @@ Source: manual pages sd_notify(3) and sd_watchdog_enabled(3) of systemd, which o
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import socket
@@ -72,16 +73,13 @@ class ServiceManager:
         self._send("STOPPING=1", f"STATUS={status}", *extension)
 
     def _send(self, *lines: str) -> None:
-        if sys.platform == "win32" or self._address is None:
-            return
-        message = "\n".join(lines).encode("utf-8", "backslashreplace")
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        # Windows has no such sockets, and no such managers.
+        if sys.platform != "win32" and self._address is not None:
+            message = "\n".join(lines).encode("utf-8", "backslashreplace")
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 # A manager that does not read must not stop what it watches.
                 sender.setblocking(False)
                 sender.sendto(message, self._address)
-        except OSError:
-            return
 
 
 def _address(name: str) -> str | None:
