@@ -16,7 +16,6 @@ import sys
 import threading
 from typing import Final
 
-
 assert sys.platform != "win32"
 
 # Only here, for type checkers that check for Windows find nothing in it.
@@ -46,7 +45,7 @@ class SlaveWatcher:
         with self._telling:
             self._running[command.token] = command
             if self._pipe is None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ImportError):
                     self._pipe = _start()
             self._tell()
 
