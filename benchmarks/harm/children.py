@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.harm.rows import Row, Side
+from slaveproto.master.results import Result
 from slaveproto.testing.conformance.commands import ESCAPES, escaped
 from slaveproto.testing.conformance.harness import is_alive
 from slaveproto.testing.peers import OurMaster, OurSlave, RealSlave, SlaveProgram, poll
@@ -102,6 +105,44 @@ def _kill(master: OurMaster, slave: SlaveProgram) -> None:
     slave.kill()
 
 
+def without_descriptors(side: Side, folder: Path) -> str:
+    """Take away every free descriptor of a slave, run a step, give them back, and run it again."""
+    with (
+        OurMaster(folder / "master", MASTER.format(script="true", limits="")) as master,
+        attached(side, folder, master) as slave,
+    ):
+        slave.wait_attached()
+        first = _result(master)
+        limits = resource.prlimit(slave.pid, resource.RLIMIT_NOFILE)
+        taken = {int(name) for name in os.listdir(f"/proc/{slave.pid}/fd")}
+        least = next(number for number in range(len(taken) + 1) if number not in taken)
+        resource.prlimit(slave.pid, resource.RLIMIT_NOFILE, (least, limits[1]))
+        without = _result(master)
+        resource.prlimit(slave.pid, resource.RLIMIT_NOFILE, limits)
+        return f"{without} (before: {first}, after: {_result(master)})"
+
+
+def _result(master: OurMaster) -> str:
+    call = [sys.executable, "-m", "slaveproto"]
+    subprocess.run([*call, "trigger", "--wait", master.file.name, "b"], cwd=master.directory, capture_output=True)
+    listed = subprocess.run(
+        [*call, "builds", "-n", "1", master.file.name], cwd=master.directory, check=True, capture_output=True, text=True
+    )
+    words = listed.stdout.splitlines()[-1].split()
+    return next(word for word in words if word in {result.word for result in Result})
+
+
+def no_directory(side: Side, folder: Path) -> str:
+    """Have a file where a builder's directory should be, and look for the reason in the slave's own log."""
+    with OurMaster(folder / "master", MASTER.format(script="true", limits="")) as master:
+        slave = attached(side, folder, master)
+        (slave.directory / "b").write_text("in the way")
+        with slave:
+            time.sleep(SETTLED)
+            told = [line for line in slave.log().splitlines() if "exists" in line.lower()]
+            return f"{len(told)} lines tell: {told[0].strip() if told else slave.log().splitlines()[-1]}"
+
+
 ROWS: Final[Sequence[Row]] = (
     Row(2, "survivors of a step that is interrupted", partial(survivors, _interrupt)),
     Row(2, "survivors of a step's timeout", partial(survivors, _nothing, limits="timeout = 2")),
@@ -109,4 +150,6 @@ ROWS: Final[Sequence[Row]] = (
     Row(2, "survivors of a lost link", partial(survivors, _lose)),
     Row(2, "survivors of a SIGTERM to the slave", partial(survivors, _term)),
     Row(2, "survivors of a SIGKILL to the slave", partial(survivors, _kill)),
+    Row(11, "a step while the slave has no descriptor left", without_descriptors),
+    Row(11, "a builder's directory that cannot be made, in the slave's own log", no_directory),
 )

@@ -113,6 +113,8 @@ class TreeArchive:
                 try:
                     inner = yield from self.pipeline.perform(ScanDir(here))
                 except HostError as error:
+                    if error.is_shortage:
+                        raise
                     self._leave_out(here, error.strerror)
                 else:
                     todo.append((here, name + "/", iter(inner)))
@@ -151,6 +153,8 @@ class TreeArchive:
                 tarfile.GNU_FORMAT if whole else tarfile.PAX_FORMAT, self.context.encoding, "surrogateescape"
             )
         except HostError as error:
+            if error.is_shortage:
+                raise
             self._leave_out(path, error.strerror)
             return False
         except UnicodeEncodeError:
@@ -178,6 +182,8 @@ class TreeArchive:
                 try:
                     data = yield from self._read(path, offset, size)
                 except HostError as error:
+                    if error.is_shortage:
+                        raise
                     problem = error.strerror
         if problem:
             self._leave_out(path, f"{problem}; the rest of it is zeros")

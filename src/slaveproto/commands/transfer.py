@@ -103,6 +103,11 @@ def _transfer(arguments: Arguments, context: CommandContext, peer: str, *names: 
     )
 
 
+def _problem(error: HostError, text: str) -> Exception:
+    """Return what an error leads to: a shortage of the host is no failure of the step."""
+    return error if error.is_shortage else _Problem(text)
+
+
 def _guarded(
     transfer: _Transfer, pipeline: Pipeline, script: Script[tuple[int, str]], last: str | None
 ) -> Script[None]:
@@ -117,6 +122,9 @@ def _guarded(
         pass
     except PipelineStopped:
         yield from pipeline.give_up(last)
+    except HostError:
+        yield from pipeline.give_up(last)
+        raise
     except BlockRefused as refused:
         failure = refused.failure
         yield from pipeline.give_up(last)
@@ -144,14 +152,14 @@ def _upload_file(transfer: _Transfer, pipeline: Pipeline, keepstamp: bool) -> Sc
     try:
         before = yield from pipeline.perform(StatPath(transfer.path))
         first = yield from pipeline.perform(ReadFile(transfer.path, 0, CHUNK)) if is_regular(before) else _no_file()
-    except HostError:
-        raise _Problem(cannot_open) from None
+    except HostError as error:
+        raise _problem(error, cannot_open) from None
     writer = BlockWriter(pipeline, transfer.blocksize, transfer.maxsize)
     try:
         yield from _send_file(transfer, pipeline, writer, first)
         after = yield from pipeline.perform(StatPath(transfer.path))
     except HostError as error:
-        raise _Problem(f"Cannot read file '{transfer.shown}': {error.strerror}") from None
+        raise _problem(error, f"Cannot read file '{transfer.shown}': {error.strerror}") from None
     if (before.device, before.inode) != (after.device, after.inode):
         raise _Problem(f"File '{transfer.shown}' was replaced while it was sent")
     yield from pipeline.call("close")
@@ -190,9 +198,10 @@ def _upload_directory(transfer: _Transfer, pipeline: Pipeline, compression: str)
             raise HostError(20, "Not a directory")
         entries = yield from pipeline.perform(ScanDir(transfer.path))
     except HostError as error:
-        raise _Problem(
+        raise _problem(
+            error,
             f"Cannot read directory '{transfer.shown}' for upload: "
-            f"[Errno {error.errno}] {error.strerror}: {transfer.shown!r}"
+            f"[Errno {error.errno}] {error.strerror}: {transfer.shown!r}",
         ) from None
     yield from SendText("header", transfer.line(f"sending {transfer.shown}"))
     writer = BlockWriter(pipeline, transfer.blocksize, transfer.maxsize)
@@ -232,8 +241,8 @@ def download_file(arguments: Arguments, context: CommandContext) -> Script[None]
 def _download_file(transfer: _Transfer, pipeline: Pipeline, mode: int | None) -> Script[tuple[int, str]]:
     try:
         temp = yield from CreateTemp(transfer.path)
-    except HostError:
-        raise _Problem(f"Cannot open file '{transfer.shown}' for download") from None
+    except HostError as error:
+        raise _problem(error, f"Cannot open file '{transfer.shown}' for download") from None
     try:
         if mode is None:
             mode = yield from _present_mode(transfer.path)
@@ -243,7 +252,7 @@ def _download_file(transfer: _Transfer, pipeline: Pipeline, mode: int | None) ->
         # Half a file must not stay, whatever the reason.
         yield from _remove(temp)
         if isinstance(error, HostError):
-            raise _Problem(f"Cannot write file '{transfer.shown}': {error.strerror}") from None
+            raise _problem(error, f"Cannot write file '{transfer.shown}': {error.strerror}") from None
         raise
     # The file is complete: if the master cannot close its reader, that is no failure of this command.
     yield from pipeline.give_up("close")

@@ -200,7 +200,12 @@ class Bot:
         self, directories: list[str], added: list[str], removed: list[str], answer: dict[Value, Value]
     ) -> Script[Value]:
         for directory in directories:
-            yield from MakeDirs(directory)
+            try:
+                yield from MakeDirs(directory)
+            except HostError as error:
+                text = f"the directory {directory} of a builder cannot be made: {error.strerror}"
+                self._context.announce(SlaveNotice(f"{text}; the master cannot use this slave"))
+                raise
         posix = self._context.posix
         separator = "/" if posix else "\\"
         # One may lie deeper: what is above it belongs to it.

@@ -2,7 +2,8 @@
 
 Each of the two packages has the same modules with the same names in them:
 
-* `processes`: `spawn(effect) -> Child`; a `Child` has `outputs` and `stdin`, and can `wait`, `send_signal` and `reap`;
+* `processes`: `spawn(effect) -> Child`; a `Child` has `outputs` and `stdin`, and can `wait`,
+  `send_signal`, `find_holders`, `reap` and `discard`;
 * `streams`: `Streams`, which reads and writes the pipes of children in threads of its own, and `SELECTABLE`;
 * `waiting`: how long a thread may wait, and whether many sockets are one thing to wait for;
 * `disk`: what file systems do differently;

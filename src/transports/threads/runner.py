@@ -34,17 +34,17 @@ from slaveproto.effects import (
     Signal,
     Spawn,
 )
-from slaveproto.inputs import Completed, Stop, Wakeup
+from slaveproto.inputs import Completed, Disconnected, Stop, Wakeup
 from slaveproto.slave.events import Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
 from transports.host import files, sockets
-from transports.host.reports import attempt
+from transports.host.reports import attempt, rejected
 from transports.host.route import Route
 from transports.host.service_manager import Heartbeat
 from transports.host.system import processes, streams, waiting
 from transports.threads.inbox import Inbox
 from transports.threads.tcp import TcpLink
-from transports.threads.workers import Workers
+from transports.threads.workers import Workers, start_thread
 
 if TYPE_CHECKING:
     import ssl
@@ -138,7 +138,10 @@ class Runner:
     def _perform(self, request: Request) -> None:
         match request.effect:
             case OpenConnection(host, port):
-                self._link = TcpLink(request.id, host, port, self._inbox, self._workers, self._route)
+                try:
+                    self._link = TcpLink(request.id, host, port, self._inbox, self._workers, self._route)
+                except OSError as error:
+                    self.post(Disconnected(request.id, error.strerror or str(error)))
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
@@ -147,7 +150,7 @@ class Runner:
             case Signal(process, name):
                 self.post(attempt(request.id, lambda: self._signal(process, name)))
             case FindHolders(process):
-                self._workers.start(lambda: self.post(attempt(request.id, lambda: self._find_holders(process))))
+                self._begin(request.id, lambda: self.post(attempt(request.id, lambda: self._find_holders(process))))
             case Abandon(process):
                 self._streams.drop(process)
                 self.post(Completed(request.id, None))
@@ -158,7 +161,13 @@ class Runner:
                 self.post(Completed(request.id, None))
             case effect:
                 self._cancelled[request.id] = threading.Event()
-                self._workers.start(partial(self._perform_on_file, request.id, effect))
+                self._begin(request.id, partial(self._perform_on_file, request.id, effect))
+
+    def _begin(self, request: int, job: Callable[[], None]) -> None:
+        try:
+            self._workers.start(job)
+        except OSError as error:
+            self.post(rejected(request, error))
 
     def _perform_on_file(self, request: int, effect: FileEffect) -> None:
         cancelled = self._cancelled[request]
@@ -168,8 +177,6 @@ class Runner:
     def _spawn(self, number: int, effect: Spawn) -> int:
         child = processes.spawn(effect)
         closed = threading.Event()
-        self._children[number] = child
-        self._streams.add(number, child.outputs, child.stdin, effect.stdin, closed)
 
         def wait() -> None:
             self.post(child.wait(number))
@@ -180,7 +187,14 @@ class Runner:
                 child.reap()
                 del self._children[number]
 
-        threading.Thread(target=wait, name=f"wait {child.pid}", daemon=True).start()
+        self._children[number] = child
+        try:
+            start_thread(f"wait {child.pid}", wait)
+        except OSError:
+            del self._children[number]
+            child.discard()
+            raise
+        self._streams.add(number, child.outputs, child.stdin, effect.stdin, closed)
         return number
 
     def _signal(self, process: int, name: str) -> bool:

@@ -39,6 +39,7 @@ from transports.host.sockets import words_of
 from transports.host.system import processes, streams
 from transports.trio.event_queue import EventQueue
 from transports.trio.file_effects import perform_in_thread
+from transports.trio.in_thread import run_in_thread
 from transports.trio.nurseries import open_nursery
 from transports.trio.processes import THREADS, Process
 from transports.trio.reopenable_event import ReopenableEvent
@@ -230,13 +231,17 @@ class Slave:
 
     async def _find_holders(self, request: int, process: int) -> None:
         running = self._processes.get(process)
-        found = () if running is None else await running.find_holders()
-        self.post(Completed(request, found))
+        try:
+            found = () if running is None else await running.find_holders()
+        except OSError as error:
+            self.post(rejected(request, error))
+        else:
+            self.post(Completed(request, found))
 
     async def _run_process(self, request: int, effect: Spawn) -> None:
         try:
             # Not to be abandoned: a process that no task knows of would be left.
-            child = await trio.to_thread.run_sync(processes.spawn, effect, limiter=THREADS)
+            child = await run_in_thread(processes.spawn, effect, limiter=THREADS)
         except (OSError, ValueError) as error:
             self.post(rejected(request, error))
             return
@@ -285,7 +290,8 @@ class _Link:
         with self._connecting:
             try:
                 stream = await connect(host, port, route)
-            except (OSError, ValueError, trio.BrokenResourceError) as error:
+            except (OSError, ValueError, RuntimeError, trio.BrokenResourceError) as error:
+                # RuntimeError: no thread can be started to ask for the address.
                 why = words_of(error)
         if self._connecting.cancel_called:
             if stream is not None:

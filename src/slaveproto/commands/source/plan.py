@@ -128,7 +128,9 @@ def _update(system: System, ws: Workspace) -> Script[None]:
             if end.final:
                 raise
             code = end.code
-        except HostError:
+        except HostError as error:
+            if error.is_shortage:
+                raise
             code = 1
         if code == 0:
             return

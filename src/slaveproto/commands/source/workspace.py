@@ -135,7 +135,10 @@ class Workspace:
         """Return the text that is in a file; None if it cannot be read."""
         try:
             data = yield from ReadFile(path, 0, LONGEST)
-        except HostError:
+        except HostError as error:
+            if error.is_shortage:
+                # The tree is as good as it was.
+                raise
             return None
         text = self.context.text("a file", data)
         # Python 2 wrote text as Windows has it.

@@ -22,6 +22,7 @@ from slaveproto.testing.conformance.harness import (
     state_of,
     wait_until,
 )
+from slaveproto.wire import Failure
 
 SUITE: Suite[Lab] = Suite()
 
@@ -210,6 +211,33 @@ def what_no_system_takes_ends_the_command_and_not_the_slave(lab: Lab, use_pty: b
         for arguments in bad:
             step = master.run("b", usePTY=use_pty, **arguments)
             assert step.rc != 0 or "logfiles" in arguments, arguments
+        assert master.run("b", "echo fine").output() == "fine\n"
+
+
+@contextlib.contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """No file can be opened in this process."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = os.open(os.devnull, os.O_RDONLY)
+    os.close(probe)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@SUITE.add(*WITH_AND_WITHOUT_TERMINAL)
+def a_host_without_descriptors_is_no_failure_of_the_build(lab: Lab, use_pty: bool) -> None:
+    need_proc()
+    with lab.attached() as (_, master):
+        assert master.run("b", "true", usePTY=use_pty).rc == 0
+        with no_more_descriptors():
+            step = master.run("b", "true", usePTY=use_pty)
+        assert step.rc is None
+        assert [type(end) for end in step.ends] == [Failure]
         assert master.run("b", "echo fine").output() == "fine\n"
 
 

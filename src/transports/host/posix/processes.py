@@ -126,6 +126,13 @@ class Child:
             self._end_whole()
         return True
 
+    def discard(self) -> None:
+        """Kill it and leave nothing of it, for it cannot be looked after."""
+        self.send_signal("KILL")
+        self.reap()
+        for fd in (*self.outputs, *([] if self.stdin is None else [self.stdin])):
+            os.close(fd)
+
     def find_holders(self) -> tuple[Holder, ...]:
         """Return those that hold its outputs open (Linux), without those of other users unless this is root."""
         return tuple(Holder(pid, name) for pid, name in holders(self._names))
@@ -166,10 +173,7 @@ def open_exit(child: Child) -> int:
     try:
         return _pidfd(child.pid)
     except OSError:
-        child.send_signal("KILL")
-        child.reap()
-        for fd in (*child.outputs, *([] if child.stdin is None else [child.stdin])):
-            os.close(fd)
+        child.discard()
         raise
 
 
@@ -181,7 +185,11 @@ def _pidfd(pid: int) -> int:
 
 def _spawn_on_pipes(effect: Spawn, offspring: Offspring | None) -> Child:
     # Only now, for a slave that waits for work is to be small.
-    import subprocess
+    try:
+        import subprocess
+    except ImportError as error:
+        # What Python itself brings is not found only for want of descriptors.
+        raise OSError(errno.EMFILE, str(error)) from None
 
     # Not `subprocess.PIPE`: all that can fail has to fail before the process is there.
     with contextlib.ExitStack() as on_error, contextlib.ExitStack() as theirs:

@@ -45,7 +45,7 @@ class SlaveWatcher:
         with self._telling:
             self._running[command.token] = command
             if self._pipe is None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ImportError):
                     self._pipe = _start()
             self._tell()
 

@@ -102,6 +102,13 @@ class Child:
         _remove(self._script)
         return code
 
+    def discard(self) -> None:
+        """Kill it and leave nothing of it, for it cannot be looked after."""
+        self.send_signal("KILL")
+        self.reap()
+        for fd in (*self.outputs, *([] if self.stdin is None else [self.stdin])):
+            os.close(fd)
+
     def find_holders(self) -> tuple[Holder, ...]:
         """Return nothing: here no one tells who has a pipe open."""
         return ()
