@@ -21,7 +21,17 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
+from slaveproto.effects import (
+    Abandon,
+    Cancel,
+    CloseConnection,
+    CountUnacknowledged,
+    FileEffect,
+    OpenConnection,
+    Request,
+    Signal,
+    Spawn,
+)
 from slaveproto.inputs import Completed, Stop, Wakeup
 from slaveproto.slave.events import Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
@@ -106,6 +116,8 @@ class Runner:
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
+            case CountUnacknowledged():
+                self.post(Completed(request.id, 0 if self._link is None else self._link.unacknowledged))
             case Spawn() as start:
                 self.post(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):

@@ -12,6 +12,7 @@ from slaveproto.slave.events import Connected, Input
 from slaveproto.slave.session import SlaveSession
 from transports.host import sockets
 from transports.host.sockets import words_of
+from transports.host.system import sending
 from transports.threads.inbox import Inbox
 from transports.threads.workers import Workers
 
@@ -43,6 +44,11 @@ class TcpLink:
             data = session.data_to_send()
             if data:
                 self._stream.send(data)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._stream is None else self._stream.unacknowledged
 
     def close(self, last: bytes) -> None:
         """Send `last` and close; nothing more is reported. Only the first call counts."""
@@ -97,6 +103,11 @@ class _Stream:
     def idle(self) -> bool:
         """Whether everything is sent."""
         return not self._left
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._sock.fileno() < 0 else len(self._left) + sending.unacknowledged(self._sock.fileno())
 
     def begin(self) -> None:
         """Begin to read."""

@@ -18,7 +18,17 @@ from collections.abc import AsyncIterator, Callable
 
 import trio
 
-from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
+from slaveproto.effects import (
+    Abandon,
+    Cancel,
+    CloseConnection,
+    CountUnacknowledged,
+    FileEffect,
+    OpenConnection,
+    Request,
+    Signal,
+    Spawn,
+)
 from slaveproto.inputs import Completed, Disconnected, Received, Stop, Wakeup
 from slaveproto.slave.events import Connected, Input, SlaveEvent, SlaveNotice, Start
 from slaveproto.slave.session import SlaveSession
@@ -185,6 +195,8 @@ class Slave:
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
+            case CountUnacknowledged():
+                self.post(Completed(request.id, 0 if self._link is None else self._link.unacknowledged))
             case Spawn() as start:
                 self._work.start_soon(self._run_process, request.id, start)
             case Signal(process, name):
@@ -244,6 +256,11 @@ class _Link:
             data = session.data_to_send()
             if data:
                 self._wire.send(data)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._wire is None else self._wire.unacknowledged
 
     def close(self, last: bytes) -> None:
         """Send `last` and close; nothing more is reported."""

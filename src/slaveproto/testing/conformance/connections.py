@@ -111,7 +111,7 @@ def a_peer_that_is_no_master(lab: Lab, data: bytes, hangs_up: bool, expected: st
 
     peer = OddPeer(serve)
     try:
-        with lab.slave(port=peer.port, jitter=never, silence=0.25) as slave:
+        with lab.slave(port=peer.port, jitter=never, login_silence=0.25) as slave:
             assert expected in words_of(slave.wait_for(Detached))
             assert [type(event) for event in slave.events()] == [Connecting, WaitingForMaster, Detached]
     finally:
@@ -124,7 +124,7 @@ def a_web_server(lab: Lab) -> None:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            with lab.slave(port=server.server_port, jitter=never, silence=0.25) as slave:
+            with lab.slave(port=server.server_port, jitter=never, login_silence=0.25) as slave:
                 assert words_of(slave.wait_for(Detached)) == "the master spoke no Perspective Broker for 0.25 s"
         finally:
             server.shutdown()
@@ -296,7 +296,7 @@ def attempts_become_rare(lab: Lab) -> None:
     """Attempts become rare, with jitter as a real program has it."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-    with lab.slave(port=port, jitter=lambda delay: delay * random.uniform(0.5, 1.5)) as slave:
+    with lab.slave(port=port, jitter=lambda most: random.uniform(0, most)) as slave:
         slave.wait_for(Detached)
         used = cpu_seconds_of(1.0)
         assert len(slave.of(Connecting)) <= 3

@@ -171,20 +171,22 @@ class Lab:
 
     @contextlib.contextmanager
     def slave(
-        self, *, port: int | None = None, jitter: Callable[[float], float] = lambda delay: 0.0, **config: Any
+        self, *, port: int | None = None, jitter: Callable[[float], float] | None = None, **config: Any
     ) -> Iterator[LabSlave]:
-        """Run a slave that does not wait before it tries again; in the end it is stopped, and has to be gone.
+        """Run a slave; in the end it is stopped, and has to be gone.
 
         Args:
             port: to connect to; None for that of the listener.
-            jitter: as for the session.
+            jitter: as for the session; None for a slave that does not wait before it tries again.
             config: more of its `SlaveConfig`.
         """
         settings = {"host": "127.0.0.1", "name": "bot", "password": "secret", **config}
         port = self.listener.port if port is None else port
+        if jitter is None:
+            settings["max_delay"] = 0.0
         full_config = SlaveConfig(port=port, basedir=str(self.directory), **settings)
         host = HostInfo(dict(os.environ), os.name, 1, {}, "test")
-        slave = LabSlave(self._start(SlaveSession(full_config, host, jitter)))
+        slave = LabSlave(self._start(SlaveSession(full_config, host, jitter or float)))
         self._slaves.append(slave)
         try:
             yield slave
