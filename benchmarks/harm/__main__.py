@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.harm import links, reconnects
 from benchmarks.harm.rows import Row, Side
 
-ROWS: Final[Sequence[Row]] = ()
+ROWS: Final[Sequence[Row]] = (*links.ROWS, *reconnects.ROWS)
 
 
 def main() -> int:

@@ -26,7 +26,9 @@ from slaveproto.testing.conformance.harness import (
     Suite,
     descriptors,
     is_alive,
+    need_acknowledgements,
     need_proc,
+    read_slowly,
     wait_until,
     wait_until_stuck,
 )
@@ -272,6 +274,19 @@ def a_connection_that_is_stuck_is_given_up(lab: Lab) -> None:
             # One more at each end; those of the first connection, which the master still does not read, are one less.
             wait_until(lambda: descriptors() <= before + 1)
             assert master.open
+
+
+@SUITE.add()
+def a_master_that_is_slow_is_not_taken_for_dead(lab: Lab) -> None:
+    """A question that waits behind what the master takes in slowly is under way; then its answer has its time."""
+    need_acknowledgements()
+    lab.listener.narrow()
+    with lab.slave(keepalive=0.2, silence=1.0) as slave, lab.listener.attach("b") as master:
+        slave.wait_for(Attached)
+        master.start("b", "exec cat /dev/zero")
+        read_slowly(master.socket, 2.5)
+        assert slave.of(Detached) == []
+        assert slave.wait_for(Detached).why == "the master said nothing for 1 s"
 
 
 @SUITE.add()

@@ -11,6 +11,8 @@ import contextlib
 import functools
 import inspect
 import os
+import socket
+import sys
 import tempfile
 import threading
 import time
@@ -268,6 +270,20 @@ def wait_until(condition: Callable[[], object], timeout: float = DEADLINE, *, ex
 
 
 # -- what Linux tells about processes
+
+
+def need_acknowledgements() -> None:
+    """Skip the check where the system does not tell what the other side's has acknowledged."""
+    if sys.platform != "linux":
+        raise CheckSkipped("needs a system that tells what was acknowledged")
+
+
+def read_slowly(sock: socket.socket, seconds: float) -> None:
+    """Read 4 KiB of a connection every 16 ms for so many seconds, and drop them."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert sock.recv(4096), "the connection is not closed"
+        threading.Event().wait(0.016)
 
 
 def need_proc() -> None:
