@@ -28,6 +28,7 @@ from slaveproto.effects import (
     Abandon,
     Cancel,
     CloseConnection,
+    CountUnacknowledged,
     FileEffect,
     FindHolders,
     Holder,
@@ -42,7 +43,7 @@ from slaveproto.slave import Completed, Connected, Disconnected, Input, Received
 from transports.host import files
 from transports.host.describe import describe_host, jitter
 from transports.host.reports import attempt
-from transports.host.system import processes
+from transports.host.system import processes, sending
 
 BLOCK = 64 * 1024
 
@@ -128,6 +129,8 @@ class Slave:
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
+            case CountUnacknowledged():
+                self.post(Completed(request.id, 0 if self._link is None else self._link.unacknowledged))
             case Spawn() as start:
                 self.post(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):
@@ -220,6 +223,16 @@ class Link(asyncio.Protocol):
         """Take the session's data if all data before it is sent."""
         if self._writable and self._transport is not None and (data := session.data_to_send()):
             self._transport.write(data)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were written and that the master's system has not acknowledged."""
+        if self._transport is None:
+            return 0
+        sock = self._transport.get_extra_info("socket")
+        return (
+            0 if sock.fileno() < 0 else self._transport.get_write_buffer_size() + sending.unacknowledged(sock.fileno())
+        )
 
     def close(self, last: bytes) -> None:
         """Send `last` and close; nothing more is reported."""

@@ -28,6 +28,7 @@ from slaveproto.effects import (
     Abandon,
     Cancel,
     CloseConnection,
+    CountUnacknowledged,
     FindHolders,
     Holder,
     OpenConnection,
@@ -41,7 +42,7 @@ from slaveproto.slave import Completed, Connected, Disconnected, Input, Received
 from transports.host import files
 from transports.host.describe import describe_host, jitter
 from transports.host.reports import attempt
-from transports.host.system import processes
+from transports.host.system import processes, sending
 
 BLOCK = 64 * 1024
 
@@ -104,6 +105,8 @@ class Slave:
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
+            case CountUnacknowledged():
+                tell(Completed(request.id, 0 if self._link is None else self._link.unacknowledged))
             case Spawn() as start:
                 tell(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):
@@ -199,6 +202,11 @@ class Link:
             self._send()
             if self._unsent:
                 self._listen()
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._sock is None else len(self._unsent) + sending.unacknowledged(self._sock.fileno())
 
     def close(self, last: bytes) -> None:
         """Send `last`, as much of it as fits into the socket's buffer, and close; nothing more is reported."""

@@ -16,6 +16,7 @@ ROWS = (
     (
         "slaveproto.errors",
         "slaveproto.limits",
+        "slaveproto.liveness",
         "slaveproto.machine",
         "slaveproto.paths",
         "slaveproto.records",

@@ -141,6 +141,17 @@ class CloseConnection(Effect[None]):
 
 
 @record
+class CountUnacknowledged(Effect[int]):
+    """Tell how many bytes of what was sent the peer's system has not acknowledged; `connection` is as above.
+
+    The reply is what the runner has not handed over to its system yet, and what that system keeps to send it again; 0
+    for a connection that is over. It has to come at once. A failure counts as if nothing had been acknowledged since.
+    """
+
+    connection: int
+
+
+@record
 class MakeDirs(EffectOnFiles[bool]):
     """Create a directory and its parents; the reply tells whether it was not there before."""
 
@@ -422,7 +433,17 @@ FileEffect: TypeAlias = (
     | RemoveTree
     | CopyTree
 )
-HostEffect: TypeAlias = OpenConnection | CloseConnection | FileEffect | Cancel | Spawn | Signal | FindHolders | Abandon
+HostEffect: TypeAlias = (
+    OpenConnection
+    | CloseConnection
+    | CountUnacknowledged
+    | FileEffect
+    | Cancel
+    | Spawn
+    | Signal
+    | FindHolders
+    | Abandon
+)
 
 
 @record

@@ -59,7 +59,8 @@ def test_what_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         "port": 9989,
         "name": "bot",
         "password": "secret",
-        "keepalive": 600,
+        "keepalive": 6,
+        "silence": 52,
         "max_delay": 300,
         "use_pty": False,
         "kill_leftovers": False,
@@ -84,7 +85,7 @@ def test_the_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([], {"keepalive": 600, "max_delay": 300, "max_retries": None, "use_pty": False, "umask": None}),
+        ([], {"keepalive": 6, "max_delay": 300, "max_retries": None, "use_pty": False, "umask": None}),
         (["-k", "60"], {"keepalive": 60}),
         (["--keepalive=0"], {"keepalive": 0}),
         (["--keepalive", "2.5"], {"keepalive": 2.5}),

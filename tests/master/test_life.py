@@ -9,6 +9,7 @@ import pytest
 
 from slaveproto.errors import LocalProtocolError
 from slaveproto.inputs import Received
+from slaveproto.liveness import LOOKS
 from slaveproto.master import (
     BuildLost,
     BuildRefused,
@@ -76,11 +77,13 @@ def test_a_ping_that_fails() -> None:
 
 
 def test_a_ping_that_is_not_answered() -> None:
+    """Although it answers other questions: those behind it, too."""
     driver, slave = attached(ping_timeout=60.0)
     holding("print")(slave)
     driver.handle(Ping("bot1"))
     driver.advance(59.9)
     assert is_open(driver, slave)
+    assert slave.said[-1] == "bot.getVersion"
     driver.advance(0.2)
     assert not is_open(driver, slave)
     assert why_gone(driver) == "did not answer print within 60 s"
@@ -219,7 +222,7 @@ def test_a_silent_slave_is_asked_now_and_then() -> None:
     assert len(slave.calls) == asked
     driver.advance(2)
     assert len(slave.calls) == asked + 1
-    assert slave.calls[-1].args == ("keepalive",)
+    assert slave.said[-1] == "bot.getVersion"
     driver.advance(6000)
     assert len(slave.calls) == asked + 11
     assert is_open(driver, slave)
@@ -239,11 +242,12 @@ def test_a_slave_that_talks_is_not_asked() -> None:
 def test_a_slave_that_says_nothing_any_more_is_gone() -> None:
     driver, slave = attached(keepalive=600.0, silence=120.0)
     slave.holds = lambda heard: True
-    driver.advance(719)
+    # The question is seen to arrive at the first look.
+    driver.advance(600 + 120 * (1 + 1 / LOOKS) - 0.01)
     assert is_open(driver, slave)
-    driver.advance(2)
+    driver.advance(0.02)
     assert not is_open(driver, slave)
-    assert why_gone(driver) == "did not answer print within 120 s"
+    assert why_gone(driver) == "did not answer getVersion within 120 s"
     assert nothing_left(driver)
 
 

@@ -355,8 +355,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ("--password-descriptor",), "N", read=_whole, unset="none",
     ),
     "keepalive": Setting(
-        number(0), "seconds between two keepalive calls; 0 for none",
+        number(0), "seconds without a byte of the master's after which it is asked for one; 0 for never",
         ("-k", "--keepalive"), "SECONDS", read=_number, show=_seconds,
+    ),
+    "silence": Setting(
+        number(0.1), "seconds that the answer may take until the master is taken for dead", show=_seconds
     ),
     "max_delay": Setting(
         number(0.1), "most seconds between two attempts to connect",

@@ -4,8 +4,8 @@ Rules.
 
 * The peer is a stranger until its login is accepted. Until then its limits are those of `STRANGER`, and its time is
   counted from the moment when it was accepted, however much it says.
-* After the login, silence is counted from the last byte: on a slow link an answer may well wait behind a large message.
-  A peer that is not read is not silent.
+* After the login, silence is counted from the last sign of life (`liveness`): on a slow link an answer may well wait
+  behind a large message, and so may a question. A peer that is not read is not silent.
 * `receive` takes bytes; the session takes their events one by one, and has `on_event` carry each out, so that whatever
   an event led to is done before the next.
 * Every object of the peer that arrives is given back, unless a receiver keeps it.
@@ -28,6 +28,7 @@ import attrs
 from slaveproto.effects import CloseConnection
 from slaveproto.errors import CallFailed, LocalProtocolError, RemoteProtocolError
 from slaveproto.limits import Limits
+from slaveproto.liveness import Liveness
 from slaveproto.machine import Machine
 from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.dialect import SLAVE, SlaveDialect
@@ -95,6 +96,7 @@ class _Asked:
     task: MasterTask | None
     lenient: bool
     keep: bool
+    probing: bool
     answers: list[Answer | None]
     left: int
 
@@ -125,7 +127,7 @@ class Peer:
     # A master has thousands.
     __slots__ = (
         "_context", "_first", "_leaving", "_login", "_login_until", "_pending", "_perspective", "_refused", "_serving",
-        "_timeout", "_trusted", "connection", "dialect", "group", "last_heard", "machine", "mind", "name", "names",
+        "_timeout", "_trusted", "connection", "dialect", "group", "liveness", "machine", "mind", "name", "names",
         "number", "peer", "questions", "slave", "unread",
     )  # fmt: skip
 
@@ -144,7 +146,7 @@ class Peer:
         self.mind: Remote | None = None
         self.dialect: SlaveDialect = SLAVE
         self.unread = UnreadBytes()
-        self.last_heard = context.now
+        self.liveness = Liveness(context.now)
         self.questions: dict[int, None] = {}
         """Calls of the peer that the program has not answered yet."""
         self._context = context
@@ -187,7 +189,11 @@ class Peer:
 
     def data_to_send(self) -> bytes:
         """Return bytes for the connection and forget them; none while TLS is agreed on."""
-        return b"" if self.machine.state is PeerState.SECURING else self.connection.data_to_send()
+        if self.machine.state is PeerState.SECURING:
+            return b""
+        data = self.connection.data_to_send()
+        self.liveness.taken += len(data)
+        return data
 
     # -- incoming
 
@@ -216,7 +222,7 @@ class Peer:
         context, state = self._context, self.machine.state
         if state is PeerState.SECURING:
             raise LocalProtocolError(f"the handshake of connection {self.number} is under way")
-        self.last_heard = context.now
+        self.liveness.heard(context.now)
         context.touched[self.number] = None
         if state is PeerState.NEGOTIATING:
             self._first += data[: _LONGEST_FIRST - len(self._first)]
@@ -299,6 +305,8 @@ class Peer:
         asked = pending.asked
         if asked is None:
             return
+        if asked.probing:
+            self.liveness.answered()
         asked.answers[pending.place] = answer
         asked.left -= 1
         if not asked.left and asked.task is not None:
@@ -315,16 +323,20 @@ class Peer:
             self.notice(f"no TLS for {PATIENCE_FOR_TLS:g} s: a slave that was not told to speak it? (tls = true)")
         elif alarm is Alarm.ANSWER and number in self._pending:
             pending = self._pending[number]
+            asked, liveness = pending.asked, self.liveness
             assert pending.timeout is not None
-            # A peer that is not read, or has just said something, is not silent.
-            heard = self._context.now if self.paused else self.last_heard
-            if heard + pending.timeout <= self._context.now:
+            assert asked is not None
+            sign = liveness.sign if asked.lenient else liveness.spoke
+            if self.paused:
+                # A peer that is not read is not silent.
+                sign = self._context.now
+            if sign + pending.timeout <= self._context.now:
                 self.end(f"did not answer {pending.method} within {pending.timeout:g} s")
-            elif pending.asked is not None and pending.asked.lenient and pending.asked.task is not None:
-                task, pending.asked.task = pending.asked.task, None
+            elif asked.lenient and asked.task is not None and not liveness.asked:
+                task, asked.task = asked.task, None
                 self._context.report(AnswersCame(task, ()))
             else:
-                self._context.timers.set((self.number, Alarm.ANSWER, number), heard + pending.timeout)
+                self._context.timers.set((self.number, Alarm.ANSWER, number), sign + pending.timeout)
 
     # -- outgoing
 
@@ -335,13 +347,15 @@ class Peer:
             LocalProtocolError: the arguments of one cannot be sent.
         """
         count = len(ask.calls)
-        asked = _Asked(task, ask.lenient, ask.keep, [None] * count, count)
+        asked = _Asked(task, ask.lenient, ask.keep, ask.probing, [None] * count, count)
         self.touch()
         for place, (target, method, args) in enumerate(ask.calls):
             number = self.connection.call(target, method, args)
             self._pending[number] = _Pending(method, ask.timeout, asked, place)
             if ask.timeout is not None:
                 self._context.timers.set((self.number, Alarm.ANSWER, number), self._context.now + ask.timeout)
+        if ask.probing:
+            self.liveness.ask(self.connection.unsent)
 
     def call(self, target: Remote, method: str, args: tuple[Value, ...]) -> None:
         """Call the peer; its answer does not matter.

@@ -11,8 +11,8 @@ Rules.
 * The session owns its connections (`Peer`), the slaves that they belong to (`BuildSlave`), and the registries of builds
   and steps. Children know no parent: they report by values (`happenings`), and `_settle` carries those out one by one,
   before the next event of a connection is taken.
-* One name, one seat: who comes under a name that is taken is the contender, and the holder has `ARBITRATION` seconds to
-  show that it is alive. A newer contender takes the older one's place.
+* One name, one seat: who comes under a name that is taken is the contender, and the holder has as long to show that it
+  is alive as after any question (`MasterConfig.silence`). A newer contender takes the older one's place.
 * A connection is left unread while too much of what it brought is not taken. If that holds up other builds of its slave
   for `STALL` seconds, the output that is not taken is set apart: see `slaveproto.master.output`.
 * What the program wants is refused with `LocalProtocolError`, and then nothing has changed. What happened a moment ago,
@@ -89,9 +89,6 @@ from slaveproto.wire.events import Call
 from slaveproto.wire.serving import no_such_method
 from slaveproto.wire.values import Failure
 
-ARBITRATION: Final = 10.0
-"""Seconds that the holder of a name has to answer when another connection comes by the same name."""
-
 STALL: Final = 2.0
 """Seconds for which a step whose output is not taken may hold up other builds of its slave."""
 
@@ -151,7 +148,10 @@ class MasterSession:
         return self._context.timers.deadline
 
     def requests(self) -> list[Request]:
-        """Return the effects to start now: `FileEffect`, and `CloseConnection` with your number of the connection."""
+        """Return the effects to start now: `FileEffect`, `CloseConnection`, `CountUnacknowledged`.
+
+        The latter two name your number of the connection.
+        """
         return self._context.take_requests()
 
     def connections_to_send(self) -> list[int]:
@@ -554,7 +554,7 @@ class MasterSession:
         if rival is not None:
             rival[0].refuse("a newer connection took its place", kind=DUPLICATE, message="rejecting duplicate slave")
         if not contested:
-            holder.arbitrate(ARBITRATION)
+            holder.arbitrate()
 
     def _holder_alive(self, connection: int) -> None:
         holder = self._peers.get(connection)

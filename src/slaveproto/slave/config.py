@@ -34,11 +34,12 @@ class SlaveConfig:
         name: the slave's name.
         password: the slave's password.
         basedir: the directory of the builders' directories, absolute.
-        keepalive: the time between two keepalive calls; 0 for none.
-        silence: the time that the master may send nothing before the login, or after a keepalive call, until the
-            connection is taken for dead.
+        keepalive: the time without a byte of the master's after which a keepalive call asks for one; 0 for never.
+        silence: the time that the master may then still send nothing, counted from the arrival of the call, until it is
+            taken for dead.
+        login_silence: the time that the master may send nothing before the login is answered.
         connect_timeout: the time that opening the connection may take.
-        max_delay: the longest time between two attempts.
+        max_delay: the longest time between two attempts; if it is less than a minute, after a refused login, too.
         max_retries: failed attempts in a row after which the session ends; None for never. The loss of a connection
             on which the slave was attached does not count.
         use_pty: whether commands get a pseudo-terminal if the master leaves the choice to the slave.
@@ -59,8 +60,10 @@ class SlaveConfig:
     name: str
     password: str = attrs.field(repr=False)
     basedir: str
-    keepalive: float = 600.0
-    silence: float = 120.0
+    # A second more than our master's, so that its question serves both sides.
+    keepalive: float = 6.0
+    silence: float = 52.0
+    login_silence: float = 120.0
     connect_timeout: float = 30.0
     max_delay: float = 300.0
     max_retries: int | None = None

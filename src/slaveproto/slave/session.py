@@ -23,13 +23,22 @@ from enum import auto
 from typing import Final, assert_never
 
 from slaveproto.commands.registry import COMMANDS, Command
-from slaveproto.effects import CloseConnection, OpenConnection, ProcessClosed, ProcessExited, ProcessOutput, Request
+from slaveproto.effects import (
+    CloseConnection,
+    CountUnacknowledged,
+    OpenConnection,
+    ProcessClosed,
+    ProcessExited,
+    ProcessOutput,
+    Request,
+)
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.limits import Limits
+from slaveproto.liveness import LOOKS, Liveness
 from slaveproto.machine import Machine, Symbol
 from slaveproto.scripts import TaskPool
-from slaveproto.slave.backoff import Backoff
+from slaveproto.slave.backoff import LASTING, Backoff
 from slaveproto.slave.bot import Bot
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.context import SlaveContext
@@ -84,14 +93,15 @@ HUSH: Final = 3.0
 class _Timer(Symbol):
     CONNECT = auto()
     HUSH = auto()
-    SILENCE = auto()
+    LOGIN = auto()
     KEEPALIVE = auto()
+    SILENCE = auto()
     RETRY = auto()
     QUIET = auto()
     LEAVE = auto()
 
 
-_OF_LINK: Final = (_Timer.CONNECT, _Timer.SILENCE, _Timer.KEEPALIVE, _Timer.RETRY)
+_OF_LINK: Final = (_Timer.CONNECT, _Timer.HUSH, _Timer.LOGIN, _Timer.KEEPALIVE, _Timer.SILENCE, _Timer.RETRY)
 
 
 class SlaveSession:
@@ -100,7 +110,7 @@ class SlaveSession:
     Args:
         config: who the slave is.
         host: what the core cannot look up itself.
-        jitter: makes the real delay before a new attempt out of the nominal one, both in seconds.
+        jitter: draws a number between 0 and the one that it is given, each as likely as any other: when to try again.
         commands: what the master may start.
         limits: what the master may make us hold.
     """
@@ -122,9 +132,13 @@ class SlaveSession:
         self._link = Machine(LINK)
         self._backoff = Backoff(config.max_delay, jitter)
         self._timers: Timers[_Timer] = Timers()
+        self._attached_at = 0.0
         # The present connection, and the id of the request that opened it.
         self._connection: Connection | None = None
         self._connection_id: int | None = None
+        self._liveness = Liveness(0.0)
+        # The request to count what is not acknowledged.
+        self._look: int | None = None
         self._login: ClientLogin | None = None
         self._avatar: Remote | None = None
         self._shutdown_call: int | None = None
@@ -170,7 +184,11 @@ class SlaveSession:
 
     def data_to_send(self) -> bytes:
         """Return bytes for the present connection and forget them."""
-        return self._connection.data_to_send() if self._connection is not None else b""
+        if self._connection is None:
+            return b""
+        data = self._connection.data_to_send()
+        self._liveness.taken += len(data)
+        return data
 
     def requests(self) -> list[Request]:
         """Return the effects to start now. What would make more data waits while the master is slow to take it."""
@@ -205,8 +223,12 @@ class SlaveSession:
             case Disconnected():
                 if item.connection == self._connection_id:
                     self._disconnected(item.why, now)
+            case Completed() if item.request == self._look:
+                self._looked(item.result, now)
             case Completed():
                 self._pool.complete(item.request, item.result, now)
+            case Rejected() if item.request == self._look:
+                self._look = None
             case Rejected():
                 self._pool.reject(item.request, item.error, now)
             case ProcessOutput() | ProcessExited() | ProcessClosed():
@@ -253,11 +275,13 @@ class SlaveSession:
                 # A server of TLS waits for the client's first word, as we wait for the master's.
                 text = f"connected, but the master has said nothing for {HUSH:g} s; does its port expect TLS?"
                 self._events.append(SlaveNotice(f"{text} (then tls = true)"))
-            case _Timer.SILENCE:
+            case _Timer.LOGIN:
                 what = "spoke no Perspective Broker" if self._link.state is LinkState.NEGOTIATING else "said nothing"
-                self._lose(f"the master {what} for {self._config.silence:g} s", now)
+                self._lose(f"the master {what} for {self._config.login_silence:g} s", now)
             case _Timer.KEEPALIVE:
                 self._keep_alive(now)
+            case _Timer.SILENCE:
+                self._miss_answer(now)
             case _Timer.RETRY:
                 self._link.fire(LinkEvent.RETRY)
                 self._connect(now)
@@ -279,18 +303,18 @@ class SlaveSession:
     def _connected(self, item: Connected, now: float) -> None:
         self._link.fire(LinkEvent.CONNECTED)
         self._timers.cancel(_Timer.CONNECT)
-        self._timers.set(_Timer.SILENCE, now + self._config.silence)
+        self._timers.set(_Timer.LOGIN, now + self._config.login_silence)
         if not item.secure:
             self._timers.set(_Timer.HUSH, now + HUSH)
         self._connection = Connection(Role.CLIENT, limits=self._limits)
+        self._liveness = Liveness(now)
         self._bot.attach()
         self._events.append(WaitingForMaster())
 
     def _received(self, connection: Connection, data: bytes, now: float) -> None:
-        if self._avatar is not None:
-            self._timers.cancel(_Timer.SILENCE)
-        else:
-            self._timers.set(_Timer.SILENCE, now + self._config.silence)
+        self._liveness.heard(now)
+        if self._avatar is None:
+            self._timers.set(_Timer.LOGIN, now + self._config.login_silence)
         connection.receive_data(data)
         try:
             # What an event leads to may end the connection, and with it the reading.
@@ -346,8 +370,9 @@ class SlaveSession:
                 state = self._link.fire(LinkEvent.ACCEPTED)
                 self._login = None
                 self._avatar = avatar
-                self._backoff.reset()
-                self._timers.cancel(_Timer.SILENCE)
+                self._backoff.failures = 0
+                self._attached_at = now
+                self._timers.cancel(_Timer.LOGIN)
                 if self._config.keepalive:
                     self._timers.set(_Timer.KEEPALIVE, now + self._config.keepalive)
                 self._events.append(Attached(self._bot.builder_names))
@@ -362,12 +387,35 @@ class SlaveSession:
                 assert_never(outcome)
 
     def _keep_alive(self, now: float) -> None:
-        if self._connection is not None and self._avatar is not None:
-            self._connection.call(self._avatar, "keepalive")
-            self._timers.set(_Timer.KEEPALIVE, now + self._config.keepalive)
-            # What was asked before and is not answered yet counts from then.
-            if _Timer.SILENCE not in self._timers:
-                self._timers.set(_Timer.SILENCE, now + self._config.silence)
+        """Ask for a sign of life unless there was one, or look how far the question has come."""
+        connection, liveness, config = self._connection, self._liveness, self._config
+        if connection is None or self._avatar is None:
+            return
+        due = liveness.sign + config.keepalive
+        if liveness.asked or due <= now:
+            due = now + config.silence / LOOKS
+            if not liveness.asked:
+                connection.call(self._avatar, "keepalive")
+                liveness.ask(connection.unsent)
+                self._timers.set(_Timer.SILENCE, now + config.silence)
+            elif liveness.under_way and self._look is None and self._connection_id is not None:
+                self._look = self._pool.request(CountUnacknowledged(self._connection_id))
+        self._timers.set(_Timer.KEEPALIVE, due)
+
+    def _looked(self, unacknowledged: object, now: float) -> None:
+        self._look = None
+        assert isinstance(unacknowledged, int)
+        # Of another connection it would count for nothing: there nothing is asked yet.
+        self._liveness.look(unacknowledged, now)
+
+    def _miss_answer(self, now: float) -> None:
+        due = self._liveness.sign + self._config.silence
+        if not self._liveness.asked:
+            return
+        if due > now:
+            self._timers.set(_Timer.SILENCE, due)
+        else:
+            self._lose(f"the master said nothing for {self._config.silence:g} s", now, late=True)
 
     def _disconnected(self, why: str, now: float) -> None:
         reason = why or "the master closed the connection"
@@ -377,11 +425,13 @@ class SlaveSession:
         self._connection_id = None
         self._lose(reason, now)
 
-    def _lose(self, why: str, now: float, *, refused: bool = False) -> None:
-        """Give up the connection and all that belongs to it, and try again later."""
+    def _lose(self, why: str, now: float, *, refused: bool = False, late: bool = False) -> None:
+        """Give up the connection and all that belongs to it, and try again later; `late` if it may be long dead."""
         announcement = AttachRefused if refused else Detached
         # What was attached is no failed attempt.
         failed = self._avatar is None
+        if not failed and now - self._attached_at >= LASTING:
+            self._backoff.begin(late=late)
         if self._link.fire(LinkEvent.LOST) is LinkState.STOPPED:
             self._events.append(announcement(why, None))
             self._end("there is no master any more that could let us go", now, gave_up=False)

@@ -18,6 +18,7 @@ from slaveproto.effects import (
     Cancel,
     CloseConnection,
     CopyTree,
+    CountUnacknowledged,
     CreateTemp,
     ExpandGlob,
     FileEffect,
@@ -140,7 +141,7 @@ class MemoryHost:
         if error is not None:
             return [Rejected(request.id, error)]
         match request.effect:
-            case OpenConnection() | CloseConnection():
+            case OpenConnection() | CloseConnection() | CountUnacknowledged():
                 raise TypeError("this host has no network")
             case Spawn() as effect:
                 self.children[request.id] = MemoryChild(request.id, effect, self.survives)

@@ -12,6 +12,7 @@ from slaveproto.inputs import Disconnected, Received
 from slaveproto.slave.events import Input
 from transports.host import sockets
 from transports.host.sockets import words_of
+from transports.host.system import sending
 
 
 class Stream:
@@ -29,6 +30,11 @@ class Stream:
     def idle(self) -> bool:
         """Whether everything is sent."""
         return not self._left
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._sock.fileno() < 0 else len(self._left) + sending.unacknowledged(self._sock.fileno())
 
     def begin(self) -> None:
         """Begin to read."""

@@ -59,6 +59,11 @@ class TcpLink:
             if data:
                 self._stream.send(data)
 
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._stream is None else self._stream.unacknowledged
+
     def close(self, last: bytes) -> None:
         """Send `last` and close; nothing more is reported. Only the first call counts."""
         with self._changing:

@@ -23,6 +23,7 @@ from slaveproto.effects import (
     Abandon,
     Cancel,
     CloseConnection,
+    CountUnacknowledged,
     FileEffect,
     FindHolders,
     OpenConnection,
@@ -207,6 +208,8 @@ class Slave:
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
+            case CountUnacknowledged():
+                self.post(Completed(request.id, 0 if self._link is None else self._link.unacknowledged))
             case Spawn() as start:
                 self._work.start_soon(self._run_process, request.id, start)
             case Signal(process, name):
@@ -277,6 +280,11 @@ class _Link:
             data = session.data_to_send()
             if data:
                 self._wire.send(data)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._wire is None else self._wire.unacknowledged
 
     def close(self, last: bytes) -> None:
         """Send `last` and close; nothing more is reported."""

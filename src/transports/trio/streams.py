@@ -13,6 +13,7 @@ import trio
 from transports.host import sockets
 from transports.host.route import Route
 from transports.host.sockets import words_of
+from transports.host.system import sending
 from transports.trio.nurseries import open_nursery
 
 if TYPE_CHECKING:
@@ -79,6 +80,13 @@ async def open_wire(stream: trio.abc.Stream, sent: Callable[[], None]) -> AsyncI
             await stream.aclose()
 
 
+def _socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType:
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    assert isinstance(stream, trio.SocketStream)
+    return stream.socket
+
+
 class Wire:
     """One byte stream: the task that calls `read` reads it, a task of its own writes, one batch at a time."""
 
@@ -88,14 +96,22 @@ class Wire:
         # The batch on its way to the writer, and the last one.
         self._put, self._take = trio.open_memory_channel[bytes](2)
         self._reading = trio.CancelScope()
+        self._left = 0
         self.idle = True
         """Whether all that was sent is out."""
         self.closing = False
         """Whether `close` was called."""
 
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the other system has not acknowledged; to within a block."""
+        sock = _socket_of(self._stream)
+        return 0 if sock.fileno() < 0 else self._left + sending.unacknowledged(sock.fileno())
+
     def send(self, data: bytes) -> None:
         """Take a batch; only if `idle`, and before `close`."""
         self.idle = False
+        self._left = len(data)
         self._put.send_nowait(data)
 
     def close(self, last: bytes) -> None:
@@ -131,6 +147,9 @@ class Wire:
         # The reader of the stream reports its end.
         with contextlib.suppress(trio.BrokenResourceError):
             async for data in self._take:
-                await self._stream.send_all(data)
+                for start in range(0, len(data), sockets.BLOCK):
+                    await self._stream.send_all(data[start : start + sockets.BLOCK])
+                    self._left = len(data) - start - sockets.BLOCK
+                self._left = 0
                 self.idle = True
                 self._sent()
