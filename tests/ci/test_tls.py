@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from slaveproto.ci.errors import UsageError
+from slaveproto.ci.file.build_file import load
 from slaveproto.cli import main
 from slaveproto.testing.peers import OurBuilds, OurMaster, OurSlave, Runner
 from tests.certificates import Authority
@@ -49,6 +51,25 @@ def test_a_build(runner: Runner, authority: Authority, file: str, tmp_path: Path
     ):
         code, done = builds.wait()
     assert (code, done["b"].result) == (0, "success")
+
+
+def test_the_embedded_slave_knows_the_certificate_of_its_own_master(authority: Authority, tmp_path: Path) -> None:
+    certificate = authority.issue("master.example.org")
+    head = f'[master]\nlisten = "127.0.0.1:9989"\ntls_cert = "{certificate}"\ntls_key = "{certificate}"\n'
+    with OurBuilds(tmp_path / "master", f'{head}[[builder]]\nname = "b"\n[[builder.step]]\nshell = "true"\n') as builds:
+        code, done = builds.wait()
+    assert (code, done["b"].slave) == (0, "local")
+
+
+def test_the_embedded_slave_has_no_certificate(authority: Authority, file: str, tmp_path: Path) -> None:
+    path = tmp_path / "build.toml"
+    before, after = file.index("[[slave]]"), file.index("[[builder]]")
+    path.write_text(file[:before] + file[after:].replace('slaves = ["ex"]', ""))
+    with pytest.raises(UsageError, match=r"master.tls_client_ca needs a \[\[slave\]\]"):
+        load(str(path))
+    path.write_text(file.replace("ca.pem", "no.pem"))
+    with pytest.raises(UsageError, match=r"tls_client_ca should be certificates of authorities, but: .*: No such file"):
+        load(str(path))
 
 
 def test_slaves_that_may_not_come(authority: Authority, file: str, tmp_path: Path) -> None:

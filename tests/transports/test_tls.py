@@ -224,6 +224,15 @@ def test_files_that_cannot_be_used(ours: Authority, other: Authority, tmp_path: 
             make()
 
 
+def test_without_a_file_the_authorities_of_the_system_are_trusted(
+    ours: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", ours.path)
+    context = client_context()
+    assert context.get_ca_certs() == client_context(ca=ours.path).get_ca_certs() != []
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
 def test_old_versions_of_tls_are_out(ours: Authority) -> None:
     for context in (client_context(), client_context(pin=bytes(32)), server_context(ours.issue("localhost"))):
         assert context.minimum_version is ssl.TLSVersion.TLSv1_2
