@@ -113,7 +113,8 @@ def test_options(tmp_path: Path, options: list[str], expected: dict[str, Any]) -
         ["--maxdelay", "0"],
         ["-k", "soon"], ["-k", "-1"], ["-k", "nan"], ["-k", "inf"], ["--usepty", "yes"], ["--umask", "9"],
         ["--umask", "1000"], ["--umask", "-1"], ["--maxdelay", ""], ["--maxretries", "-1"], ["--maxretries", "1.5"],
-        ["-a", "none"], ["-a", "never"], ["--send-environment", "A=b"], ["--send-environment", "A,"], ["-s", "big"], ["-l", "none"], ["--no-such-option"], ["-k"],
+        ["-a", "none"], ["-a", "never"], ["--send-environment", "A=b"],
+        ["--send-environment", "A,"], ["-s", "big"], ["-l", "none"], ["--no-such-option"], ["-k"],
     ],
 )  # fmt: skip
 def test_bad_options(tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str]) -> None:

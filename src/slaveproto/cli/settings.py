@@ -254,11 +254,10 @@ def _send_environment(at: At, value: object) -> str | tuple[str, ...]:
     """One of listed, all, or an array of names."""
     if not isinstance(value, list):
         return str(one_of(SENT)(at, value))
-    names = tuple(filled(at.item(index), item) for index, item in enumerate(value))
-    for index, name in enumerate(names):
-        if "=" in name or not name.isprintable():
-            raise at.item(index).wrong(f"should be the name of a variable, not {name!r}")
-    return names
+    for name in value:
+        if not (isinstance(name, str) and name and name.isprintable() and "=" not in name):
+            raise at.wrong(f"should hold names of variables, not {name!r}")
+    return tuple(value)
 
 
 def _names(text: str) -> object:
