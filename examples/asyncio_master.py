@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from slaveproto import LocalProtocolError
-from slaveproto.effects import CloseConnection, FileEffect, Request
+from slaveproto.effects import CloseConnection, CountUnacknowledged, FileEffect, Request
+from slaveproto.inputs import Completed
 from slaveproto.master import (
     Accepted,
     AnyStep,
@@ -58,6 +59,7 @@ from slaveproto.master import (
 from transports.host import files
 from transports.host.reports import attempt
 from transports.host.sockets import words_of
+from transports.host.system import sending
 
 BUILDER = "example"
 BUILD = 1
@@ -215,10 +217,10 @@ class Master:
         self._last += 1
         return self._last
 
-    def add(self, connection: Connection, peer: str) -> None:
+    def add(self, connection: Connection, address: tuple[str, int]) -> None:
         """Take a new connection."""
         self._connections[connection.number] = connection
-        self.post(Accepted(connection.number, peer, secrets.token_bytes(16)))
+        self.post(Accepted(connection.number, str(address), secrets.token_bytes(16), host=address[0]))
 
     def remove(self, connection: Connection, why: str) -> None:
         """A connection is over."""
@@ -260,6 +262,9 @@ class Master:
             case CloseConnection(number, last):
                 if number in self._connections:
                     self._connections[number].close(last)
+            case CountUnacknowledged(number):
+                line = self._connections.get(number)
+                self.post(Completed(request.id, 0 if line is None else line.unacknowledged))
             case effect:
                 # A master asks for nothing else.
                 assert isinstance(effect, FileEffect)
@@ -285,6 +290,14 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send; only if `writable`."""
         self._transport.write(data)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were written and that the other system has not acknowledged."""
+        sock = self._transport.get_extra_info("socket")
+        return (
+            0 if sock.fileno() < 0 else self._transport.get_write_buffer_size() + sending.unacknowledged(sock.fileno())
+        )
 
     def pause(self, paused: bool) -> None:
         """Leave it unread, or read it again."""
@@ -312,7 +325,7 @@ class Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=1, low=0)
         self._transport = transport
         self.writable = True
-        self._master.add(self, str(transport.get_extra_info("peername")))
+        self._master.add(self, transport.get_extra_info("peername"))
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""

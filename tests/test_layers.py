@@ -16,6 +16,7 @@ ROWS = (
     (
         "slaveproto.errors",
         "slaveproto.limits",
+        "slaveproto.liveness",
         "slaveproto.machine",
         "slaveproto.paths",
         "slaveproto.records",
@@ -37,7 +38,10 @@ CORE_ROWS = 7
 # What the core may use besides itself: attrs, and modules of the standard library that only compute.
 PURE = {
     "__future__", "abc", "ast", "attrs", "base64", "codecs", "collections", "datetime", "decimal", "difflib", "enum",
-    "hashlib", "heapq", "hmac", "math", "ntpath", "posixpath", "re", "shlex", "stat", "struct", "types", "typing",
+    # Numbers that a host reports by.
+    "errno",
+    "hashlib", "heapq", "hmac", "ipaddress", "math", "ntpath", "posixpath", "re", "shlex", "stat", "struct",
+    "types", "typing",
     # Subversion tells what changed in XML.
     "xml",
     # Archives are made of headers that compute, and compressed in memory; `io` is for bytes as a file, in testing.

@@ -25,6 +25,7 @@ class Limits:
         references: references to the peer's objects that we have not released yet.
         unsent: bytes that we have for a peer that does not read them, before we look at more of its own.
         call_id: bytes of a call's id, which is echoed; Twisted's are integers.
+        messages: whole messages from now on, until other limits are set. Twisted has no bound.
     """
 
     string: int = SIZE_LIMIT
@@ -37,3 +38,4 @@ class Limits:
     references: int = 10_000
     unsent: int = 64 * 1024 * 1024
     call_id: int = 1000
+    messages: int = 2**63 - 1

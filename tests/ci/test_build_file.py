@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from slaveproto.ci.errors import UsageError
-from slaveproto.ci.file.build_file import LOCAL, BuildFile, default_builddir, load
+from slaveproto.ci.file.build_file import LOCAL, MASTER_KEYS, BuildFile, default_builddir, load
 from slaveproto.ci.file.secrets import (
     FromEnvironment,
     FromFile,
@@ -102,7 +102,7 @@ def test_who_may_log_in(tmp_path: Path) -> None:
         "two": SlaveAccount("two", "from file", {"a/b": "a_b", "c": "dir"}),
     }
     assert file.master_config("unused", changes=False) == MasterConfig(accounts, keepalive=5)
-    changes = {"change": ChangeAccount("change", "changepw")}
+    changes = {"change": ChangeAccount("change", "changepw", confirm=True)}
     assert file.master_config("unused", changes=True).accounts == accounts | changes
 
 
@@ -222,8 +222,7 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         ('slave = ["x"]', "1: [[slave]] should be a table, not a string"),
         ("[builder]", "1: builder should be [[builder]], not [builder]"),
         # [master]
-        ('[master]\n\nlisen = "x"', "3: unknown key 'master.lisen'; there are listen, tls_cert, tls_key, state_dir, "
-         "change_password, keepalive, silence, ping_timeout, attach_timeout, login_timeout"),
+        ('[master]\n\nlisen = "x"', f"3: unknown key 'master.lisen'; there are {', '.join(MASTER_KEYS)}"),
         ("[master]\nlisten = 9989", "2: master.listen should be a string, not an integer"),
         ('[master]\nlisten = ""', "2: master.listen is empty"),
         ('[master]\nlisten = "a:b"', "2: master.listen should be HOST:PORT or [IPV6]:PORT, not 'a:b'"),
@@ -234,7 +233,8 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         ('[master]\ntls_key = "x"', "2: master.tls_key needs tls_cert"),
         ('[master]\ntls_cert = "x"\ntls_key = "y"',
          "2: master.tls_cert and tls_key should be a certificate and its key, but: "
-         "[Errno 2] No such file or directory"),
+         "FOLDER/x and FOLDER/y: No such file or directory"),
+        ('[master]\ntls_client_ca = "x"', "2: master.tls_client_ca needs tls_cert"),
         ('[master]\nstate_dir = "a\\u0000b"', "2: master.state_dir contains a null character"),
         ("[master]\nkeepalive = -1", "2: master.keepalive should be from 0 to 999999999 seconds, not -1"),
         ("[master]\nkeepalive = nan", "2: master.keepalive should be from 0 to 999999999 seconds, not nan"),
@@ -261,7 +261,9 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
          "3: password_file should be a file in UTF-8, unlike FOLDER/latin"),
         (f"{SLAVE}max_builds = 0", "4: max_builds should be from 1 to 9223372036854775807, not 0"),
         (f"{SLAVE}max_builds = 1.5", "4: max_builds should be an integer, not a float"),
-        (f"{SLAVE}max_build = 1", "4: unknown key 'max_build'; there are name, password, password_file, max_builds"),
+        (f"{SLAVE}max_build = 1", "4: unknown key 'max_build'; there are name, password, password_file, max_builds, "
+         "certificate"),
+        (f'{SLAVE}certificate = "x"', "4: certificate needs tls_client_ca in [master]"),
         (SLAVE + SLAVE, "5: name 'ex' comes twice"),
         (SLAVE.replace("ex", "change"),
          "2: name is that of the user who reports changes; change_password = \"\" frees it"),
@@ -323,11 +325,11 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         (f'{BUILDER}[[builder.step]]\nshel = "x"',
          "4: unknown key 'shel'; there are shell, mkdir, rmdir, copy, rmfile, stat, glob, listdir, upload, "
          "upload_dir, download, download_string, name, workdir, halt_on_failure, "
-         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run"),
+         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run, timeout, max_time"),
         (f"{BUILDER}step = [1]", "3: [[builder.step]] should be a table, not an integer"),
         (f'{BUILDER}{STEP}stat = "y"', "5: stat cannot be in the same step as mkdir"),
-        (f"{BUILDER}{STEP}timeout = 5", "5: unknown key 'timeout'; there are mkdir, name, workdir, halt_on_failure, "
-         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run"),
+        (f"{BUILDER}{STEP}use_pty = 5", "5: unknown key 'use_pty'; there are mkdir, name, workdir, halt_on_failure, "
+         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run, timeout, max_time"),
         (f"{BUILDER}{STEP}always_run = 1", "5: always_run should be true or false, not an integer"),
         (f'{BUILDER}{STEP}name = ""', "5: name is empty"),
         (f"{BUILDER}[[builder.step]]\nmkdir = 5", "4: mkdir should be a string, not an integer"),

@@ -15,6 +15,7 @@ from slaveproto.ci.builds import (
     RunBegan,
     RunEnded,
     RunEvent,
+    RunGivenUp,
     RunNotTaken,
     RunOutput,
     RunStepBegan,
@@ -60,9 +61,11 @@ class Notes:
             case RunStepEnded(_, step, outcome):
                 self.lines.append(f"{step.number} {outcome.result.word if outcome else 'skipped'}")
             case RunEnded(run, result):
-                self.lines.append(f"{run.entry.name} {result.word}")
+                self.lines.append(f"{run.entry.name} {result.word}" + (f": {event.why}" if event.why else ""))
             case RunNotTaken(run, why):
                 self.lines.append(f"{run.entry.name} not taken: {why}")
+            case RunGivenUp(run, why):
+                self.lines.append(f"{run.entry.name} {why}")
 
 
 async def build(
@@ -94,6 +97,18 @@ async def test_a_build(tmp_path: Path) -> None:
         "x on bot, attempt 1", "1/2 a", "output one", "1 success", "2/2 b", "2 failure", "x failure"
     ]  # fmt: skip
     assert builds.finals == {"x": Result.FAILURE}
+
+
+async def test_variables_of_a_build(tmp_path: Path) -> None:
+    notes = Notes()
+
+    async def set_them(event: RunEvent) -> None:
+        if isinstance(event, RunBegan):
+            event.run.variables = {"ONE": "a b", "TWO": "two"}
+
+    own = attrs.evolve(shell("a", 'echo "$ONE, $TWO, $THREE"'), env={"TWO": "of the step", "THREE": "3"})
+    await build(tmp_path, [entry("x", own)], set_them, notes.handle)
+    assert "output a b, of the step, 3" in notes.lines
 
 
 async def test_steps_that_are_not_run(tmp_path: Path) -> None:
@@ -191,8 +206,11 @@ async def test_a_slave_that_is_lost_before_the_step(tmp_path: Path) -> None:
             here[0].slaves["bot"].disconnect("for a test")
 
     builds = await build(tmp_path, [entry("x", shell("a", "true"))], slow, notes.handle, during=during, attempts=1)
-    assert notes.lines == ["x on bot, attempt 1", "1/1 a", "1 retry", "x retry"]
-    assert builds.finals == {"x": Result.RETRY}
+    assert notes.lines == [
+        "x on bot, attempt 1", "1/1 a", "1 retry",
+        "x exception: given up after 1 try: its slave was lost each time",
+    ]  # fmt: skip
+    assert builds.finals == {"x": Result.EXCEPTION}
 
 
 async def test_stop_ends_what_runs_and_what_waits(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slaveproto.ci.show.master_report import INTERVAL, MOST_REMEMBERED, MasterReport
+from slaveproto.ci.show.master_report import INTERVAL, MOST_LINES, MOST_REMEMBERED, MasterReport
 from slaveproto.master.changes import Change
 from slaveproto.master.events import (
     BuildersChanged,
@@ -33,7 +33,7 @@ INFO = SlaveInfo("", "", "", "0.8.14", "posix", "/b", 2, {}, {}, {})
         (MasterNotice("x"), "x"),
         (MasterNotice("x", "ex"), "slave ex: x"),
         (BuildStarted(1), None),
-        (ChangeReceived("change", Change("joe", (), "", "r1", "", "", "p", "", "", "", None, {})),
+        (ChangeReceived("change", Change("joe", (), "", "r1", "", "", "p", "", "", "", None, {}), 1, None),
          "change by joe; revision r1; project p"),
     ],
 )  # fmt: skip
@@ -77,6 +77,37 @@ def test_a_client_cannot_make_up_new_reasons(why: str) -> None:
 def test_the_memory_is_bounded() -> None:
     report = MasterReport()
     for number in range(MOST_REMEMBERED + 1):
-        report.text_of(wrong(f"n{number}"), 0.0)
-    assert report.text_of(wrong("n0"), 1.0) is not None
-    assert report.text_of(wrong(f"n{MOST_REMEMBERED}"), 1.0) is None
+        now = number / MOST_LINES
+        assert report.text_of(wrong(f"n{number}"), now) is not None
+        assert report.text_of(wrong(f"n{number}"), now) is None
+    assert "more" not in (report.text_of(wrong("n0"), now + INTERVAL) or "")
+    assert "1 more" in (report.text_of(wrong(f"n{MOST_REMEMBERED}"), now + INTERVAL) or "")
+
+
+def test_a_remark_is_told_once_a_minute() -> None:
+    report = MasterReport()
+    told = [
+        report.text_of(MasterNotice(f"1.2.3.4:{number}: refused a call of 'x{number}'", "ex"), number / 10)
+        for number in range(100)
+    ]
+    assert [text for text in told if text is not None] == ["slave ex: 1.2.3.4:0: refused a call of 'x0'"]
+    assert report.text_of(MasterNotice("1.2.3.4:5: refused a call of 'x'", "other"), 10.0) is not None
+    again = report.text_of(MasterNotice("1.2.3.4:5: refused a call of 'x'", "ex"), INTERVAL)
+    assert again is not None
+    assert again.endswith("(99 more since the last time it was told)")
+
+
+def test_strangers_cause_ten_lines_a_second_altogether() -> None:
+    """Names, addresses and reasons that are made up do not fill the log."""
+    report = MasterReport()
+    told = [
+        text
+        for number in range(60_000)
+        for event in (
+            LoginFailed(number, f"10.{number % 250}.{number % 249}.1:1", f"name {number}", "no", credentials=True),
+            MasterNotice(f"we do not understand {chr(0x4E00 + number % 9999)}"),
+        )
+        if (text := report.text_of(event, number / 2000)) is not None
+    ]
+    assert MOST_LINES * 29 <= len(told) <= MOST_LINES * 32
+    assert "other lines like this were left out" in told[-1]

@@ -64,6 +64,13 @@ def test_the_least_that_is_needed(tmp_path: Path) -> None:
         ('send_environment = "none"', ":5: send_environment should be one of listed, all, not 'none'"),
         ('send_environment = ["A=b"]', ":5: send_environment should hold names of variables, not 'A=b'"),
         ('send_environment = [""]', ":5: send_environment should hold names of variables, not ''"),
+        ("tls = 1", ":5: tls should be true or false, not an integer"),
+        ('tls_ca = "ca.pem"', ":5: tls_ca needs tls = true"),
+        ('tls = false\ntls_pin = "' + "ab" * 32 + '"', ":6: tls_pin needs tls = true"),
+        ('tls = true\ntls_key = "key.pem"', ":6: tls_key needs tls_cert"),
+        ('tls = true\ntls_pin = "abc"', ":6: tls_pin should be a SHA-256 of 64 hexadecimal digits"),
+        ('tls = true\ntls_ca = ""', ":6: tls_ca is empty"),
+        ('proxy = "https://me:pw@proxy"', ":5: proxy should be http://[USER:PASSWORD@]HOST[:PORT]"),
         ("keepalive", ":5: Expected '=' after a key in a key/value pair"),
         ("keepalive = 5\nkeepalive = 6", ":6: Cannot overwrite a value"),
         ("port = 1", ":5: Cannot overwrite a value"),
@@ -94,6 +101,15 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 def test_no_text(tmp_path: Path) -> None:
     assert refusal(tmp_path, b"# \n\nhost = '\xff'") == ":3: not UTF-8"
+
+
+def test_paths_are_beside_the_file(tmp_path: Path) -> None:
+    text = 'tls = true\ntls_ca = "ca.pem"\ntls_cert = "../c.pem"\ntls_key = "/k.pem"\n'
+    (tmp_path / "slaveproto.toml").write_text(GOOD + text)
+    found = load(str(tmp_path))
+    assert (found.tls_ca, found.tls_cert, found.tls_key) == (
+        str(tmp_path / "ca.pem"), str(tmp_path.parent / "c.pem"), "/k.pem"
+    )  # fmt: skip
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -143,6 +159,16 @@ seconds = st.integers(0, 10**9 - 1) | st.floats(0, 10**9 - 1)
         encoding=st.sampled_from(["utf-8", "latin-1", "shift_jis"]),
         allow_shutdown=st.sampled_from(SHUTDOWNS),
         send_environment=st.sampled_from(["listed", "all", (), ("A", "b c")]),
+        drain=seconds,
+        max_builds=st.none() | st.integers(1, 10**9 - 1),
+        idle_exit=st.none() | st.integers(1, 10**9 - 1) | st.floats(0.1, 10**9 - 1),
+        numcpus=st.none() | st.integers(1, 10**9 - 1),
+        delete_leftover_dirs=st.booleans(),
+        tls=st.just(True),
+        tls_ca=st.none() | st.just("/etc/ca.pem"),
+        tls_pin=st.none() | st.just("ab" * 32),
+        tls_name=st.none() | words,
+        proxy=st.none() | st.just("http://me:pw@proxy:3128"),
     )
 )
 def test_what_is_written_is_read_back(written: Settings) -> None:
@@ -218,7 +244,7 @@ def test_files_that_hold_no_password(tmp_path: Path) -> None:
 
 def test_rows_and_fields_are_the_same() -> None:
     """A new field needs a row, and a new row a field; these fields are not for the file."""
-    assert {*SETTINGS} == {*attrs.fields_dict(Settings)} - {"basedir", "silence", "connect_timeout"}
+    assert {*SETTINGS} == {*attrs.fields_dict(Settings)} - {"basedir", "login_silence", "connect_timeout"}
     assert {key for key in SETTINGS if default_of(key) is attrs.NOTHING} == set(REQUIRED)
 
 
@@ -235,12 +261,13 @@ def test_the_page() -> None:
     expected = []
     for key, setting in SETTINGS.items():
         default = default_of(key)
-        options = ", ".join(f"`{option} {setting.metavar}`" for option in setting.options).replace("|", "\\|")
+        argument = f" {setting.metavar}" if setting.metavar else ""
+        options = ", ".join(f"`{option}{argument}`" for option in setting.options).replace("|", "\\|")
         shown = "required" if default is attrs.NOTHING else setting.unset or f"`{setting.show(default)}`"
         values = (setting.kind.__doc__ or "").rstrip(".").lower().replace("python", "Python").replace("ascii", "ASCII")
         expected.append(f"| `{key}` | {options} | {shown} | {values} | {setting.meaning} |")
     page = (Path(__file__).parents[2] / "docs" / "slave-file.md").read_text()
-    assert [line for line in page.splitlines() if line.startswith("| `")] == expected
+    assert [line for line in page.partition("\n## ")[0].splitlines() if line.startswith("| `")] == expected
 
 
 def test_the_page_has_the_variables_that_masters_are_told() -> None:
@@ -251,4 +278,5 @@ def test_the_page_has_the_variables_that_masters_are_told() -> None:
 
 
 def test_the_password_is_not_shown() -> None:
-    assert "secret" not in repr(Settings(host="h", port=1, name="n", password="secret", basedir="/b"))
+    shown = repr(Settings(host="h", port=1, name="n", password="secret", basedir="/b", proxy="http://me:secret@p"))
+    assert "secret" not in shown

@@ -10,6 +10,7 @@ from slaveproto.errors import HostError
 from slaveproto.master import AnyStep, BuildStarted, Outcome, StartBuild, StartStep, StepFinished
 from slaveproto.testing import MasterDriver, ScriptedSlave
 from slaveproto.testing.scripted_slave import SlaveCommand
+from tests.master.support import configured
 
 BUILD: Final = 1
 GENERATIONS: Final = ("0.8.4", "0.8.14", "4.3")
@@ -21,10 +22,11 @@ class Building:
     Args:
         generation: of the slave.
         lacks: methods that it does not know.
+        changes: to the configuration.
     """
 
-    def __init__(self, generation: str = "4.3", lacks: frozenset[str] = frozenset()) -> None:
-        self.driver = MasterDriver()
+    def __init__(self, generation: str = "4.3", lacks: frozenset[str] = frozenset(), **changes: object) -> None:
+        self.driver = MasterDriver(configured(**changes))
         self.host = self.driver.host
         self.slave: ScriptedSlave = self.driver.connect(generation)
         self.slave.lacks |= lacks

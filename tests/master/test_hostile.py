@@ -27,7 +27,7 @@ from slaveproto.master import (
     StartStep,
     StepFinished,
 )
-from slaveproto.master.peer import MOST_REFUSED, SPEAKS_HTTP
+from slaveproto.master.peer import MOST_REFUSED, SPEAKS_HTTP, STRANGER
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, RawPeer, ScriptedSlave
 from slaveproto.wire import Local, Value
 from slaveproto.wire.banana import Encodable, encode
@@ -172,8 +172,21 @@ def test_vain_things_have_an_end(name: str) -> None:
     peer = driver.connect_raw()
     driver.send(peer, HARMLESS[name] + HARMLESS[name][len(NEGOTIATED) :] * 10_000)
     assert not is_open(driver, peer)
-    assert f"more than {MOST_REFUSED} calls that make no sense" in end_of(driver, 2)
-    assert len(driver.events_of(MasterNotice)) <= MOST_REFUSED
+    assert end_of(driver, 2) == f"broke the protocol: more than {STRANGER.messages} messages"
+    assert len(driver.events_of(MasterNotice)) <= STRANGER.messages
+    assert unharmed(driver, other)
+
+
+def test_vain_calls_after_the_login_have_an_end() -> None:
+    driver, other = beside()
+    slave = driver.connect(name="bot1")
+    assert slave.avatar is not None
+    for _ in range(MOST_REFUSED):
+        with pytest.raises(CallRefused):
+            slave.call_avatar("nonsense")
+    with pytest.raises(ConnectionLost):
+        slave.call_avatar("nonsense")
+    assert len(driver.events_of(MasterNotice)) == MOST_REFUSED
     assert unharmed(driver, other)
 
 
@@ -392,13 +405,12 @@ def test_a_guest_with_too_many_questions() -> None:
 
 
 def test_a_hundred_thousand_small_messages() -> None:
-    """They cost what they cost, and nothing of them stays."""
+    """Those that are neither call nor answer count, too."""
     driver, other = beside()
     peer = driver.connect_raw()
     driver.send(peer, NEGOTIATED + pb([b"version", 6]) * 100_000)
-    assert is_open(driver, peer)
-    assert driver.session.census["requests"] == 0
-    driver.lose(peer)
+    assert not is_open(driver, peer)
+    assert end_of(driver, 2) == f"broke the protocol: more than {STRANGER.messages} messages"
     assert unharmed(driver, other)
 
 

@@ -18,6 +18,7 @@ from slaveproto.master import (
     SlaveAccount,
     SlaveAttached,
 )
+from slaveproto.master.strangers import TRIES
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, ScriptedSlave
 from slaveproto.wire import Failure, Local, LoginRefused, Remote, Value, digest
 from slaveproto.wire.login import MOST_TRIES, UNAUTHORIZED
@@ -143,7 +144,9 @@ def test_too_many_tries() -> None:
         assert slave.refused is not None
     with pytest.raises(ConnectionLost):
         slave.call(root(slave), "login", b"bot1")
-    assert reasons(driver)[:-1] == ["wrong name or password"] * MOST_TRIES
+    unseen = "too many wrong passwords from its address: this one was not looked at"
+    looked_at = TRIES[0]
+    assert reasons(driver)[:-1] == ["wrong name or password"] * looked_at + [unseen] * (MOST_TRIES - looked_at)
     assert f"more than {MOST_TRIES} times" in reasons(driver)[-1]
     assert nothing_left(driver)
 
@@ -348,16 +351,18 @@ def test_a_long_name_is_shown_in_part() -> None:
 def test_too_many_strangers() -> None:
     driver = MasterDriver(configured(visitors=3))
     strangers = [driver.connect_raw() for _ in range(4)]
-    assert [peer.open for peer in strangers] == [True, True, True, False]
-    assert strangers[3].heard == b""
-    assert "3 others" in reasons(driver)[0]
-    # Who logs in is none any more, who leaves neither.
-    driver.lose(strangers[0])
+    assert [peer.open for peer in strangers] == [False, True, True, True]
+    assert reasons(driver) == ["it made room for another one: there are 3 that have not logged in"]
+    # A slave that logs in is none any more, and one that leaves is none, either.
+    driver.lose(strangers[1])
     first = driver.connect()
     assert first.avatar is not None
     second = driver.connect(name="nobody")
+    # What has spoken goes last.
+    for _ in range(3):
+        driver.connect_raw()
+    assert not any(peer.open for peer in strangers)
     assert is_open(driver, second)
-    assert not driver.connect_raw().open
     assert nothing_left(driver)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from slaveproto.effects import WriteFile
 from slaveproto.master import (
+    BuildStarted,
+    EndBuild,
     LogFile,
     MasterConfig,
     Result,
@@ -14,8 +16,9 @@ from slaveproto.master import (
     StepSpoke,
     UploadFile,
 )
-from slaveproto.master.output import OVERHEAD, Output, Spool, UnreadBytes
+from slaveproto.master.output import MOST_APART, OVERHEAD, Output, Spool, UnreadBytes
 from slaveproto.master.peer import HIGH_WATER
+from slaveproto.master.session import STALL
 from slaveproto.testing import MasterDriver
 from tests.master.running import BUILD, Building
 
@@ -131,3 +134,85 @@ def test_the_rest_of_a_lost_step_can_be_taken() -> None:
     assert [piece.data for piece in building.driver.session.output(building.step)] == [b"x"]
     assert building.driver.session.output(building.step) == []
     assert BUILD == 1
+
+
+def flood(building: Building, size: int) -> None:
+    """Let the first step say so much, as far as it is read."""
+    for _ in range(size // BLOCK):
+        building.slave.commands[0].raw_update([[{"stdout": "x" * BLOCK}, 0]])
+
+
+def test_a_slow_reader_does_not_hold_up_the_other_builds_of_its_slave() -> None:
+    building = Building()
+    driver = building.driver
+    driver.takes_output = False
+    building.run(SHELL)
+    flood(building, 2 * HIGH_WATER)
+    assert driver.session.paused(1)
+    # Alone on its slave, it waits for its reader for any time.
+    driver.advance(100_000)
+    assert driver.session.paused(1)
+    driver.handle(StartBuild(2, "bot1", "mac"))
+    assert BuildStarted(2) not in driver.events
+    for number in range(2, 12):
+        driver.advance(STALL)
+        assert not driver.session.paused(1)
+        assert BuildStarted(number) in driver.events
+        driver.handle(StartStep(100 + number, number, SHELL))
+        building.slave.command.update({"stdout": "quick\n"})
+        building.slave.command.finish()
+        assert next(piece.data for piece in driver.session.output(100 + number)) == b"quick\n"
+        driver.handle(EndBuild(number))
+        # The reader takes what there is, and is slow again.
+        said = driver.session.output(1)
+        assert sum(len(piece.data) for piece in said) % BLOCK == 0
+        driver.handle(StartBuild(number + 1, "bot1", "mac"))
+        flood(building, 2 * HIGH_WATER)
+        assert driver.session.paused(1)
+    driver.take_output()
+    building.slave.commands[0].finish()
+    assert not driver.session.paused(1)
+    assert building.unread == 0
+
+
+def test_what_is_set_apart_has_an_end_and_the_gap_is_told() -> None:
+    building = Building()
+    driver = building.driver
+    driver.takes_output = False
+    building.run(SHELL)
+    driver.handle(StartBuild(2, "bot1", "mac"))
+    flood(building, 2 * HIGH_WATER)
+    driver.advance(STALL)
+    flood(building, 2 * MOST_APART)
+    assert not driver.session.paused(1)
+    said = driver.session.output(1)
+    kept = sum(len(piece.data) for piece in said[:-1])
+    assert MOST_APART - 2 * BLOCK < kept <= MOST_APART
+    left_out = 2 * HIGH_WATER + 2 * MOST_APART - kept
+    gap = f"\n[{left_out} bytes are left out here: the output was not read in time]\n"
+    assert said[-1] == Output("stdio", "header", gap.encode())
+    # From now on its slave is slowed down again.
+    flood(building, 2 * HIGH_WATER)
+    assert driver.session.paused(1)
+    driver.session.output(1)
+    assert building.unread == 0
+
+
+def test_the_largest_is_set_apart_also_when_its_step_is_over() -> None:
+    building = Building()
+    driver = building.driver
+    driver.takes_output = False
+    building.run(SHELL)
+    driver.handle(StartBuild(2, "bot1", "mac"))
+    driver.handle(StartStep(2, 2, SHELL))
+    building.slave.command.update({"stdout": "little"})
+    flood(building, HIGH_WATER - 2 * BLOCK)
+    building.slave.commands[0].finish()
+    building.slave.command.raw_update([[{"stdout": "x" * BLOCK}, 0]] * 2)
+    assert driver.session.paused(1)
+    driver.advance(STALL)
+    assert not driver.session.paused(1)
+    assert building.unread > 2 * BLOCK
+    assert sum(len(piece.data) for piece in driver.session.output(1)) > HIGH_WATER - 3 * BLOCK
+    driver.session.output(2)
+    assert building.unread == 0

@@ -157,6 +157,7 @@ FULL: Final = Shell(
     log_environ=False,
     interrupt_signal="INT",
     sigterm_time=5.0,
+    kill_leftovers=True,
 )
 FOLLOWED: Final[dict[str, Any]] = {"l": "l.txt", "f": {"filename": "f.txt", "follow": True}}
 FULL_COMMON: Final[dict[str, Any]] = {
@@ -172,17 +173,19 @@ FULL_COMMON: Final[dict[str, Any]] = {
 SHOWN: Final[dict[str, Any]] = {"command": ["run", "pass"]}
 HIDDEN: Final[dict[str, Any]] = {"command": ["run", ("obfuscated", "pass", "***")]}
 ASKED: Final[dict[str, Any]] = {"interruptSignal": "INT", "sigtermTime": 5.0}
+KILLING: Final[dict[str, Any]] = {"kill_leftovers": True}
+"""Likewise."""
 FULL_SHELL: Final[dict[str, tuple[dict[str, Any], int]]] = {
     # With the number of notes: of what the slave cannot do.
-    "nothing said": ({**SHOWN, "usePTY": "slave-config", "logfiles": {}, "dir": "w/x"}, 5),
-    "1.9": ({**SHOWN, "usePTY": "slave-config", "logfiles": {}}, 5),
-    "2.6": ({**SHOWN, "usePTY": "slave-config", "logfiles": FOLLOWED}, 4),
-    "2.13": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED}, 3),
-    "2.14": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED}, 3),
-    "2.15": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED, "interruptSignal": "INT"}, 2),
-    "2.16": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED}, 1),
-    "3.0": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED, **RAW}, 1),
-    "3.3": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED, **RAW, "max_lines": 7}, 0),
+    "nothing said": ({**SHOWN, "usePTY": "slave-config", "logfiles": {}, "dir": "w/x"}, 6),
+    "1.9": ({**SHOWN, "usePTY": "slave-config", "logfiles": {}}, 6),
+    "2.6": ({**SHOWN, "usePTY": "slave-config", "logfiles": FOLLOWED}, 5),
+    "2.13": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED}, 4),
+    "2.14": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED}, 4),
+    "2.15": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED, "interruptSignal": "INT"}, 3),
+    "2.16": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED}, 2),
+    "3.0": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED, **RAW, **KILLING}, 1),
+    "3.3": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED, **RAW, **KILLING, "max_lines": 7}, 0),
 }
 
 

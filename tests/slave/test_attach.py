@@ -230,6 +230,23 @@ def test_directories_of_no_builder_are_told_of_once() -> None:
     assert [event.leftover for event in driver.events if isinstance(event, BuildersListed)] == [("old",)]
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_directories_of_no_builder_are_removed_if_that_is_wanted(wanted: bool) -> None:
+    driver = SessionDriver(attrs.evolve(CONFIG, delete_leftover_dirs=wanted, numcpus=3), INFO)
+    master = driver.start()
+    attach(master, "4.x")
+    driver.host.directories |= {"/slave/old", "/slave/a", "/slave/a/b", "/slave/info"}
+    driver.host.write("/slave/old/file", b"")
+    about = master.call_bot("getWorkerInfo")
+    assert isinstance(about, dict)
+    assert (about["delete_leftover_dirs"], about["numcpus"]) == (wanted, 3)
+    master.set_builders([("linux", "a/b")])
+    left = {"/slave/a", "/slave/a/b", "/slave/info"}
+    assert left <= driver.host.directories
+    assert ("/slave/old/file" in driver.host.paths) == (not wanted)
+    assert (SlaveNotice("the directory old of no builder is removed") in driver.events) == wanted
+
+
 def test_windows_does_not_heed_the_case_of_directories() -> None:
     driver = SessionDriver(attrs.evolve(CONFIG, basedir="C:\\slave"), attrs.evolve(INFO, system="nt"))
     # The host in memory is none of Windows: it puts a slash before each name.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 import attrs
 import trio
@@ -24,7 +24,7 @@ from slaveproto.ci.masking import OutputMask, Vault
 from slaveproto.ci.scheduler import RunStart, Scheduler
 from slaveproto.master.events import Outcome
 from slaveproto.master.results import Progress, Result
-from slaveproto.master.steps import AnyStep
+from slaveproto.master.steps import AnyStep, Shell
 from transports.trio.master import BuildNotStarted, SlaveLost
 from transports.trio.nurseries import open_nursery
 
@@ -46,6 +46,16 @@ class StepPlace:
     number: int
     total: int
     what: AnyStep
+
+
+LAST_MOMENTS: Final = 10.0
+"""Seconds that builds which are interrupted have to end, besides what their processes get after a TERM."""
+
+
+def last_moments(entries: Iterable[BuilderEntry]) -> float:
+    """Return the seconds that builds of some builders have to end once they are interrupted."""
+    steps = (step for entry in entries for step in entry.steps)
+    return LAST_MOMENTS + max((step.sigterm_time or 0.0 for step in steps if isinstance(step, Shell)), default=0.0)
 
 
 # -- events
@@ -86,10 +96,11 @@ class RunStepEnded:
 
 @attrs.frozen
 class RunEnded:
-    """A build is over, and its slave is free again."""
+    """A build is over, and its slave is free again; `why` has words for what no step tells, else it is empty."""
 
     run: Run
     result: Result
+    why: str = ""
 
 
 @attrs.frozen
@@ -100,7 +111,15 @@ class RunNotTaken:
     why: str
 
 
-RunEvent: TypeAlias = RunBegan | RunStepBegan | RunOutput | RunStepEnded | RunEnded | RunNotTaken
+@attrs.frozen
+class RunGivenUp:
+    """A build that slaves did not take is not tried any more. Comes after the last `RunNotTaken`."""
+
+    run: Run
+    why: str
+
+
+RunEvent: TypeAlias = RunBegan | RunStepBegan | RunOutput | RunStepEnded | RunEnded | RunNotTaken | RunGivenUp
 Listener: TypeAlias = Callable[[RunEvent], Awaitable[None]]
 """A function that is told of every event."""
 
@@ -119,10 +138,12 @@ class BuildListener(ABC):
                 await self._output(run, step, output)
             case RunStepEnded(run, step, outcome):
                 await self._step_ended(run, step, outcome)
-            case RunEnded(run, result):
-                await self._build_ended(run, result)
+            case RunEnded(run, result, why):
+                await self._build_ended(run, result, why)
             case RunNotTaken(run, why):
                 await self._refused(run, why)
+            case RunGivenUp(run, why):
+                await self._given_up(run, why)
             case _:
                 assert_never(event)
 
@@ -143,12 +164,16 @@ class BuildListener(ABC):
         """A step has ended, or was passed over if `outcome` is None."""
 
     @abstractmethod
-    async def _build_ended(self, run: Run, result: Result) -> None:
+    async def _build_ended(self, run: Run, result: Result, why: str) -> None:
         """All is over."""
 
     @abstractmethod
     async def _refused(self, run: Run, why: str) -> None:
         """The slave did not take the build."""
+
+    @abstractmethod
+    async def _given_up(self, run: Run, why: str) -> None:
+        """No slave took the build, and it is not tried any more."""
 
 
 class Run:
@@ -165,6 +190,8 @@ class Run:
         self.entry = entry
         self.slave = slave
         self.attempt = attempt
+        self.variables: Mapping[str, str] = {}
+        """Variables that all commands get, besides their own; a listener that hears of the start may set them."""
         self._progress = Progress(entry.steps)
         self._secrets: Mapping[str, str] = {}
         self._vault = vault
@@ -173,6 +200,16 @@ class Run:
         self._cut: tuple[Result, str] | None = None
         self._started = False
         self._scope = trio.CancelScope()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._cut is not None
+
+    @property
+    def started(self) -> bool:
+        """Whether a slave has taken it."""
+        return self._started
 
     def interrupt(self, result: Result, why: str) -> None:
         """End it early with `result`; `why` is for people."""
@@ -235,6 +272,9 @@ class Run:
             self._progress.cancel(Result.RETRY)
         return self._progress.next_step()
 
+    def _with_variables(self, what: AnyStep) -> AnyStep:
+        return attrs.evolve(what, env={**self.variables, **what.env}) if isinstance(what, Shell) else what
+
     async def _run_step(self, build: Build, place: StepPlace, tell: Listener) -> None:
         await tell(RunStepBegan(self, place))
         if self._unreadable:
@@ -247,7 +287,7 @@ class Run:
     async def _outcome_of(self, build: Build, place: StepPlace, tell: Listener) -> Outcome:
         mask = OutputMask(self._vault)
         try:
-            async with build.step(filled_step(place.what, self._secrets)) as step:
+            async with build.step(self._with_variables(filled_step(place.what, self._secrets))) as step:
                 self._step = step
                 if self._cut is not None:
                     # Told while a listener took its time.
@@ -290,11 +330,17 @@ class Builds:
         self._runs: dict[int, Run] = {}
         self._vault = Vault()
         self._changed = trio.Event()
+        self._drain_ends: tuple[Result, str] | None = None
 
     @property
     def finals(self) -> Mapping[str, Result]:
         """The result of each builder that is not wanted any more."""
         return self._scheduler.finals
+
+    @property
+    def running(self) -> int:
+        """The number of builds that slaves have taken."""
+        return sum(run.started for run in self._runs.values())
 
     @property
     def waiting(self) -> Mapping[str, Sequence[str]]:
@@ -305,6 +351,12 @@ class Builds:
         """Build a builder, on one of `slaves` (by default, of its own). It is built once however often it is wanted."""
         self._entries[entry.name] = entry
         self._scheduler.want(entry.name, entry.slaves if slaves is None else slaves)
+        self._wake()
+
+    def resume(self, entry: BuilderEntry, tries: int) -> None:
+        """Build a builder that was tried in vain so often before."""
+        self._entries[entry.name] = entry
+        self._scheduler.resume(entry.name, entry.slaves, tries, trio.current_time())
         self._wake()
 
     def forget(self, builders: Collection[str]) -> None:
@@ -329,12 +381,29 @@ class Builds:
             run.interrupt(result, why)
         self._wake()
 
+    def hold(self, held: bool) -> None:
+        """Begin nothing for now, or begin things again."""
+        self._scheduler.hold(held)
+        self._wake()
+
+    def drain(self, result: Result, why: str, seconds: float) -> None:
+        """Begin nothing any more, let what runs end within some seconds, and then stop as with `stop`."""
+        self._drain_ends = result, why
+        self._scheduler.drain(trio.current_time() + seconds)
+        for run in self._runs.values():
+            if not run.started:
+                run.interrupt(result, why)
+        self._wake()
+
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until it was stopped, or with `until_idle` until nothing is wanted, and nothing runs."""
         async with open_nursery() as nursery:
             nursery.start_soon(self._watch_slaves)
             while True:
                 self._changed = trio.Event()
+                if self._drain_ends is not None and self._scheduler.drained(trio.current_time()):
+                    self.stop(*self._drain_ends)
+                    self._drain_ends = None
                 idle = {name: slave.idle_builders for name, slave in self._master.slaves.items()}
                 for start in self._scheduler.start(idle, trio.current_time()):
                     run = self._runs[start.run] = Run(
@@ -366,8 +435,14 @@ class Builds:
                 self._wake()
 
         result = await run.carry_out(slave, tell)
+        why = ""
+        if self._scheduler.is_last(start.run, result):
+            lost = "no slave took it" if result is None else "its slave was lost each time"
+            why = f"given up after {start.attempt} {'try' if start.attempt == 1 else 'tries'}: {lost}"
         if result is not None:
-            await tell(RunEnded(run, result))
+            await tell(RunEnded(run, Result.EXCEPTION if why else result, why))
+        elif why:
+            await tell(RunGivenUp(run, why))
         del self._runs[start.run]
         self._scheduler.over(start.run, result, trio.current_time())
         self._wake()

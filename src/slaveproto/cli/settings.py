@@ -15,6 +15,7 @@ change. `tests/cli/test_settings.py` lists them, and compares fields, rows and p
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -44,6 +45,12 @@ FILE_NAME: Final = "slaveproto.toml"
 SHUTDOWNS: Final = ("none", "signal", "file")
 SENT: Final = ("listed", "all")
 REQUIRED: Final = ("host", "port", "name", "password")
+NEEDS: Final = {
+    **dict.fromkeys(("tls_ca", "tls_pin", "tls_cert", "tls_key", "tls_name"), "tls"),
+    "tls_key": "tls_cert",
+}
+"""Settings that mean nothing without another one."""
+
 PASSWORD_SOURCES: Final = ("password_file", "password_environment", "password_descriptor")
 """Settings that say where the password is, if it is not in the file."""
 
@@ -59,6 +66,14 @@ class Settings(SlaveConfig):
         password_file: file whose first line is the password, relative to the base directory.
         password_environment: name of the variable that holds the password.
         password_descriptor: number of an open descriptor from which the password is read.
+        tls: whether to speak TLS; the paths below are absolute.
+        tls_ca: file with the authorities of the master's certificate; None for those of the system.
+        tls_pin: SHA-256 of the master's certificate, as text; None for any that is verified.
+        tls_cert: file with our certificate; None for none.
+        tls_key: file with its key; None for that of the certificate.
+        tls_name: the name that the master's certificate has to be for; None for `host`.
+        proxy: URL of the HTTP proxy that connections go through; None for none.
+        drain: seconds that what runs has to end after SIGTERM; with 0 it is interrupted at once.
     """
 
     umask: int | None = None
@@ -66,6 +81,14 @@ class Settings(SlaveConfig):
     password_file: str | None = None
     password_environment: str | None = None
     password_descriptor: int | None = None
+    tls: bool = False
+    tls_ca: str | None = None
+    tls_pin: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_name: str | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)
+    drain: float = 600.0
 
 
 @record
@@ -76,7 +99,7 @@ class Setting:
         kind: the check of its value.
         meaning: for the page and `create-slave --help`.
         options: of `create-slave`; empty for none.
-        metavar: of the option's argument.
+        metavar: of the option's argument; None for an option that takes none, and sets true.
         read: turns the option's text into the value that the file would hold; ValueError says why it cannot.
         unset: words for a default of None.
         show: returns the value as the file shows it.
@@ -101,6 +124,13 @@ class Setting:
             return None if value is None else self.kind(At(Document("", text, {}), name="it"), value)
         except UsageError as error:
             raise ValueError(str(error).removeprefix(": ")) from None
+
+    def argument(self, text: str) -> object:
+        """Return the value of an option's text, for `argparse`, which is told of a mistake in its own way."""
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def default_of(key: str) -> Any:
@@ -127,6 +157,9 @@ def load(basedir: str) -> Settings:
     missing = [key for key in REQUIRED if key not in values and (key != "password" or not sources)]
     if missing:
         raise UsageError(f"{path}: {', '.join(missing)} missing")
+    for key, needed in NEEDS.items():
+        if key in values and not values.get(needed):
+            raise At(document).key(key).wrong(f"needs {needed}{' = true' if needed == 'tls' else ''}")
     if sources:
         at = At(document).key(sources[-1])
         if "password" in values or len(sources) > 1:
@@ -199,6 +232,10 @@ def _whole(text: str) -> object:
     return int(text)
 
 
+def _whole_or_none(text: str) -> object:
+    return None if text == "None" else _whole(text)
+
+
 def _octal(text: str) -> object:
     if text == "None":
         return None
@@ -206,6 +243,10 @@ def _octal(text: str) -> object:
     if not (0 < len(digits) <= 4 and set(digits) <= set("01234567")):
         raise ValueError(f"{text!r} is no umask, such as 022")
     return int(digits, 8)
+
+
+def _absolute(text: str) -> object:
+    return text and os.path.abspath(text)
 
 
 def _zero_or_one(text: str) -> object:
@@ -268,6 +309,33 @@ def _sent(value: str | tuple[str, ...]) -> str:
     return _quoted(value) if isinstance(value, str) else f"[{', '.join(map(_quoted, value))}]"
 
 
+def _path(at: At, value: object) -> str:
+    """A path, relative to the base directory."""
+    return os.path.normpath(os.path.join(at.document.folder, filled(at, value)))
+
+
+def _pin(at: At, value: object) -> str:
+    """A string of 64 hexadecimal digits, with or without colons."""
+    from transports.host.pins import parse_pin
+
+    try:
+        return parse_pin(string(at, value)).hex()
+    except ValueError as error:
+        raise at.wrong(str(error)) from None
+
+
+def _proxy(at: At, value: object) -> str:
+    """A string: http://[user:password@]host[:port]."""
+    from transports.host.proxy import parse_proxy
+
+    found = string(at, value)
+    try:
+        parse_proxy(found)
+    except ValueError as error:
+        raise at.wrong(str(error)) from None
+    return found
+
+
 SETTINGS: Final[Mapping[str, Setting]] = {
     "host": Setting(filled, "name or address of the master", show=_quoted),
     "port": Setting(whole(1, 65535), "the master's port for slaves"),
@@ -286,8 +354,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ("--password-descriptor",), "N", read=_whole, unset="none",
     ),
     "keepalive": Setting(
-        number(0), "seconds between two keepalive calls; 0 for none",
+        number(0), "seconds without a byte of the master's after which it is asked for one; 0 for never",
         ("-k", "--keepalive"), "SECONDS", read=_number, show=_seconds,
+    ),
+    "silence": Setting(
+        number(0.1), "seconds that the answer may take until the master is taken for dead", show=_seconds
     ),
     "max_delay": Setting(
         number(0.1), "most seconds between two attempts to connect",
@@ -300,6 +371,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "use_pty": Setting(
         flag, "whether commands run on a pseudo-terminal, if the master leaves that to the slave",
         ("--usepty",), "0|1", read=_zero_or_one, show=_true_or_false,
+    ),
+    "kill_leftovers": Setting(
+        flag, "whether what a command leaves running is killed when it ends by itself, unless the master says",
+        ("--kill-leftovers",), "0|1", read=_zero_or_one, show=_true_or_false,
     ),
     "umask": Setting(
         bits(0o777), "umask of the commands, in octal",
@@ -317,6 +392,53 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         _send_environment,
         "variables of its environment that the master is told: a list of harmless ones, all, or more besides that list",
         ("--send-environment",), "listed|all|NAME,NAME", read=_names, show=_sent,
+    ),
+    "tls": Setting(
+        flag, "speak TLS with the master, and verify its certificate", ("--tls", "--use-tls"), show=_true_or_false
+    ),
+    "tls_ca": Setting(
+        _path, "file with the authorities that may sign the master's certificate, or with that certificate itself",
+        ("--tls-ca",), "FILE", read=_absolute, unset="those of the system", show=_quoted,
+    ),
+    "tls_pin": Setting(
+        _pin, "SHA-256 of the master's certificate: no other one is accepted, and without tls_ca nothing else is asked",
+        ("--tls-pin",), "SHA256", unset="any that is verified", show=_quoted,
+    ),
+    "tls_cert": Setting(
+        _path, "file with the certificate that the slave shows, and those that lead to its authority",
+        ("--tls-cert",), "FILE", read=_absolute, unset="none", show=_quoted,
+    ),
+    "tls_key": Setting(
+        _path, "file with its private key, without a passphrase",
+        ("--tls-key",), "FILE", read=_absolute, unset="that of tls_cert", show=_quoted,
+    ),
+    "tls_name": Setting(
+        filled, "name that the master's certificate has to be for",
+        ("--tls-name",), "NAME", unset="that of host", show=_quoted,
+    ),
+    "proxy": Setting(
+        _proxy, "HTTP proxy to reach the master through, by CONNECT",
+        ("--proxy",), "URL", unset="none", show=_quoted,
+    ),
+    "drain": Setting(
+        number(0), "seconds that what runs has to end after SIGTERM; 0 interrupts it at once",
+        ("--drain",), "SECONDS", read=_number, show=_seconds,
+    ),
+    "max_builds": Setting(
+        whole(1, LONGEST), "builds after which the slave leaves and ends",
+        ("--max-builds",), "N", read=_whole, unset="any number",
+    ),
+    "idle_exit": Setting(
+        number(0.1), "seconds without a command or a new build after which the slave leaves and ends",
+        ("--idle-exit",), "SECONDS", read=_number, unset="never", show=_seconds,
+    ),
+    "numcpus": Setting(
+        whole(1, LONGEST), "number of processors that the master is told",
+        ("--numcpus",), "N", read=_whole_or_none, unset="those of the host",
+    ),
+    "delete_leftover_dirs": Setting(
+        flag, "whether directories of no builder are removed from the base directory when the slave is attached",
+        ("--delete-leftover-dirs",), show=_true_or_false,
     ),
 }  # fmt: skip
 

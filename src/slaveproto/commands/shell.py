@@ -47,6 +47,7 @@ def shell(arguments: Mapping[str, Value], context: CommandContext) -> Script[Non
         max_lines=count("max_lines", get("max_lines")),
         signal=_signal_name(get("interruptSignal"), context),
         patience=seconds("sigtermTime", get("sigtermTime")),
+        kill_leftovers=context.kill_leftovers if get("kill_leftovers") is None else bool(get("kill_leftovers")),
         logfiles=get("logfiles"),
     )
     return _run(spec, get("env") or None, context, show=bool(get("logEnviron", True)))

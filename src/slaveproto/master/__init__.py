@@ -34,6 +34,7 @@ from slaveproto.master.events import MasterNotice as MasterNotice
 from slaveproto.master.events import Outcome as Outcome
 from slaveproto.master.events import Ping as Ping
 from slaveproto.master.events import Ponged as Ponged
+from slaveproto.master.events import Print as Print
 from slaveproto.master.events import Secured as Secured
 from slaveproto.master.events import ShutDownSlave as ShutDownSlave
 from slaveproto.master.events import ShutdownWanted as ShutdownWanted

@@ -7,6 +7,11 @@ Rules.
 * Output goes to the step's spool at once, and is announced once until it is taken. Output of an abandoned step is
   dropped.
 * A file of the step is put in its place when the last command has ended well; only then the step is over.
+* A slave ends its shell commands in their time; all other limits are the master's, for slaves know none of them, and
+  where they do (`OF_SLAVES`), theirs come first. A slave that is late with the end of a shell command by `GRACE` is
+  asked to interrupt it, and the step is an EXCEPTION; so is one that says an exit code, and then nothing. A slave that
+  does not end an interrupted command is given up. Each word of the step puts that off, and a slave that is not read is
+  not late.
 
 Source: `process/buildstep.py` (RemoteCommand, LoggedRemoteCommand) of Buildbot 0.8.4p1, `process/remotecommand.py` of
 4.3.0.
@@ -17,23 +22,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import attrs
+
 from slaveproto.effects import FileStamp, Script, Stat
 from slaveproto.errors import HostError, LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine
 from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.events import Outcome, StartStep, StepFinished, StepSpoke
-from slaveproto.master.happenings import CommandOver, SourceFound, StepOver
+from slaveproto.master.happenings import CommandOver, SourceFound, StepOver, TransferOver
 from slaveproto.master.info import text_of
 from slaveproto.master.output import STDIO, Output, Spool
 from slaveproto.master.peer import Peer
 from slaveproto.master.results import Result
 from slaveproto.master.sizes import MOST_OF_A_MESSAGE, size_of
 from slaveproto.master.states import REMOTE_COMMAND, STEP, RemoteCommandEvent, StepEvent, StepState
-from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Secret, Shell, UploadDirectory, UploadFile
+from slaveproto.master.steps import (
+    AnyStep,
+    CopyDirectory,
+    DownloadFile,
+    DownloadString,
+    RemoveDirectory,
+    Secret,
+    Shell,
+    UploadDirectory,
+    UploadFile,
+)
 from slaveproto.master.tasks import Ask, MasterTask
 from slaveproto.master.transfer import Reader, Transfer, Writer
 from slaveproto.master.translate import CommandRequest
-from slaveproto.updates import plain
+from slaveproto.updates import LEFT_OUT, plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import no_such_method, parameters
@@ -48,6 +65,19 @@ LARGEST_ITEMS: Final = 16 * 1024 * 1024
 
 ABANDONED: Final = "the program no longer waits for it"
 """The reason of the interrupt of a step that was abandoned, as the slave is told it."""
+
+
+GRACE: Final = 120.0
+"""Seconds that a slave may be late with the end of a command, or with a sign of its own time limits."""
+
+UNENDED: Final = "it did not end an interrupted step"
+"""The reason for which a slave is given up."""
+
+PATIENCE: Final = 10.0
+"""Seconds that a step beyond its limit has to end, and that the slave's own limit may be late."""
+
+OF_SLAVES: Final = (RemoveDirectory, CopyDirectory)
+"""Steps whose limits slaves know, but not all slaves all of them."""
 
 
 class StepOutput:
@@ -69,6 +99,8 @@ class StepOutput:
         self.items: dict[str, Value] = {}
         self.wanted = True
         """Whether the program still reads it."""
+        self.heard = context.now
+        """The time when the slave said something of the step, was told to begin a command, or to interrupt it."""
         self._number = number
         self._logs = logs
         self._context = context
@@ -99,6 +131,7 @@ class RemoteCommand:
 
     Args:
         step: the number of the step whose command it is.
+        connection: the number of the slave's connection.
         request: the command.
         number: of the command, for people.
         output: takes what it says.
@@ -106,13 +139,20 @@ class RemoteCommand:
     """
 
     def __init__(
-        self, step: int, request: CommandRequest, number: str, output: StepOutput, context: MasterContext
+        self,
+        step: int,
+        connection: int,
+        request: CommandRequest,
+        number: str,
+        output: StepOutput,
+        context: MasterContext,
     ) -> None:
         self.local = Local(f"command {number}")
         self.request = request
         self.number = number
         self.machine = Machine(REMOTE_COMMAND)
         self._step = step
+        self._overdue = connection, Alarm.OVERDUE, step
         self._rc: int | None = None
         self._output: StepOutput | None = output
         self._context = context
@@ -153,6 +193,11 @@ class RemoteCommand:
         if output is not None:
             self._context.report(CommandOver(self._step, self._rc, failure, problem))
 
+    @property
+    def said_rc(self) -> bool:
+        """Whether its exit code is known."""
+        return self._rc is not None
+
     def lose(self) -> None:
         """Expect nothing more."""
         self.machine.fire(RemoteCommandEvent.LOSE)
@@ -172,6 +217,7 @@ class RemoteCommand:
                     raise RemoteProtocolError("an update is a pair of a dictionary and a number")
             acknowledged = max(acknowledged, number)
             if self._output is not None:
+                self._output.heard = self._context.now
                 for key, value in update.items():
                     left -= size_of(key, value, most=LARGEST_ITEMS)
                     if left < 0:
@@ -187,12 +233,22 @@ class RemoteCommand:
                 output.say_log(text_of(name), _raw(text))
             case "rc", int() if not isinstance(value, bool):
                 self._rc = value
+                self._context.timers.set(self._overdue, self._context.now + GRACE)
                 if output.shows_rc:
                     output.say(STDIO, "header", b"program finished with exit code %d\n" % value)
             case (("stdout" | "stderr" | "header" | "log" | "rc"), _):
                 raise RemoteProtocolError(f"an update of {key!r} is {type(value).__name__}")
             case _:
                 output.keep(key, value)
+
+
+@attrs.frozen
+class _Due:
+    """A limit of a step: when it is reached, in words why, and the result of the step that is interrupted then."""
+
+    when: float
+    why: str
+    result: Result
 
 
 class StepRun:
@@ -220,8 +276,10 @@ class StepRun:
         self._command: RemoteCommand | None = None
         self._transfer: Transfer | None = None
         self._judged: tuple[Result, str] = (Result.EXCEPTION, "")
-        # Why it was interrupted.
-        self._reason = ""
+        # The time when its first command was sent.
+        self._sent = context.now
+        # How it ends because it was interrupted; the first reason counts.
+        self._cut: tuple[Result, str] | None = None
         self._rcs: list[int | None] = []
 
     @property
@@ -233,6 +291,11 @@ class StepRun:
     def forgotten(self) -> bool:
         """Whether it is over and its output is not wanted any more."""
         return self.over and not self._output.wanted
+
+    @property
+    def connection(self) -> int:
+        """The number of its slave's connection."""
+        return self._peer.number
 
     @property
     def spool(self) -> Spool:
@@ -280,7 +343,7 @@ class StepRun:
         if self.over:
             return
         if self._machine.state is StepState.UNWANTED:
-            self._conclude(Result.CANCELLED, self._reason)
+            self._conclude(*(self._cut or (Result.CANCELLED, "")))
         elif found.size is None or not isinstance(self.what, DownloadFile):
             self._conclude(Result.FAILURE, found.problem)
         else:
@@ -288,6 +351,8 @@ class StepRun:
             self._send()
 
     def _send(self) -> None:
+        if self._machine.state is StepState.PREPARING:
+            self._sent = self._context.now
         self._machine.fire(StepEvent.COMMAND)
         request = self._requests.pop(0)
         for note in request.notes:
@@ -299,7 +364,10 @@ class StepRun:
             arguments[request.object_key if text else request.object_key.encode()] = self._transfer.local
             self._peer.serve(self._transfer.local, self._transfer)
         number = self._context.next_command()
-        command = self._command = RemoteCommand(self.number, request, number, self._output, self._context)
+        peer = self._peer.number
+        command = self._command = RemoteCommand(self.number, peer, request, number, self._output, self._context)
+        self._output.heard = self._context.now
+        self._expect(self._due)
         self._peer.serve(command.local, command)
         head = plain((number, request.command), self._peer.dialect.text, "utf-8")
         assert isinstance(head, tuple)
@@ -307,14 +375,72 @@ class StepRun:
 
     # -- on the way
 
+    @property
+    def _due(self) -> _Due | None:
+        """The time when its command is late, None for never."""
+        what, now, paused = self.what, self._context.now, self._peer.paused
+        heard = max(self._output.heard, self._transfer.heard if self._transfer is not None else 0.0)
+        heard = now if paused else heard
+        grace = GRACE + (what.sigterm_time or 0.0) if isinstance(what, Shell) else GRACE
+        if self._machine.state is StepState.INTERRUPTED:
+            given_up = heard + grace
+            if what.max_time is not None and not isinstance(what, Shell):
+                given_up = min(given_up, self._sent + what.max_time + PATIENCE)
+            return _Due(given_up, UNENDED, Result.RETRY)
+        if self._command is not None and self._command.said_rc:
+            why = f"the slave told its exit code, and not that it is over, for {GRACE:g} s"
+            return _Due(heard + GRACE, why, Result.EXCEPTION)
+        dues = []
+        if isinstance(what, Shell):
+            if what.timeout and what.want_stdout and what.want_stderr:
+                why = f"nothing was heard of it for {what.timeout:g} s, and the slave did not end it"
+                dues.append(_Due(heard + what.timeout + grace, why, Result.EXCEPTION))
+            if what.max_time:
+                why = f"it ran for more than {what.max_time:g} s, and the slave did not end it"
+                end = self._sent + what.max_time + grace
+                dues.append(_Due(max(now + GRACE, end) if paused else end, why, Result.EXCEPTION))
+        else:
+            of_slave = isinstance(what, OF_SLAVES)
+            if what.timeout is not None and not of_slave:
+                dues.append(_Due(heard + what.timeout, f"nothing came for {what.timeout:g} s", Result.FAILURE))
+            if what.max_time is not None:
+                end = self._sent + what.max_time + (PATIENCE if of_slave else 0.0)
+                dues.append(_Due(end, f"not over within {what.max_time:g} s", Result.FAILURE))
+        return min(dues, key=lambda due: due.when, default=None)
+
+    def _expect(self, due: _Due | None) -> None:
+        key = self._peer.number, Alarm.OVERDUE, self.number
+        if due is None:
+            self._context.timers.cancel(key)
+        else:
+            self._context.timers.set(key, due.when)
+
+    def look(self) -> None:
+        """Interrupt it if its command is late, and give the slave up if it was interrupted; else wait on."""
+        due, now = self._due, self._context.now
+        if due is None or due.when > now:
+            self._expect(due)
+        elif self._machine.state is StepState.RUNNING:
+            if due.result is Result.FAILURE:
+                self._output.say(STDIO, "header", f"\ncommand timed out: {due.why}\n".encode())
+                self._context.timers.set((self._peer.number, Alarm.STEP, self.number), now + PATIENCE)
+            self._interrupt(due.result, due.why)
+        elif self._machine.state is StepState.INTERRUPTED:
+            self._peer.end(due.why)
+
     def interrupt(self, why: str) -> None:
         """Ask the slave to end it. Only the first time counts, and only while a command runs."""
+        self._interrupt(Result.CANCELLED, why or "interrupted")
+
+    def _interrupt(self, result: Result, why: str) -> None:
         before = self._machine.state
         state = self._machine.fire(StepEvent.INTERRUPT)
         if state is StepState.OVER:
             return
-        self._reason = self._reason or why or "interrupted"
+        self._cut = self._cut or (result, why)
         if before is StepState.RUNNING and self._command is not None:
+            self._output.heard = self._context.now
+            self._expect(self._due)
             self._command.machine.fire(RemoteCommandEvent.INTERRUPT)
             arguments = plain((self._command.number, why), self._peer.dialect.text, "utf-8")
             assert isinstance(arguments, tuple)
@@ -337,8 +463,7 @@ class StepRun:
             self._command.lose()
         if self._transfer is not None:
             self._transfer.settle(wanted=False)
-        result = Result.CANCELLED if self._reason else Result.RETRY
-        self._conclude(result, self._reason or why)
+        self._conclude(*(self._cut or (Result.RETRY, why)))
 
     # -- to the end
 
@@ -362,17 +487,25 @@ class StepRun:
             self._conclude(result, why)
         else:
             self._machine.fire(StepEvent.SETTLE)
+            self._context.timers.cancel((self._peer.number, Alarm.OVERDUE, self.number))
             self._transfer.settle(wanted=result is Result.SUCCESS)
 
-    def transfer_over(self, problem: str) -> None:
-        """End once the file is in its place, or removed."""
+    def transfer_over(self, report: TransferOver) -> None:
+        """End once the file is in its place, or removed. A problem of ours is the reason of what the slave tells."""
         # The connection may be lost while a file is put in its place.
         if self.over:
             return
         result, why = self._judged
+        problem = report.problem
+        for line in report.left_out:
+            self._output.say(STDIO, "header", f"left out: {line}\n".encode(errors="backslashreplace"))
         if problem and result is Result.SUCCESS:
             self._output.say(STDIO, "header", f"{problem}\n".encode(errors="replace"))
             result, why = Result.FAILURE, problem
+        elif result is Result.SUCCESS and (report.left_out or LEFT_OUT in self._output.items):
+            result, why = Result.WARNINGS, "the directory is not whole"
+        elif report.ours and result in (Result.FAILURE, Result.EXCEPTION):
+            why = problem
         self._conclude(result, why)
 
     @property
@@ -384,7 +517,7 @@ class StepRun:
 
     def _judge(self, failure: Failure | None) -> tuple[Result, str]:
         if self._machine.state is StepState.INTERRUPTED:
-            return Result.CANCELLED, self._reason
+            return self._cut or (Result.CANCELLED, "")
         if failure is not None:
             return Result.EXCEPTION, f"{failure.kind}: {failure.message}"
         rc, what = self._rc, self.what
@@ -401,7 +534,8 @@ class StepRun:
     def _conclude(self, result: Result, why: str) -> None:
         self._machine.fire(StepEvent.END)
         self._command = None
-        self._context.timers.cancel((self._peer.number, Alarm.STEP, self.number))
+        for alarm in (Alarm.STEP, Alarm.OVERDUE):
+            self._context.timers.cancel((self._peer.number, alarm, self.number))
         self._context.report(StepOver(self.build, self.number))
         outcome = Outcome(result, self._rc, why, self._output.items, self._context.now - self._started)
         self._context.announce(StepFinished(self.number, outcome))

@@ -21,10 +21,13 @@ class Alarm(Symbol):
     """Deadlines of a connection."""
 
     LOGIN = auto()
+    HANDSHAKE = auto()
     ANSWER = auto()
     KEEPALIVE = auto()
     DEPARTURE = auto()
     STEP = auto()
+    OVERDUE = auto()
+    STALLED = auto()
 
 
 Timer: TypeAlias = tuple[int, Alarm, int]

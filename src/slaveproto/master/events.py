@@ -34,19 +34,29 @@ class Accepted:
         secure: whether bytes can be sent at once. If not, nothing is sent, and nothing may be received, before
             `Secured`; report a handshake that fails as `Disconnected(connection, "TLS: ...")`. `CloseConnection` may
             come before the handshake is done, and ends it.
+        host: the address without its port, as the system writes it: addresses are told apart by it. Connections without
+            one count as those of one address.
     """
 
     connection: int
     peer: str
     challenge: bytes = attrs.field(repr=False)
     secure: bool = True
+    host: str = ""
 
 
 @attrs.frozen
 class Secured:
-    """The TLS handshake of a connection that was accepted with `secure=False` is done. One that is over is fine."""
+    """The TLS handshake of a connection that was accepted with `secure=False` is done. One that is over is fine.
+
+    Args:
+        connection: your number of the connection.
+        names: the names for which the peer's certificate was made, if it showed one and an authority that you trust has
+            signed it: its common name, and its alternative names.
+    """
 
     connection: int
+    names: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -69,7 +79,7 @@ class AnswerAccount:
 
 @attrs.frozen
 class AnswerGuest:
-    """The answer to `GuestCalled`; a `Failure` makes the call fail."""
+    """The answer to `GuestCalled`, or to a `ChangeReceived` that waits for it; a `Failure` makes the call fail."""
 
     connection: int
     call: int
@@ -81,6 +91,14 @@ class Ping:
     """Ask a slave for a sign of life; ends in `Ponged`, or in the loss of the slave."""
 
     slave: str
+
+
+@attrs.frozen
+class Print:
+    """Write a line into a slave's log, for the people there."""
+
+    slave: str
+    text: str
 
 
 @attrs.frozen
@@ -186,6 +204,7 @@ MasterInput: TypeAlias = (
     | AnswerAccount
     | AnswerGuest
     | Ping
+    | Print
     | StartBuild
     | StartStep
     | InterruptStep
@@ -283,10 +302,19 @@ class GuestCalled:
 
 @attrs.frozen
 class ChangeReceived:
-    """A user told of a change."""
+    """A user told of a change.
+
+    Args:
+        user: its name.
+        change: the change.
+        connection: the user's.
+        call: the number to answer with; None if it is answered, as it is without `ChangeAccount.confirm`.
+    """
 
     user: str
     change: Change
+    connection: int
+    call: int | None
 
 
 @attrs.frozen

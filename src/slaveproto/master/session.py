@@ -11,8 +11,10 @@ Rules.
 * The session owns its connections (`Peer`), the slaves that they belong to (`BuildSlave`), and the registries of builds
   and steps. Children know no parent: they report by values (`happenings`), and `_settle` carries those out one by one,
   before the next event of a connection is taken.
-* One name, one seat: who comes under a name that is taken is the contender, and the holder has `ARBITRATION` seconds to
-  show that it is alive. A newer contender takes the older one's place.
+* One name, one seat: who comes under a name that is taken is the contender, and the holder has as long to show that it
+  is alive as after any question (`MasterConfig.silence`). A newer contender takes the older one's place.
+* A connection is left unread while too much of what it brought is not taken. If that holds up other builds of its slave
+  for `STALL` seconds, the output that is not taken is set apart: see `slaveproto.master.output`.
 * What the program wants is refused with `LocalProtocolError`, and then nothing has changed. What happened a moment ago,
   and the program has not read yet, is no fault of the program: it refuses a build, and ends a step.
 
@@ -33,7 +35,7 @@ from slaveproto.machine import Machine
 from slaveproto.master.builder import RemoteBuilder
 from slaveproto.master.buildslave import DISMISSED, BuildSlave
 from slaveproto.master.changes import read_change
-from slaveproto.master.command import StepRun
+from slaveproto.master.command import UNENDED, StepRun
 from slaveproto.master.config import Account, ChangeAccount, GuestAccount, MasterConfig, SlaveAccount
 from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.events import (
@@ -54,6 +56,7 @@ from slaveproto.master.events import (
     MasterInput,
     Outcome,
     Ping,
+    Print,
     Secured,
     ShutDownSlave,
     StartBuild,
@@ -79,16 +82,19 @@ from slaveproto.master.output import Output
 from slaveproto.master.peer import Peer
 from slaveproto.master.results import Result
 from slaveproto.master.states import SEAT, PeerState, SeatEvent, SeatState
+from slaveproto.master.strangers import Strangers, group_of
 from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import no_such_method
 from slaveproto.wire.values import Failure
 
-ARBITRATION: Final = 10.0
-"""Seconds that the holder of a name has to answer when another connection comes by the same name."""
+STALL: Final = 2.0
+"""Seconds for which a step whose output is not taken may hold up other builds of its slave."""
 
 DUPLICATE: Final = "builtins.RuntimeError"
+
+OTHER_CERTIFICATE: Final = "builtins.PermissionError"
 
 UNHANDLED: Final = "twisted.cred.error.UnhandledCredentials"
 
@@ -120,8 +126,7 @@ class MasterSession:
         self._limits = limits
         self._context = MasterContext(config)
         self._peers: dict[int, Peer] = {}
-        # Those of them that have not logged in.
-        self._strangers: set[int] = set()
+        self._strangers = Strangers()
         self._seats: dict[str, _Seat] = {}
         self._slaves: dict[str, BuildSlave] = {}
         # The builders that builds have, and why other builds have none any more that are not ended yet.
@@ -143,7 +148,10 @@ class MasterSession:
         return self._context.timers.deadline
 
     def requests(self) -> list[Request]:
-        """Return the effects to start now: `FileEffect`, and `CloseConnection` with your number of the connection."""
+        """Return the effects to start now: `FileEffect`, `CloseConnection`, `CountUnacknowledged`.
+
+        The latter two name your number of the connection.
+        """
         return self._context.take_requests()
 
     def connections_to_send(self) -> list[int]:
@@ -249,6 +257,8 @@ class MasterSession:
                         break
         except RemoteProtocolError as error:
             peer.end(f"broke the protocol: {error}")
+        if peer.paused and machine.state is not PeerState.GONE:
+            self._watch(peer.number)
 
     def _take(self, item: MasterInput) -> None:
         match item:
@@ -260,9 +270,9 @@ class MasterSession:
                 pass
             case Accepted():
                 self._accept(item)
-            case Secured(number):
+            case Secured(number, names):
                 if number in self._peers:
-                    self._peers[number].secured()
+                    self._peers[number].secured(names)
             case Received(number, data):
                 if number in self._peers:
                     self._receive(self._peers[number], data)
@@ -277,6 +287,8 @@ class MasterSession:
                 self._answer_guest(item)
             case Ping():
                 self._slave(item.slave).ping()
+            case Print():
+                self._slave(item.slave).print(item.text)
             case ShutDownSlave():
                 slave = self._slave(item.slave)
                 if item.graceful:
@@ -314,14 +326,20 @@ class MasterSession:
 
     def _expired(self, peer: Peer, alarm: Alarm, number: int) -> None:
         match alarm:
-            case Alarm.LOGIN | Alarm.ANSWER:
+            case Alarm.LOGIN | Alarm.HANDSHAKE | Alarm.ANSWER:
                 peer.expired(alarm, number)
             case Alarm.KEEPALIVE:
                 self._expect_holder(peer).keep_alive()
             case Alarm.DEPARTURE:
                 self._expect_holder(peer).did_not_go()
             case Alarm.STEP:
-                peer.end("it did not end an interrupted step")
+                peer.end(UNENDED)
+            case Alarm.OVERDUE:
+                if number in self._steps:
+                    self._steps[number].look()
+            case Alarm.STALLED:
+                if peer.paused:
+                    self._unstall(peer)
             case _:
                 assert_never(alarm)
 
@@ -349,7 +367,7 @@ class MasterSession:
                     self._steps[happening.step].command_over(happening)
             case TransferOver():
                 if happening.step in self._steps:
-                    self._steps[happening.step].transfer_over(happening.problem)
+                    self._steps[happening.step].transfer_over(happening)
             case SourceFound():
                 if happening.step in self._steps:
                     self._steps[happening.step].source_found(happening)
@@ -419,6 +437,23 @@ class MasterSession:
         if step in self._steps and self._steps[step].forgotten:
             del self._steps[step]
 
+    def _watch(self, connection: int) -> None:
+        """See to it in a while that a connection does not stay unread for ever."""
+        timers, key = self._context.timers, (connection, Alarm.STALLED, 0)
+        if key not in timers:
+            timers.set(key, self._context.now + STALL)
+
+    def _unstall(self, peer: Peer) -> None:
+        """Set apart what keeps a connection unread, the largest first, if several builds need it."""
+        holder = self._expect_holder(peer)
+        if sum(builder.busy for builder in holder.builders.values()) > 1:
+            runs = [run for run in self._steps.values() if run.connection == peer.number]
+            for run in sorted(runs, key=lambda run: run.spool.size, reverse=True):
+                run.spool.set_apart()
+                if not peer.paused:
+                    return
+        self._watch(peer.number)
+
     def _slave(self, name: str) -> BuildSlave:
         slave = self._slaves.get(name)
         if slave is None:
@@ -430,19 +465,34 @@ class MasterSession:
     def _accept(self, item: Accepted) -> None:
         if item.connection in self._peers:
             raise LocalProtocolError(f"there is a connection {item.connection} already")
-        if len(self._strangers) >= self.config.visitors:
-            why = f"there are {len(self._strangers)} others already that have not logged in"
-            self._context.announce(LoginFailed(item.connection, item.peer, None, why))
-            self._context.request(CloseConnection(item.connection, b""))
+        context, config, strangers = self._context, self.config, self._strangers
+        group = group_of(item.host)
+        if not strangers.may_come(group, context.now):
+            why = "too many connections from its address came to nothing"
+            context.announce(LoginFailed(item.connection, item.peer, None, why))
+            context.request(CloseConnection(item.connection, b""))
             return
-        self._strangers.add(item.connection)
-        self._peers[item.connection] = Peer(item, self._context, self._limits)
+        self._peers[item.connection] = Peer(item, group, context, self._limits)
+        share = config.visitors_per_address
+        leaves = strangers.come(
+            item.connection, group, context.now, most=config.visitors, share=share, silent=self._is_silent
+        )
+        if leaves is not None:
+            strangers.leave(leaves)
+            count = len(strangers)
+            self._peers[leaves].end(f"it made room for another one: there are {count} that have not logged in")
+
+    def _is_silent(self, connection: int) -> bool:
+        return self._peers[connection].state in (PeerState.SECURING, PeerState.NEGOTIATING)
 
     def _log_in(self, peer: Peer, name: str | None) -> None:
         """Find out who a client is that responded to the challenge."""
         if name is None:
             text = "No checker for twisted.cred.credentials.IAnonymous"
             peer.refuse("anonymous logins are not allowed", kind=UNHANDLED, message=text, credentials=True)
+            return
+        if not self._strangers.may_try(peer.group, name, self._context.now):
+            peer.refuse("too many wrong passwords from its address: this one was not looked at", credentials=False)
             return
         account = self.config.accounts.get(name)
         if account is None and self.config.ask:
@@ -461,19 +511,25 @@ class MasterSession:
 
     def _decide(self, peer: Peer, account: Account | None) -> None:
         if not peer.check(None if account is None else account.password) or account is None:
+            self._strangers.was_wrong(peer.group, peer.name or "", self._context.now)
             peer.refuse("wrong name or password")
             return
         # The program may know users by other names than their own.
         peer.name = account.name
         match account:
             case SlaveAccount():
+                if account.certificate is not None and account.certificate not in peer.names:
+                    shown = ", ".join(peer.names) or "none"
+                    why = f"needs the certificate of {account.certificate}, and showed that of {shown}"
+                    peer.refuse(why, kind=OTHER_CERTIFICATE, message=f"{account.name} {why}", credentials=True)
+                    return
                 self._take_seat(peer, account)
             case ChangeAccount():
-                peer.admit(f"perspective of {account.name}", _ChangePerspective(account, self._context))
-                self._strangers.discard(peer.number)
+                peer.admit(f"perspective of {account.name}", _ChangePerspective(account, peer, self._context))
+                self._strangers.leave(peer.number)
             case GuestAccount():
                 peer.admit(f"perspective of {account.name}", _GuestPerspective(account, peer, self._context))
-                self._strangers.discard(peer.number)
+                self._strangers.leave(peer.number)
             case _:
                 assert_never(account)
 
@@ -492,11 +548,13 @@ class MasterSession:
         contested = seat.machine.state is SeatState.CONTESTED
         seat.machine.fire(SeatEvent.CONTEND)
         peer.contend()
+        # Its password was right.
+        self._strangers.leave(peer.number)
         rival, seat.contender = seat.contender, (peer, account)
         if rival is not None:
             rival[0].refuse("a newer connection took its place", kind=DUPLICATE, message="rejecting duplicate slave")
         if not contested:
-            holder.arbitrate(ARBITRATION)
+            holder.arbitrate()
 
     def _holder_alive(self, connection: int) -> None:
         holder = self._peers.get(connection)
@@ -516,7 +574,7 @@ class MasterSession:
 
     def _attach(self, seat: _Seat, peer: Peer, account: SlaveAccount) -> None:
         assert peer.mind is not None
-        self._strangers.discard(peer.number)
+        self._strangers.attach(peer.number, peer.group)
         peer.attach()
         seat.holder = BuildSlave(account, peer, peer.mind, self._context)
         seat.holder.attach()
@@ -524,7 +582,8 @@ class MasterSession:
     def _left(self, happening: PeerLeft) -> None:
         """Forget a connection that is over. A contender for its name gets the seat."""
         peer = self._peers.pop(happening.connection)
-        self._strangers.discard(peer.number)
+        self._strangers.fail(peer.number, self._context.now)
+        self._context.timers.cancel((peer.number, Alarm.STALLED, 0))
         seat = self._seats.get(peer.name or "")
         if seat is None:
             return
@@ -593,16 +652,22 @@ class MasterSession:
 class _ChangePerspective:
     """The perspective of a user that tells of changes."""
 
-    def __init__(self, account: ChangeAccount, context: MasterContext) -> None:
+    def __init__(self, account: ChangeAccount, peer: Peer, context: MasterContext) -> None:
         self._account = account
+        self._peer = peer
         self._context = context
 
     def handle(self, connection: Connection, call: Call) -> None:
         if call.method != "addChange":
             raise no_such_method(call, "perspective")
         change = read_change(call)
-        connection.answer(call.id)
-        self._context.announce(ChangeReceived(self._account.name, change))
+        waits = self._account.confirm
+        if waits:
+            self._peer.questions[call.id] = None
+        else:
+            connection.answer(call.id)
+        number = call.id if waits else None
+        self._context.announce(ChangeReceived(self._account.name, change, self._peer.number, number))
 
 
 class _GuestPerspective:

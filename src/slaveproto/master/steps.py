@@ -36,6 +36,9 @@ class Step:
         flunk_on_warnings: whether warnings make the build a failure.
         warn_on_warnings: whether warnings leave the build with warnings.
         always_run: whether it runs even when the build has been ended by a step before it.
+        timeout: how long the slave may say nothing about it; None for ever.
+        max_time: how long it may take; None for ever. Of a command the slave sees to both, else the master: a step that
+            is beyond its limit is interrupted, and a FAILURE.
     """
 
     name: str = ""
@@ -46,6 +49,8 @@ class Step:
     flunk_on_warnings: bool = False
     warn_on_warnings: bool = True
     always_run: bool = False
+    timeout: float | None = None
+    max_time: float | None = None
 
     @property
     def title(self) -> str:
@@ -103,8 +108,6 @@ class Shell(Step):
     Args:
         command: a list of words, or one text for `/bin/sh`.
         env: variables to set or to remove.
-        timeout: how long it may write nothing; None for ever.
-        max_time: how long it may run; None for ever.
         max_lines: how many lines it may write; None for any number (workers since 4.1.0).
         logfiles: files to read while it runs, by the name of the log.
         use_pty: whether it gets a pseudo-terminal; None leaves it to the slave.
@@ -114,13 +117,14 @@ class Shell(Step):
         log_environ: whether the environment is shown; it never is where a variable is a `Secret`.
         interrupt_signal: what ends it, without SIG (slaves since 0.8.6).
         sigterm_time: how long it gets after a TERM before that; None for no TERM (slaves since 0.8.9).
+        kill_leftovers: whether what it leaves running is killed when it ends by itself; None leaves it to the slave
+            (ours; Buildbot's know no such thing).
         success_rc: exit codes that are a SUCCESS, those of `warnings_rc` are WARNINGS, any other is a FAILURE.
     """
 
     command: str | tuple[Word, ...]
     env: Mapping[str, EnvValue] = attrs.field(factory=dict)
     timeout: float | None = 1200
-    max_time: float | None = None
     max_lines: int | None = None
     logfiles: Mapping[str, LogFile] = attrs.field(factory=dict)
     use_pty: bool | None = None
@@ -130,6 +134,7 @@ class Shell(Step):
     log_environ: bool = True
     interrupt_signal: str = "KILL"
     sigterm_time: float | None = None
+    kill_leftovers: bool | None = None
     success_rc: tuple[int, ...] = (0,)
     warnings_rc: tuple[int, ...] = ()
     halt_on_failure: bool = False
@@ -158,7 +163,6 @@ class RemoveDirectory(Step):
 
     Args:
         dirs: the directories.
-        timeout: how long the slave may be silent about it.
     """
 
     dirs: tuple[str, ...]
@@ -175,7 +179,6 @@ class CopyDirectory(Step):
     Args:
         source: the directory.
         dest: what the copy is called.
-        timeout: how long the slave may be silent about it.
     """
 
     source: str
@@ -233,7 +236,7 @@ class UploadFile(Step):
     Args:
         src: on the slave.
         dest: on the master, absolute.
-        max_size: a larger one is a failure; None for any size.
+        max_size: a larger one is a failure; None for the master's `upload_max_size`.
         block_size: of one block.
         mode: permission bits; None for those of any new file.
         keep_stamp: whether it keeps its times.
@@ -258,7 +261,7 @@ class UploadDirectory(Step):
         src: on the slave.
         dest: on the master, absolute.
         compress: `gz`, `bz2` or empty.
-        max_size: of the archive on its way; None for any size.
+        max_size: of the archive on its way; None for the master's `upload_max_size`.
         block_size: of one block.
         unpack_limit: of all files together.
         unpack_entries: most files, directories and links.

@@ -171,7 +171,11 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
         arguments["usePTY"] = bool(step.use_pty)
         # Ours know it: what a process writes comes as it is. Workers pass over what they do not know, and make text.
         arguments["raw_output"] = True
+        if step.kill_leftovers is not None:
+            arguments["kill_leftovers"] = step.kill_leftovers
     else:
+        if step.kill_leftovers is not None:
+            notes.append("the slave knows no kill_leftovers")
         arguments["usePTY"] = "slave-config"
         if step.use_pty is not None:
             if version < (2, 7):
@@ -224,7 +228,7 @@ def _make_directory(step: MakeDirectory, slave: _Translator) -> tuple[CommandReq
 def _remove_directory(step: RemoveDirectory, slave: _Translator) -> tuple[CommandRequest, ...]:
     version = slave.version("rmdir")
     paths = [slave.path(step, path) for path in step.dirs]
-    more: dict[str, Value] = {"timeout": step.timeout}
+    more = _limits(step)
     if len(paths) > 1 and version >= (2, 14):
         return (slave.order("rmdir", {"dir": list(paths), **more}),)
     return tuple(slave.order("rmdir", {"dir": path, **more}) for path in paths)
@@ -235,9 +239,14 @@ def _copy_directory(step: CopyDirectory, slave: _Translator) -> tuple[CommandReq
     arguments: dict[str, Value] = {
         "fromdir": slave.path(step, step.source),
         "todir": slave.path(step, step.dest),
-        "timeout": step.timeout,
+        **_limits(step),
     }
     return (slave.order("cpdir", arguments),)
+
+
+def _limits(step: RemoveDirectory | CopyDirectory) -> dict[str, Value]:
+    """Return the limits as the slave takes them; it is not told of one that real masters do not know."""
+    return {"timeout": step.timeout, **({} if step.max_time is None else {"maxTime": step.max_time})}
 
 
 def _remove_file(step: RemoveFile, slave: _Translator) -> tuple[CommandRequest, ...]:

@@ -10,12 +10,14 @@ import attrs
 from slaveproto.commands.context import CommandContext
 from slaveproto.commands.registry import Command
 from slaveproto.effects import Script
+from slaveproto.machine import Machine
 from slaveproto.scripts import Task, TaskPool
 from slaveproto.slave.command import RunningCommand
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.dialect import FIRST
 from slaveproto.slave.events import SlaveEvent
 from slaveproto.slave.reports import Report
+from slaveproto.slave.states import INTAKE, IntakeEvent, IntakeState
 from slaveproto.updates import Dialect, plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
@@ -38,6 +40,7 @@ class SlaveContext:
         dialect: how the present master reads text.
         last_command: the number of the newest command.
         unlisted: names of the environment's variables that the master is not told.
+        intake: whether new builds are taken.
     """
 
     config: SlaveConfig
@@ -49,6 +52,7 @@ class SlaveContext:
     calls: dict[int, RunningCommand] = attrs.field(factory=dict)
     dialect: Dialect = FIRST
     last_command: int = 0
+    intake: Machine[IntakeState, IntakeEvent] = attrs.field(factory=lambda: Machine(INTAKE))
     unlisted: frozenset[str] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -90,6 +94,7 @@ class SlaveContext:
             self.posix,
             python2,
             self.unlisted,
+            config.kill_leftovers,
         )
 
 

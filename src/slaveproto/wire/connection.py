@@ -73,8 +73,8 @@ class Connection:
     # A master has thousands.
     __slots__ = (
         "_decoder", "_eof", "_exports", "_fresh", "_held", "_incoming", "_last_call", "_last_events", "_last_incoming",
-        "_limits", "_machine", "_out", "_plain", "_published", "_tags", "_unsent", "_vocabulary", "_waiting", "role",
-        "root",
+        "_left", "_limits", "_machine", "_out", "_plain", "_published", "_tags", "_unsent", "_vocabulary", "_waiting",
+        "role", "root",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +88,8 @@ class Connection:
         self.role = role
         self.root = Remote(ROOT_NAME)
         self._limits = limits
+        # Messages that may still come.
+        self._left = limits.messages
         self._tags = tags
         self._published = root
         self._decoder = Decoder(limits)
@@ -184,6 +186,7 @@ class Connection:
     def set_limits(self, limits: Limits) -> None:
         """Refuse from now on what exceeds `limits`: a peer that has logged in may be trusted with more."""
         self._limits = limits
+        self._left = limits.messages
         self._decoder.limits = limits
         self._plain = largest(limits) if self._vocabulary else 0
 
@@ -306,7 +309,7 @@ class Connection:
     def _receive_plain(self) -> Call | Answered | NeedData | None:
         """Take the next message if it is plain, whole and sound; whatever is not, `_receive` judges."""
         ahead = self._decoder.ahead()
-        if ahead is None:
+        if ahead is None or not self._left:
             return None
         data, pos = ahead
         if pos == len(data):
@@ -332,6 +335,7 @@ class Connection:
             return None
         self._machine.fire(_MESSAGE)
         self._decoder.skip(stop)
+        self._left -= 1
         return event
 
     def _receive(self, expression: Expression) -> Event | None:
@@ -342,6 +346,9 @@ class Connection:
                 raise RemoteProtocolError("the client chose no profile that we offered")
             return self._open(expression)
         self._machine.fire(_MESSAGE)
+        self._left -= 1
+        if self._left < 0:
+            raise RemoteProtocolError(f"more than {self._limits.messages} messages")
         return self._message(expression)
 
     def _choose(self, expression: Expression) -> Opened:

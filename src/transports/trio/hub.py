@@ -30,8 +30,8 @@ from typing import assert_never
 
 import trio
 
-from slaveproto.effects import CloseConnection, FileEffect, Request
-from slaveproto.inputs import Disconnected, Received, Stop, Wakeup
+from slaveproto.effects import CloseConnection, CountUnacknowledged, FileEffect, Request
+from slaveproto.inputs import Completed, Disconnected, Received, Stop, Wakeup
 from slaveproto.master import (
     AbandonStep,
     Accepted,
@@ -314,6 +314,9 @@ class Hub:
             case CloseConnection(connection, last):
                 if connection in self._lines:
                     self._lines[connection].close(last)
+            case CountUnacknowledged(connection):
+                line = self._lines.get(connection)
+                self.post(Completed(request.id, 0 if line is None else line.unacknowledged))
             case effect:
                 # A master asks for nothing else.
                 assert isinstance(effect, FileEffect)

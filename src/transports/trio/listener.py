@@ -17,8 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import logging
-import os
 import secrets
 import socket
 import ssl
@@ -33,19 +31,16 @@ from slaveproto.inputs import Disconnected, Received
 from slaveproto.master import Accepted, Secured
 from transports.host import sockets
 from transports.host.sockets import words_of
+from transports.host.system import sending
+from transports.host.tls import names_of
 from transports.trio.nurseries import open_nursery
+from transports.trio.shortage import Shortage
 from transports.trio.watching import BATCH, open_watcher
 
 QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 """Linux's option for acknowledging at once; it wears off by itself."""
 
-RESPITE: Final = 0.1
-"""Seconds until the next attempt to accept a connection, if there is no room for one."""
-
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _OUR_FAULT: Final = frozenset({errno.EBADF, errno.EINVAL, errno.EFAULT, errno.ENOTSOCK})
-
-_LOGGER: Final = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -78,6 +73,7 @@ class Listener:
         self._listeners = listeners
         self._ssl_context = ssl_context
         self._numbers = itertools.count(1)
+        self._shortage = Shortage("a connection")
         self.report = report
         self.nursery = nursery
         self.watcher = open_watcher(nursery, _give_turn)
@@ -105,11 +101,9 @@ class Listener:
                 except BlockingIOError:
                     break
                 except OSError as error:
-                    if error.errno in _NO_ROOM:
-                        _LOGGER.error("cannot accept a connection: %s", os.strerror(error.errno))
-                        await trio.sleep(RESPITE)
-                    elif error.errno in _OUR_FAULT:
+                    if error.errno in _OUR_FAULT:
                         raise
+                    await self._shortage.endure(error)
                     # Otherwise it was over before it was accepted.
                 else:
                     self._take(sock, address)
@@ -131,7 +125,9 @@ class Listener:
                 return
             line = TlsServerConnection(next(self._numbers), secure, self)
         challenge = secrets.token_bytes(16)
-        self.report(line, Accepted(line.number, _words_of_address(address), challenge, self._ssl_context is None))
+        host = address[0] if isinstance(address, tuple) else ""
+        plain = self._ssl_context is None
+        self.report(line, Accepted(line.number, _words_of_address(address), challenge, plain, host))
 
 
 class ServerConnection:
@@ -164,6 +160,11 @@ class ServerConnection:
     def idle(self) -> bool:
         """Whether there may be another batch."""
         return self._able and not self._unsent
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the other system has not acknowledged."""
+        return 0 if self._sock.fileno() < 0 else len(self._unsent) + sending.unacknowledged(self._sock.fileno())
 
     def send(self, data: bytes) -> None:
         """Take a batch; only if `idle`."""
@@ -331,7 +332,7 @@ class TlsServerConnection(ServerConnection):
             self._secured = True
         self._watch()
         if self._secured:
-            self._port.report(self, Secured(self.number))
+            self._port.report(self, Secured(self.number, names_of(self._sock)))
 
     def hang_up(self) -> None:
         """End it at once, with the farewell of TLS."""

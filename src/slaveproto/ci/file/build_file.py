@@ -44,17 +44,29 @@ class MasterSettings:
     Args:
         listen: host and port; None if the file does not name them.
         tls_cert: file with the certificates that the master shows.
+        tls_client_ca: file with the authorities of the slaves' certificates; None if they need none.
         tls: the context for TLS, None for no TLS.
         state_dir: folder of the program's database and logs.
         change_password: of the user `change`, or where it comes from; empty for no such user.
+        max_tries: how often `slaveproto master` tries a build that comes to nothing.
+        keep_builds: how many builds of each builder it remembers.
+        keep_time: for how long; None for any time.
+        keep_bytes: of all logs together.
+        log_max_size: bytes that are kept of each log; 0 for all.
         config: the master's times, and their defaults; its accounts come from the other sections.
     """
 
     listen: tuple[str, int] | None = None
     tls_cert: str | None = None
+    tls_client_ca: str | None = None
     tls: ssl.SSLContext | None = None
     state_dir: str
     change_password: str | SecretSource = attrs.field(default="changepw", repr=False)
+    max_tries: int = 10
+    keep_builds: int = 1000
+    keep_time: float | None = None
+    keep_bytes: int = 10 * 2**30
+    log_max_size: int = 200_000_000
     config: MasterConfig = attrs.field(factory=MasterConfig)
 
 
@@ -66,11 +78,13 @@ class SlaveEntry:
         name: the user name of its login.
         password: in clear, or where it comes from.
         max_builds: the most builds at a time; None for any number.
+        certificate: the name of the TLS certificate that it has to show besides; None for none.
     """
 
     name: str
     password: str | SecretSource = attrs.field(repr=False)
     max_builds: int | None = None
+    certificate: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -126,14 +140,18 @@ class BuildFile:
         """
         passwords = {slave.name: self._read(slave.password) for slave in self.slaves.values()}
         passwords = passwords or {LOCAL: local_password}
+        certificates = {slave.name: slave.certificate for slave in self.slaves.values()}
         accounts: dict[str, SlaveAccount | ChangeAccount] = {
             name: SlaveAccount(
-                name, password, {entry.name: entry.builddir for entry in self.builders.values() if name in entry.slaves}
+                name,
+                password,
+                {entry.name: entry.builddir for entry in self.builders.values() if name in entry.slaves},
+                certificates.get(name),
             )
             for name, password in passwords.items()
         }
         if changes and self.master.change_password:
-            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self._read(self.master.change_password))
+            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self._read(self.master.change_password), confirm=True)
         return attrs.evolve(self.master.config, accounts=accounts)
 
     def _read(self, password: str | SecretSource) -> str:
@@ -161,6 +179,8 @@ def load(path: str) -> BuildFile:
     secrets = _secrets(at.section("secret"), given.get("secret", {}))
     master = _master(at.section("master"), given.get("master", {}))
     slaves = _slaves(at, given.get("slave", []), master)
+    if master.tls_client_ca is not None and not slaves:
+        raise at.section("master").key("tls_client_ca").wrong("needs a [[slave]]: the embedded one has no certificate")
     builders = _builders(at, given.get("builder", []), slaves, secrets)
     return BuildFile(path, master, slaves, builders, tuple(_private(at, given, secrets)))
 
@@ -179,26 +199,29 @@ def _private(top: At, given: Mapping[str, Any], secrets: Mapping[str, SecretSour
 
 def _master(at: At, value: object) -> MasterSettings:
     given = read_table(at, value, MASTER_KEYS)
-    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_client_ca", "tls_cert")):
         if one in given and other not in given:
             raise at.key(one).wrong(f"needs {other}")
     if "tls_cert" in given:
-        given["tls"] = _tls(at.key("tls_cert"), given["tls_cert"], given.pop("tls_key"))
+        given["tls"] = _tls(at, given["tls_cert"], given.pop("tls_key"), given.get("tls_client_ca"))
     given.setdefault("state_dir", os.path.join(at.document.folder, STATE_DIR))
     given["config"] = MasterConfig(**{key: given.pop(key) for key in attrs.fields_dict(MasterConfig) if key in given})
     return MasterSettings(**given)
 
 
-def _tls(at: At, certificate: str, key: str) -> ssl.SSLContext:
+def _tls(at: At, certificate: str, key: str, client_ca: str | None) -> ssl.SSLContext:
     # Few files need this module, and it is big.
-    import ssl
+    from transports.host.tls import server_context, trust_clients
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # With an empty password, for without one Python would ask on the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:
-        raise at.wrong(f"and tls_key should be a certificate and its key, but: {error}") from None
+        context = server_context(certificate, key)
+    except ValueError as error:
+        raise at.key("tls_cert").wrong(f"and tls_key should be a certificate and its key, but: {error}") from None
+    if client_ca is not None:
+        try:
+            trust_clients(context, client_ca)
+        except ValueError as error:
+            raise at.key("tls_client_ca").wrong(f"should be certificates of authorities, but: {error}") from None
     return context
 
 
@@ -212,6 +235,8 @@ def _slaves(top: At, value: object, master: MasterSettings) -> dict[str, SlaveEn
             raise at.key("name").wrong('is that of the user who reports changes; change_password = "" frees it')
         if ("password" in given) == ("password_file" in given):
             raise at.wrong("should have password or password_file, and not both")
+        if "certificate" in given and master.tls_client_ca is None:
+            raise at.key("certificate").wrong("needs tls_client_ca in [master]")
         if "password_file" in given:
             given["password"] = given.pop("password_file")
         found[given["name"]] = SlaveEntry(**given)
@@ -363,19 +388,27 @@ MASTER_KEYS: Final[dict[str, Kind]] = {
     "listen": _listen,
     "tls_cert": values.beside,
     "tls_key": values.beside,
+    "tls_client_ca": values.beside,
     "state_dir": values.beside,
     "change_password": _change_password,
+    "max_tries": values.count_from(1),
+    "keep_builds": values.count_from(1),
+    "keep_time": values.positive_seconds,
+    "keep_bytes": values.count_from(1),
     "keepalive": values.seconds,
     "silence": values.positive_seconds,
     "ping_timeout": values.positive_seconds,
     "attach_timeout": values.positive_seconds,
     "login_timeout": values.positive_seconds,
+    "log_max_size": values.count_from(0),
+    "upload_max_size": values.count_from(0),
 }
 SLAVE_KEYS: Final[dict[str, Kind]] = {
     "name": values.text,
     "password": _password,
     "password_file": _password_file,
     "max_builds": values.count_from(1),
+    "certificate": values.text,
 }
 BUILDER_KEYS: Final[dict[str, Kind]] = {
     "name": values.text,

@@ -1,4 +1,4 @@
-"""A master's events in words, one line each. A failed login that is repeated is told once a minute."""
+"""A master's events in words, one line each. What peers may repeat is told once a minute, and of all that a little."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from typing import Final, assert_never
 
+from slaveproto.master.allowances import Allowances
 from slaveproto.master.events import (
     AccountWanted,
     BuildersChanged,
@@ -26,10 +27,13 @@ from slaveproto.master.events import (
 )
 
 INTERVAL: Final = 60.0
-"""Seconds in which a failed login that is repeated is told once."""
+"""Seconds in which a failed login or a remark that is repeated is told once."""
 
 MOST_REMEMBERED: Final = 1000
-"""Failed logins that are remembered."""
+"""Failed logins and remarks that are remembered."""
+
+MOST_LINES: Final = 10
+"""Lines a second about failed logins and remarks, all together."""
 
 _QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[0-9]+")
 
@@ -38,12 +42,15 @@ class MasterReport:
     """Puts events into words.
 
     Failed logins are told once a minute: those with a wrong password for each name, others for each address and reason.
-    A reason counts without what it quotes, so that a client cannot make up new ones.
+    So are remarks, those about slaves for each slave. A reason counts without what it quotes, so that a client cannot
+    make up new ones. There are no more than `MOST_LINES` of them a second; the next one tells how many were left out.
     """
 
     def __init__(self) -> None:
         # When it was told last, and how often it happened since.
         self._told: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+        self._lines = Allowances[None](MOST_LINES, MOST_LINES)
+        self._left_out = 0
 
     def text_of(self, event: MasterEvent, now: float) -> str | None:
         """Return what happened, in words; None for what need not be told. `now` is in seconds."""
@@ -64,9 +71,9 @@ class MasterReport:
             case ShutdownWanted(slave):
                 return f"slave {slave} wants to be shut down"
             case MasterNotice(text, None):
-                return text
+                return self._once(("", _QUOTED.sub("", text)), text, now)
             case MasterNotice(text, slave):
-                return f"slave {slave}: {text}"
+                return self._once((f"slave {slave}", _QUOTED.sub("", text)), f"slave {slave}: {text}", now)
             case BuildLost() | BuildRefused() | BuildStarted() | StepFinished() | StepSpoke() | Ponged():
                 # The run of the build tells of it.
                 return None
@@ -80,13 +87,23 @@ class MasterReport:
         host = event.peer.rpartition(":")[0] or event.peer
         named = event.credentials and event.name is not None
         key = ("name", event.name or "") if named else (host, _QUOTED.sub("", event.why))
-        last, more = self._told.pop(key, (None, 0))
+        name = "" if event.name is None else f" as {event.name!r}"
+        return self._once(key, f"login{name} from {event.peer} failed: {event.why}", now)
+
+    def _once(self, key: tuple[str, str], text: str, now: float) -> str | None:
+        """Return the text, unless its like was told a short time ago, or too much is told at all."""
+        last, more = self._told.get(key, (None, 0))
         if last is not None and now < last + INTERVAL:
             self._told[key] = last, more + 1
             return None
+        if not self._lines.spend(None, now):
+            self._left_out += 1
+            return None
         self._told[key] = now, 0
+        self._told.move_to_end(key)
         if len(self._told) > MOST_REMEMBERED:
             self._told.popitem(last=False)
-        name = "" if event.name is None else f" as {event.name!r}"
         again = f" ({more} more since the last time it was told)" if more else ""
-        return f"login{name} from {event.peer} failed: {event.why}{again}"
+        left_out, self._left_out = self._left_out, 0
+        others = f" ({left_out} other lines like this were left out)" if left_out else ""
+        return f"{text}{again}{others}"

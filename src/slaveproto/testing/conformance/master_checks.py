@@ -29,7 +29,14 @@ from slaveproto.master import (
     UploadFile,
 )
 from slaveproto.testing.conformance.connections import FEW_CPU_SECONDS, cpu_seconds_of
-from slaveproto.testing.conformance.harness import Suite, descriptors, need_proc, wait_until
+from slaveproto.testing.conformance.harness import (
+    Suite,
+    descriptors,
+    need_acknowledgements,
+    need_proc,
+    read_slowly,
+    wait_until,
+)
 from slaveproto.testing.conformance.master_harness import LabMaster, MasterLab
 from slaveproto.testing.conformance.socket_slave import SocketSlave
 from slaveproto.wire.values import Value
@@ -275,6 +282,20 @@ def a_master_that_is_idle_does_nothing(lab: MasterLab) -> None:
 
 
 @SUITE.add()
+def a_slave_that_is_slow_is_not_taken_for_dead(lab: MasterLab) -> None:
+    """A question that waits behind what the slave takes in slowly is under way; then its answer has its time."""
+    need_acknowledgements()
+    with lab.master(keepalive=0.2, silence=1.0) as master:
+        slave = master.attach()
+        slave.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        master.start_build(slave)
+        read_in_two_batches(master, slave, os.urandom(BLOCK_SIZE * (MORE_THAN_FITS + 1)))
+        read_slowly(slave.socket, 2.5)
+        assert master.of(SlaveDetached) == []
+        assert master.wait_for(SlaveDetached).why == "did not answer getVersion within 1 s"
+
+
+@SUITE.add()
 def last_words_get_out_before_the_end(lab: MasterLab) -> None:
     """Last words get out before the end: those of `CloseConnection`, and the batch before them."""
     data = os.urandom(BLOCK_SIZE * (MORE_THAN_FITS + 20))
@@ -386,15 +407,17 @@ def clients_that_are_no_slaves_disturb_none(lab: MasterLab) -> None:
 
 
 @SUITE.add()
-def more_visitors_than_there_may_be_are_closed(lab: MasterLab) -> None:
+def more_visitors_than_there_may_be_close_the_oldest(lab: MasterLab) -> None:
     with lab.master(visitors=3) as master:
         slaves = [master.connect(login=False) for _ in range(5)]
         for _ in range(2):
             master.wait_for(LoginFailed, 2)
         for slave in slaves:
+            # The first one is the greeting.
             with contextlib.suppress(TimeoutError):
                 slave.pump(1)
-        assert [slave.open for slave in slaves] == [True, True, True, False, False]
+                slave.pump(0.5)
+        assert [slave.open for slave in slaves] == [False, False, True, True, True]
 
 
 # -- many

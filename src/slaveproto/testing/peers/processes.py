@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -51,6 +51,8 @@ class Program(ABC):
 
     output_file = "stdio.log"
     """Name of the file that takes its standard output; standard error goes to ``stdio.log``."""
+    ending: ClassVar[signal.Signals] = signal.SIGTERM
+    """The signal that ends it and does not wait for builds."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -119,9 +121,9 @@ class Program(ABC):
             raise TimeoutError(f"{self.directory.name} still runs after {timeout} s") from None
 
     def stop(self, timeout: float = 15) -> None:
-        """End the program with SIGTERM, or SIGKILL when that does not help."""
+        """End the program with the signal for that, or SIGKILL when that does not help."""
         if self.running:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(self.ending)
             self.thaw()
             try:
                 self.wait_exit(timeout)
