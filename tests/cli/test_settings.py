@@ -239,6 +239,8 @@ def test_files_that_hold_no_password(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("pw\n")
     path.write_text(f'{NO_PASSWORD}password_file = "pw"\n')
     assert private_files(load(str(tmp_path))) == [str(tmp_path / "pw")]
+    path.write_text(f'{NO_PASSWORD}password_file = "pw"\nproxy = "http://me:pw@proxy:1"\n')
+    assert private_files(load(str(tmp_path))) == [str(tmp_path / "pw"), str(path)]
     assert list(exposed([str(tmp_path), str(tmp_path / "none"), "/dev/null"])) == []
 
 
