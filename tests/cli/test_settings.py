@@ -62,8 +62,8 @@ def test_the_least_that_is_needed(tmp_path: Path) -> None:
         ('encoding = "a\\u0000b"', ":5: encoding should be an encoding that"),
         ('encoding = ""', ":5: encoding is empty"),
         ('send_environment = "none"', ":5: send_environment should be one of listed, all, not 'none'"),
-        ('send_environment = ["A=b"]', ":5: item 1 of send_environment should be the name of a variable"),
-        ('send_environment = [""]', ":5: item 1 of send_environment is empty"),
+        ('send_environment = ["A=b"]', ":5: send_environment should hold names of variables, not 'A=b'"),
+        ('send_environment = [""]', ":5: send_environment should hold names of variables, not ''"),
         ("tls = 1", ":5: tls should be true or false, not an integer"),
         ('tls_ca = "ca.pem"', ":5: tls_ca needs tls = true"),
         ('tls = false\ntls_pin = "' + "ab" * 32 + '"', ":6: tls_pin needs tls = true"),
@@ -239,6 +239,8 @@ def test_files_that_hold_no_password(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("pw\n")
     path.write_text(f'{NO_PASSWORD}password_file = "pw"\n')
     assert private_files(load(str(tmp_path))) == [str(tmp_path / "pw")]
+    path.write_text(f'{NO_PASSWORD}password_file = "pw"\nproxy = "http://me:pw@proxy:1"\n')
+    assert private_files(load(str(tmp_path))) == [str(tmp_path / "pw"), str(path)]
     assert list(exposed([str(tmp_path), str(tmp_path / "none"), "/dev/null"])) == []
 
 

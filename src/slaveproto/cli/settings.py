@@ -170,11 +170,12 @@ def load(basedir: str) -> Settings:
 
 def private_files(settings: Settings) -> list[str]:
     """Return the files that only the slave's user should be able to read."""
-    password = settings.password_file
-    if password is not None:
-        return [os.path.join(settings.basedir, password)]
-    from_elsewhere = settings.password_environment is not None or settings.password_descriptor is not None
-    return [] if from_elsewhere else [os.path.join(settings.basedir, FILE_NAME)]
+    elsewhere = any(getattr(settings, key) is not None for key in PASSWORD_SOURCES)
+    files = [settings.password_file, settings.tls_key]
+    # The address of a proxy may hold a password, too.
+    if not elsewhere or "@" in (settings.proxy or ""):
+        files.append(FILE_NAME)
+    return [os.path.join(settings.basedir, file) for file in files if file is not None]
 
 
 def _password_of(at: At, key: str, source: Any, basedir: str) -> str:
@@ -295,11 +296,10 @@ def _send_environment(at: At, value: object) -> str | tuple[str, ...]:
     """One of listed, all, or an array of names."""
     if not isinstance(value, list):
         return str(one_of(SENT)(at, value))
-    names = tuple(filled(at.item(index), item) for index, item in enumerate(value))
-    for index, name in enumerate(names):
-        if "=" in name or not name.isprintable():
-            raise at.item(index).wrong(f"should be the name of a variable, not {name!r}")
-    return names
+    for name in value:
+        if not (isinstance(name, str) and name and name.isprintable() and "=" not in name):
+            raise at.wrong(f"should hold names of variables, not {name!r}")
+    return tuple(value)
 
 
 def _names(text: str) -> object:
