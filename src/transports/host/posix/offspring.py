@@ -2,15 +2,16 @@
 
 Rules.
 
-* A process belongs to a command if it is its first process, or in the session of that, or has the command's mark in its
-  environment, or was started by one that belongs to it. What was found once belongs to it for good.
+* A process belongs to a command if it is its first process, or has the command's mark in its environment, or was
+  started by one that belongs to it, or is in the session of one: sessions are only made, never joined, and each command
+  begins with a new one. What was found once belongs to it for good.
 * A process is its number and the time of its start. Both are compared once more while a descriptor holds the process
   fast, right before a signal is sent: its number may be another's by then.
 * This module imports only what Python itself brings: as a program it ends the commands of a slave that was killed, and
   runs then without the slave's packages (`slave_watcher`).
 
 Not found: a process that has lost its environment (by `env -i`, or by writing its title over it), its session and every
-parent before it was looked for.
+parent before it was looked for, and whose session has no other member that is found.
 """
 
 from __future__ import annotations
@@ -75,28 +76,33 @@ class Offspring:
 
     Args:
         token: its word of the mark, unique; empty if there is none.
-        leader: the number of its first process, which leads a session; 0 if it is not known.
-        started: when that was started, as `Sighting` has it.
+        leader: the number of its first process, as long as that is not given up; else 0.
     """
 
-    def __init__(self, token: bytes, leader: int, started: int) -> None:
+    def __init__(self, token: bytes, leader: int = 0) -> None:
         self.token = token
         self.leader = leader
-        self.started = started
+        self._earliest = 0
         self._known: set[tuple[int, int]] = set()
 
     def find(self) -> set[Sighting]:
         """Return those that run at present."""
         seen = look_around()
-        leader = seen.get(self.leader)
-        # As long as a session has members, no new process gets its number.
-        session = self.leader if leader is None or leader.started == self.started else 0
+        if self.leader in seen:
+            # So that fewer environments are to be read.
+            self._earliest = seen[self.leader].started
         children: dict[int, list[Sighting]] = {}
+        sessions: dict[int, list[Sighting]] = {}
         todo = []
         for one in seen.values():
             children.setdefault(one.parent, []).append(one)
-            if (one.pid, one.started) in self._known or (
-                one.started >= self.started and ((session and one.session == session) or self._is_marked(one.pid))
+            if one.session:
+                # One that began outside of the container has no number in it.
+                sessions.setdefault(one.session, []).append(one)
+            if (
+                (one.pid, one.started) in self._known
+                or one.pid == self.leader
+                or (one.started >= self._earliest and self._is_marked(one.pid))
             ):
                 todo.append(one)
         found: set[Sighting] = set()
@@ -105,6 +111,7 @@ class Offspring:
             if one not in found:
                 found.add(one)
                 todo += (child for child in children.get(one.pid, ()) if child.started >= one.started)
+                todo += sessions.pop(one.session, ())
         self._known |= {(one.pid, one.started) for one in found}
         return {one for one in found if one.state not in _DEAD and one.pid != os.getpid()}
 
@@ -186,10 +193,9 @@ def _open_in(pid: int) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Kill commands; each argument is `TOKEN:LEADER:STARTED`."""
-    for argument in arguments:
-        token, leader, started = argument.split(":")
-        Offspring(token.encode(), int(leader), int(started)).kill()
+    """Kill commands, named by their tokens."""
+    for token in arguments:
+        Offspring(token.encode()).kill()
 
 
 if __name__ == "__main__":

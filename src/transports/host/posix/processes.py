@@ -21,7 +21,7 @@ from slaveproto.effects import Holder, ProcessExited, Spawn
 assert sys.platform != "win32"
 
 # Only here, for type checkers that check for Windows find nothing in them.
-from transports.host.posix.offspring import Offspring, Sighting, holders, look_at, marked, send  # noqa: E402
+from transports.host.posix.offspring import Offspring, Sighting, holders, marked, send  # noqa: E402
 from transports.host.posix.slave_watcher import SlaveWatcher  # noqa: E402
 
 # Only Linux tells of every process.
@@ -89,10 +89,13 @@ class Child:
         """
         with self._reaping:
             if self._code is None:
-                self._code = self._collect()
+                if hasattr(os, "waitid"):
+                    os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
                 self._end_whole()
                 if self._offspring is not None:
-                    _WATCHER.remove(self._offspring)
+                    self._offspring.leader = 0
+                    _WATCHER.remove(self._offspring.token)
+                self._code = self._collect()
             return self._code
 
     def _end_whole(self) -> None:
@@ -150,17 +153,15 @@ def spawn(effect: Spawn) -> Child:
     start = _spawn_on_terminal if effect.use_pty else _spawn_on_pipes
     if not _TELLS_ALL:
         return start(effect, None)
-    offspring = Offspring(os.urandom(8).hex().encode(), 0, 0)
-    _WATCHER.add(offspring)
+    offspring = Offspring(os.urandom(8).hex().encode())
+    # Before it is there: the slave may be killed at any moment.
+    _WATCHER.add(offspring.token)
     try:
         child = start(attrs.evolve(effect, environ=marked(effect.environ, offspring.token)), offspring)
     except BaseException:
-        _WATCHER.remove(offspring)
+        _WATCHER.remove(offspring.token)
         raise
-    seen = look_at(child.pid)
-    if seen is not None:
-        offspring.leader, offspring.started = seen.pid, seen.started
-        _WATCHER.add(offspring)
+    offspring.leader = child.pid
     return child
 
 

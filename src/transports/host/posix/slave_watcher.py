@@ -1,7 +1,8 @@
 """A small process that ends the commands of a slave which is killed, and so cannot do that itself. Linux only.
 
-It is a shell that reads lines from a pipe: each line lists the commands that run. At the end of the pipe the slave is
-gone, in whatever way; if its last line lists commands, the shell becomes a Python that kills them (`offspring`).
+It is a shell that reads lines from a pipe: each line lists the commands that run, by their tokens. At the end of the
+pipe the slave is gone, in whatever way; if its last line lists commands, the shell becomes a Python that kills them
+(`offspring`).
 
 One watcher serves all slaves of a program. It starts with the first command and costs one small shell. It is in a
 session of its own and not a child of the program, which may wait for any child. A watcher that was killed is replaced
@@ -20,7 +21,6 @@ assert sys.platform != "win32"
 
 # Only here, for type checkers that check for Windows find nothing in it.
 from transports.host.posix import offspring  # noqa: E402
-from transports.host.posix.offspring import Offspring  # noqa: E402
 
 # A shell takes the input of what it puts into the background for nothing, unless that comes from another number.
 _SCRIPT: Final = (
@@ -34,33 +34,32 @@ class SlaveWatcher:
 
     def __init__(self) -> None:
         self._pipe: int | None = None
-        self._running: dict[bytes, Offspring] = {}
+        self._running: dict[bytes, None] = {}
         self._telling = threading.Lock()
 
-    def add(self, command: Offspring) -> None:
-        """Have a command killed should this process end; for a second time with its leader.
+    def add(self, token: bytes) -> None:
+        """Have a command killed should this process end.
 
         Without a watcher, as for want of processes, the command runs all the same.
         """
         with self._telling:
-            self._running[command.token] = command
+            self._running[token] = None
             if self._pipe is None:
                 with contextlib.suppress(OSError, ImportError):
                     self._pipe = _start()
             self._tell()
 
-    def remove(self, command: Offspring) -> None:
+    def remove(self, token: bytes) -> None:
         """Leave alone what a command left behind."""
         with self._telling:
-            self._running.pop(command.token, None)
+            self._running.pop(token, None)
             self._tell()
 
     def _tell(self) -> None:
         if self._pipe is None:
             return
-        line = " ".join(f"{one.token.decode()}:{one.leader}:{one.started}" for one in self._running.values())
         try:
-            os.write(self._pipe, f"{line}\n".encode())
+            os.write(self._pipe, b" ".join(self._running) + b"\n")
         except BlockingIOError:
             # It is stopped. To close the pipe would kill what runs once it goes on.
             pass
