@@ -137,7 +137,7 @@ def test_calls_that_are_wrong(argv: list[str], capfd: pytest.CaptureFixture[str]
     ("argv", "words"),
     [
         ([], ["usage: slaveproto [-h] [--version] COMMAND", "create-slave", "run a slave in the foreground"]),
-        (["create-slave"], ["BASEDIR MASTERHOST[:PORT] NAME [PASSWORD]", "9989", "[600]", "standard input", "umask"]),
+        (["create-slave"], ["BASEDIR MASTERHOST[:PORT] NAME [PASSWORD]", "9989", "[6]", "standard input", "umask"]),
         (["slave"], ["slave [-h] [--runner {threads,trio}]", "--drain SECONDS", "--max-builds N", "--idle-exit SECONDS",
                      "BASEDIR", "shutdown.stamp", "exit codes: 0 ", "3 gave up", "143"]),
     ],

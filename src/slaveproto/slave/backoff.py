@@ -52,12 +52,15 @@ class Backoff:
     def begin(self, *, late: bool = False) -> None:
         """Begin a row of rounds; `late`, with the second one."""
         self._round = SECOND_ROUND if late else FIRST_ROUND
-        self._place = self._jitter(1.0)
+        # Drawn when it is needed: most slaves are attached at their first attempt.
+        self._place: float | None = None
         self._rest = 0.0
 
     def failed(self, *, refused: bool, counts: bool) -> float:
         """Count a failure, if it `counts`, and return the seconds to wait; after a refused login they are more."""
         self.failures += counts
+        if self._place is None:
+            self._place = self._jitter(1.0)
         length = min(self._round, self._max_delay)
         delay = self._rest + self._place * length
         self._rest = (1.0 - self._place) * length
