@@ -68,7 +68,7 @@ def climb(system: str, around: str, damage: str, side: Side, folder: Path) -> st
         for path in tree.glob(damage):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         (tree / "file").unlink()
-        result = master.build("b").result
+        result = master.build("b").steps[-1].result
         moved = "moved" if (first.read_bytes(), other.read_bytes()) != before else "untouched"
         brought = "brought anew" if (tree / "file").exists() else "not brought"
     return f"the tree around is {moved}, the own one {brought}; {result}"
@@ -80,7 +80,7 @@ def unreachable(side: Side, folder: Path) -> str:
         master.build("b")
         repository = folder / "repositories" / NAME / "git"
         repository.rename(repository.with_name("away"))
-        result = master.build("b").result
+        result = master.build("b").steps[-1].result
         there = "stays" if (tree / "file").exists() else "is lost"
     return f"the tree {there}; {result}"
 
@@ -124,7 +124,11 @@ def odd_directory(side: Side, folder: Path) -> str:
         with real as master, MatchingSlave(folder / "slave", master, NAME) as slave:
             master.wait_attached(NAME)
             sockets = _make_odd(slave.directory / "b" / "build" / "data")
-            result, out = master.build("b").result, master.directory / "files" / "b" / "data"
+            out = master.directory / "files" / "b" / "data"
+            try:
+                result = master.build("b", 30).result
+            except TimeoutError:
+                result = "not over within 30 s"
     sockets.close()
     arrived = [name for name in GOOD if (out / name).exists()]
     return f"{len(arrived)} of {len(GOOD)} files arrive; {result}"
