@@ -52,11 +52,11 @@ def is_regular(info: PathInfo) -> bool:
     return info.mode & _TYPE == _REGULAR
 
 
-def _leads_out(name: str, link: str) -> bool:
+def _leads_out(name: str, link: str, posix: bool) -> bool:
     """Whether a link that is called `name` leads out of the directory, as far as its text tells."""
     there = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
-    # A drive of Windows is no place of ours either.
-    return there.startswith("/") or there.split("/")[0] == ".." or ":" in there.split("/")[0]
+    is_drive = not posix and link[1:2] == ":"
+    return is_drive or there.startswith("/") or there.split("/")[0] == ".."
 
 
 class _Compressor(Protocol):
@@ -145,7 +145,7 @@ class TreeArchive:
         whole = self.context.dialect is Dialect.BYTES
         header = tarfile.TarInfo(name)
         header.type, header.linkname = kind, entry.link if self.context.posix else entry.link.replace("\\", "/")
-        if header.issym() and not whole and _leads_out(name, header.linkname):
+        if header.issym() and not whole and _leads_out(name, header.linkname, self.context.posix):
             self._leave_out(path, f"a link that leads out, to {entry.link!r}")
             return False
         if is_regular(info):
