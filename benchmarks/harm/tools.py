@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.harm.rows import Row, Side
-from slaveproto.testing.peers import MatchingSlave, OurMaster, OurSlave, RealBuilder, RealMaster, RealSlave
+from slaveproto.testing.peers import Kind, MatchingSlave, OurMaster, OurSlave, RealBuilder, RealMaster, RealSlave, poll
 from slaveproto.testing.peers.repositories import make_repositories
 from slaveproto.testing.peers.slaves import SlaveProgram
 
@@ -65,7 +68,7 @@ def climb(system: str, around: str, damage: str, side: Side, folder: Path) -> st
         for path in tree.glob(damage):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         (tree / "file").unlink()
-        result = master.build("b").result
+        result = master.build("b").steps[-1].result
         moved = "moved" if (first.read_bytes(), other.read_bytes()) != before else "untouched"
         brought = "brought anew" if (tree / "file").exists() else "not brought"
     return f"the tree around is {moved}, the own one {brought}; {result}"
@@ -77,7 +80,7 @@ def unreachable(side: Side, folder: Path) -> str:
         master.build("b")
         repository = folder / "repositories" / NAME / "git"
         repository.rename(repository.with_name("away"))
-        result = master.build("b").result
+        result = master.build("b").steps[-1].result
         there = "stays" if (tree / "file").exists() else "is lost"
     return f"the tree {there}; {result}"
 
@@ -102,6 +105,77 @@ def cut_removal(side: Side, folder: Path) -> str:
     return f"{left} of 200 directories under the name of the tree"
 
 
+# -- promise 13
+
+
+def odd_directory(side: Side, folder: Path) -> str:
+    """Upload a directory with odd entries from a slave to the master of its kind, and tell what arrives."""
+    if side is Side.OURS:
+        step = '[[builder.step]]\nupload_dir = { src = "data", dest = "out" }\n'
+        with OurMaster(folder / "master", MASTER + step) as ours, _slave_of(side, folder, ours) as slave:
+            slave.wait_attached()
+            sockets = _make_odd(slave.directory / "b" / "build" / "data")
+            _trigger(ours)
+            poll(lambda: "on slave s1: " in ours.log().split("started")[-1], 60, "the build is over")
+            result, out = ours.log().split()[-1], ours.directory / "out"
+    else:
+        kind: Kind = "new" if side is Side.NEW else "old"
+        real = RealMaster(kind, folder / "master", [RealBuilder("b", "updir")], slaves={NAME: "pw"})
+        with real as master, MatchingSlave(folder / "slave", master, NAME) as slave:
+            master.wait_attached(NAME)
+            sockets = _make_odd(slave.directory / "b" / "build" / "data")
+            out = master.directory / "files" / "b" / "data"
+            try:
+                result = master.build("b", 30).result
+            except TimeoutError:
+                result = "not over within 30 s"
+    sockets.close()
+    arrived = [name for name in GOOD if (out / name).exists()]
+    return f"{len(arrived)} of {len(GOOD)} files arrive; {result}"
+
+
+GOOD: Final = ("a", "sub/b", "sub/caf\udce9", "z")
+
+
+def _make_odd(data: Path) -> socket.socket:
+    """Files, and a fifo, a socket and an absolute link between them."""
+    (data / "sub").mkdir(parents=True)
+    for name in GOOD:
+        (data / name).write_text("good\n")
+    os.mkfifo(data / "fifo")
+    (data / "link").symlink_to("/etc/passwd")
+    listening = socket.socket(socket.AF_UNIX)
+    before = os.getcwd()
+    # The path of a socket is limited to about 100 bytes.
+    os.chdir(data)
+    listening.bind("socket")
+    os.chdir(before)
+    return listening
+
+
+# -- promise 14
+
+
+def frozen_upload(side: Side, folder: Path) -> str:
+    """Freeze the slave in the middle of an upload with a limit, and tell how long the step goes on."""
+    step = '[[builder.step]]\nname = "up"\nupload = { src = "data", dest = "out" }\ntimeout = 5\n'
+    with OurMaster(folder / "master", MASTER + step) as master, _slave_of(side, folder, master) as slave:
+        slave.wait_attached()
+        data = slave.directory / "b" / "build" / "data"
+        data.parent.mkdir(parents=True)
+        data.touch()
+        os.truncate(data, 8 * 1024**3)
+        _trigger(master)
+        poll(lambda: list(master.directory.glob(".out.*.part")), 30, "the upload has begun")
+        slave.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            poll(lambda: "step 1, up: " in master.log(), 60, "the step is over")
+        finally:
+            slave.process.send_signal(signal.SIGCONT)
+        return f"{time.monotonic() - began:.0f} s; {master.log().split('step 1, up: ')[1].splitlines()[0]}"
+
+
 def _slave_of(side: Side, folder: Path, master: OurMaster) -> SlaveProgram:
     if side is Side.OURS:
         return OurSlave(folder / "slave", master, NAME)
@@ -122,5 +196,7 @@ ROWS: Final[Sequence[Row]] = (
     Row(12, "bzr, `.bzr/branch-format` gone", partial(climb, "bzr", BZR_AROUND, ".bzr/branch-format"), OLD_SIDES),
     Row(12, "darcs, `_darcs/format` gone", partial(climb, "darcs", DARCS_AROUND, "_darcs/format"), OLD_SIDES),
     Row(12, "git, the repository is gone at an update", unreachable),
+    Row(13, "upload of a directory with a fifo, a socket, an absolute link, a name that is no UTF-8", odd_directory),
+    Row(14, "a slave is frozen in an upload with `timeout = 5`: the step goes on for", frozen_upload),
     Row(12, "all is killed in the middle of `rmdir`", cut_removal),
 )

@@ -155,7 +155,7 @@ def test_a_mistake_in_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert main(["build", str(path)]) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"slaveproto: {path}:6: unknown key 'timeuot'; there are shell, env, timeout, ")
+    assert err.startswith(f"slaveproto: {path}:6: unknown key 'timeuot'; there are shell, env, max_lines, ")
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:

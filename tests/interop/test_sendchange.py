@@ -121,6 +121,24 @@ def test_a_change_makes_our_master_build(kind: Kind, our_master: OurMaster, tmp_
     assert stable.read_text() == "1f2é of stable\n"
 
 
+ODD = (
+    SentChange("plain", ["dir with space/b.c"], branch="master", revision="abc"),
+    SentChange("J\udcf6rg", ["J\udcf6rg.c"], comments="J\udcf6rg \udce9"),
+    SentChange("nofiles"),
+    SentChange("Jörg", ["ü.c"], branch="feature/ü", comments="Umläute ☃", properties={"owner": "Jörg"}),
+)
+"""Changes as real clients send them; the second one in Latin-1."""
+
+
+def test_odd_changes_make_a_build_each(our_master: OurMaster, tmp_path: Path) -> None:
+    built = our_master.directory / "every.built"
+    for change in ODD:
+        built.unlink(missing_ok=True)
+        done = sendchange("old", our_master.port, change, tmp_path / "home")
+        assert (done.returncode, done.stdout) == (0, "change sent successfully\n")
+        poll(built.exists, 20, "a build of the builder for all branches")
+
+
 def test_our_master_refuses_a_wrong_password(kind: Kind, our_master: OurMaster, tmp_path: Path) -> None:
     done = sendchange(kind, our_master.port, SentChange("me"), tmp_path / "home", auth="change:wrong")
     assert done.returncode == 1

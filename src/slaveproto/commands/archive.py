@@ -2,11 +2,14 @@
 
 Rules. One entry that cannot be sent does not cost the others: it is left out, and a line of text says so. What was
 begun must keep the length that its header says: a file that became shorter is filled up with zeros, and told of, too.
+
+Masters since 4 refuse a whole archive for one fifo in it, or one link that is absolute or leads out.
 """
 
 from __future__ import annotations
 
 import bz2
+import posixpath
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -47,6 +50,13 @@ def is_directory(info: PathInfo) -> bool:
 def is_regular(info: PathInfo) -> bool:
     """Whether it is a regular file."""
     return info.mode & _TYPE == _REGULAR
+
+
+def _leads_out(name: str, link: str, posix: bool) -> bool:
+    """Whether a link that is called `name` leads out of the directory, as far as its text tells."""
+    there = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
+    is_drive = not posix and link[1:2] == ":"
+    return is_drive or there.startswith("/") or there.split("/")[0] == ".."
 
 
 class _Compressor(Protocol):
@@ -134,8 +144,12 @@ class TreeArchive:
         if kind is None:
             self._leave_out(path, "neither file, directory nor link")
             return False
+        whole = self.context.dialect is Dialect.BYTES
         header = tarfile.TarInfo(name)
         header.type, header.linkname = kind, entry.link if self.context.posix else entry.link.replace("\\", "/")
+        if header.issym() and not whole and _leads_out(name, header.linkname, self.context.posix):
+            self._leave_out(path, f"a link that leads out, to {entry.link!r}")
+            return False
         if is_regular(info):
             first = self._names.get((info.device, info.inode), name) if info.links > 1 else name
             if first != name:
@@ -143,7 +157,6 @@ class TreeArchive:
             else:
                 header.size = info.size
         header.mode, header.uid, header.gid = info.mode & 0o7777, info.uid, info.gid
-        whole = self.context.dialect is Dialect.BYTES
         # Slaves of the 0.8 generation wrote whole seconds in the older format.
         header.mtime = info.modified // 10**9 if whole else info.modified / 10**9
         try:
