@@ -25,7 +25,8 @@ class Limits:
         references: references to the peer's objects that we have not released yet.
         unsent: bytes that we have for a peer that does not read them, before we look at more of its own.
         call_id: bytes of a call's id, which is echoed; Twisted's are integers.
-        messages: whole messages from now on, until other limits are set. Twisted has no bound.
+        messages: messages from now on, until other limits are set, besides calls and answers that are plain (these are
+            events, which the owner can count). Twisted has no bound.
     """
 
     string: int = SIZE_LIMIT

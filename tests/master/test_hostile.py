@@ -172,7 +172,7 @@ def test_vain_things_have_an_end(name: str) -> None:
     peer = driver.connect_raw()
     driver.send(peer, HARMLESS[name] + HARMLESS[name][len(NEGOTIATED) :] * 10_000)
     assert not is_open(driver, peer)
-    assert end_of(driver, 2) == f"broke the protocol: more than {STRANGER.messages} messages"
+    assert end_of(driver, 2).startswith(f"broke the protocol: more than {STRANGER.messages} ")
     assert len(driver.events_of(MasterNotice)) <= STRANGER.messages
     assert unharmed(driver, other)
 
@@ -410,7 +410,7 @@ def test_a_hundred_thousand_small_messages() -> None:
     peer = driver.connect_raw()
     driver.send(peer, NEGOTIATED + pb([b"version", 6]) * 100_000)
     assert not is_open(driver, peer)
-    assert end_of(driver, 2) == f"broke the protocol: more than {STRANGER.messages} messages"
+    assert end_of(driver, 2) == f"broke the protocol: more than {STRANGER.messages} messages that are not plain"
     assert unharmed(driver, other)
 
 

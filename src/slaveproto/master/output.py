@@ -54,6 +54,8 @@ class Spool:
         unread: counts it for the whole connection.
     """
 
+    __slots__ = ("_apart", "_left_out", "_pieces", "_unread", "size")
+
     def __init__(self, unread: UnreadBytes) -> None:
         self._unread = unread
         self._pieces: list[Output] = []
@@ -85,11 +87,13 @@ class Spool:
     def take(self) -> list[Output]:
         """Return all pieces and forget them."""
         pieces, self._pieces = self._pieces, []
-        if not self._apart:
+        if self._apart:
+            self._apart = False
+            if self._left_out:
+                text = b"\n[%d bytes are left out here: the output was not read in time]\n" % self._left_out
+                pieces.append(Output(STDIO, "header", text))
+                self._left_out = 0
+        else:
             self._unread.size -= self.size
-        elif self._left_out:
-            text = b"\n[%d bytes are left out here: the output was not read in time]\n" % self._left_out
-            pieces.append(Output(STDIO, "header", text))
-        self._apart = False
-        self.size = self._left_out = 0
+        self.size = 0
         return pieces

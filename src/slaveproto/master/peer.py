@@ -72,7 +72,7 @@ HIGH_WATER: Final = 1024 * 1024
 """Bytes that a connection may have brought and that are not taken, before it is left unread."""
 
 MOST_REFUSED: Final = 100
-"""Calls of one connection that may fail because they make no sense, before it is closed."""
+"""Calls of one connection that may fail after its login because they make no sense, before it is closed."""
 
 SPEAKS_HTTP: Final = "it speaks HTTP, as a browser, a proxy, or a worker with protocol=msgpack_..."
 
@@ -289,8 +289,9 @@ class Peer:
 
     def _count_refusal(self, text: str) -> None:
         self._refused += 1
-        if self._refused > MOST_REFUSED:
-            raise RemoteProtocolError(f"more than {MOST_REFUSED} calls that make no sense")
+        most = MOST_REFUSED if self._login is None else STRANGER.messages
+        if self._refused > most:
+            raise RemoteProtocolError(f"more than {most} calls that make no sense")
         self.notice(text)
 
     def _take_pending(self, number: int) -> _Pending:

@@ -79,7 +79,7 @@ from slaveproto.master.happenings import (
     TransferOver,
 )
 from slaveproto.master.output import Output
-from slaveproto.master.peer import Peer
+from slaveproto.master.peer import HIGH_WATER, Peer
 from slaveproto.master.results import Result
 from slaveproto.master.states import SEAT, PeerState, SeatEvent, SeatState
 from slaveproto.master.strangers import Strangers, group_of
@@ -257,7 +257,7 @@ class MasterSession:
                         break
         except RemoteProtocolError as error:
             peer.end(f"broke the protocol: {error}")
-        if peer.paused and machine.state is not PeerState.GONE:
+        if peer.unread.size > HIGH_WATER and machine.state is not PeerState.GONE:
             self._watch(peer.number)
 
     def _take(self, item: MasterInput) -> None:

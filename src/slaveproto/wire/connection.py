@@ -88,7 +88,7 @@ class Connection:
         self.role = role
         self.root = Remote(ROOT_NAME)
         self._limits = limits
-        # Messages that may still come.
+        # Messages that may still come and are not plain.
         self._left = limits.messages
         self._tags = tags
         self._published = root
@@ -309,7 +309,7 @@ class Connection:
     def _receive_plain(self) -> Call | Answered | NeedData | None:
         """Take the next message if it is plain, whole and sound; whatever is not, `_receive` judges."""
         ahead = self._decoder.ahead()
-        if ahead is None or not self._left:
+        if ahead is None:
             return None
         data, pos = ahead
         if pos == len(data):
@@ -335,7 +335,6 @@ class Connection:
             return None
         self._machine.fire(_MESSAGE)
         self._decoder.skip(stop)
-        self._left -= 1
         return event
 
     def _receive(self, expression: Expression) -> Event | None:
@@ -348,7 +347,7 @@ class Connection:
         self._machine.fire(_MESSAGE)
         self._left -= 1
         if self._left < 0:
-            raise RemoteProtocolError(f"more than {self._limits.messages} messages")
+            raise RemoteProtocolError(f"more than {self._limits.messages} messages that are not plain")
         return self._message(expression)
 
     def _choose(self, expression: Expression) -> Opened:

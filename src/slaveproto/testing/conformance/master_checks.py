@@ -198,6 +198,21 @@ def output_that_is_not_taken_leaves_its_connection_unread_and_no_other(lab: Mast
         assert taken == "begin\n" + line * (written // len(line))
 
 
+@SUITE.add()
+def output_that_is_not_taken_does_not_hold_up_another_build(lab: MasterLab) -> None:
+    """A connection that was left unread is read again when the session says so, also when no output was taken."""
+    with lab.attached() as (master, slave):
+        master.start_build(slave)
+        master.start_step(slave, COMMAND)
+        for _ in range(4):
+            slave.write("x" * 500_000)
+        master.start_build(slave, 2, "c")
+        master.start_step(slave, COMMAND, 2, 2)
+        slave.command.finish()
+        assert master.outcome_of(2, slave=slave).rc == 0
+        assert read_text(master) == "x" * 2_000_000
+
+
 # -- files
 
 
