@@ -1,4 +1,4 @@
-"""Checks of this project: `nox -s fast`, `all`, `lint`, `docs`, `bench`, `sdist`; `nox -l` lists them.
+"""Checks of this project: `nox -s fast`, `all`, `lint`, `docs`, `bench`, `fuzz`, `soak`, `sdist`; `nox -l` lists them.
 
 `all` is the README's own test command, word for word, in the environment that it makes itself (`.venv`). The other
 sessions have environments of their own.
@@ -73,6 +73,20 @@ def _compare(session: nox.Session, wheel: Path) -> None:
     missing = {path for path in wanted - there if not path.endswith(".pyc") and ".egg-info/" not in path}
     if missing:
         session.error(f"the wheel lacks {', '.join(sorted(missing))}")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzzing of everything that reads bytes of a peer: half a minute for each target, or as long as you say."""
+    session.install("-q", "-e", ".[fuzz]")
+    session.run("python", "-m", "tests.fuzz", *(session.posargs or ["--seconds", "24"]))
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Growth: a master and 50 slaves under random kills, for two minutes, or as long as you say."""
+    session.install("-q", "-e", ".[dev]")
+    session.run("python", "-m", "tests.soak", *(session.posargs or ["--seconds", "120"]))
 
 
 @nox.session

@@ -9,7 +9,7 @@ from typing import Any
 
 from slaveproto.machine import Table
 from slaveproto.master import states as master
-from slaveproto.slave.states import COMMAND, LINK, SLAVE_BUILDER
+from slaveproto.slave.states import COMMAND, INTAKE, LINK, SLAVE_BUILDER
 from slaveproto.wire.states import LOGIN, NEGOTIATION_CLIENT, SERVER_LOGIN
 
 TARGET = Path(__file__).parent / "states.md"
@@ -20,6 +20,7 @@ TABLES: tuple[tuple[Table[Any, Any], str, str], ...] = (
     (LOGIN, "the server", "wire/states.py"),
     (SERVER_LOGIN, "the client", "wire/states.py"),
     (LINK, "the master", "slave/states.py"),
+    (INTAKE, "the master", "slave/states.py"),
     (SLAVE_BUILDER, "the master", "slave/states.py"),
     (COMMAND, "the master", "slave/states.py"),
     (master.PEER, "the peer", "master/states.py"),

@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from slaveproto import LocalProtocolError
-from slaveproto.effects import CloseConnection, FileEffect, Request
+from slaveproto.effects import CloseConnection, CountUnacknowledged, FileEffect, Request
+from slaveproto.inputs import Completed
 from slaveproto.master import (
     Accepted,
     AnyStep,
@@ -58,6 +59,7 @@ from slaveproto.master import (
 from transports.host import files
 from transports.host.reports import attempt
 from transports.host.sockets import words_of
+from transports.host.system import sending
 
 BUILDER = "example"
 BUILD = 1
@@ -260,6 +262,9 @@ class Master:
             case CloseConnection(number, last):
                 if number in self._connections:
                     self._connections[number].close(last)
+            case CountUnacknowledged(number):
+                line = self._connections.get(number)
+                self.post(Completed(request.id, 0 if line is None else line.unacknowledged))
             case effect:
                 # A master asks for nothing else.
                 assert isinstance(effect, FileEffect)
@@ -285,6 +290,14 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send; only if `writable`."""
         self._transport.write(data)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were written and that the other system has not acknowledged."""
+        sock = self._transport.get_extra_info("socket")
+        return (
+            0 if sock.fileno() < 0 else self._transport.get_write_buffer_size() + sending.unacknowledged(sock.fileno())
+        )
 
     def pause(self, paused: bool) -> None:
         """Leave it unread, or read it again."""

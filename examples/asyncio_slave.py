@@ -28,7 +28,10 @@ from slaveproto.effects import (
     Abandon,
     Cancel,
     CloseConnection,
+    CountUnacknowledged,
     FileEffect,
+    FindHolders,
+    Holder,
     OpenConnection,
     ProcessClosed,
     ProcessOutput,
@@ -40,7 +43,7 @@ from slaveproto.slave import Completed, Connected, Disconnected, Input, Received
 from transports.host import files
 from transports.host.describe import describe_host, jitter
 from transports.host.reports import attempt
-from transports.host.system import processes
+from transports.host.system import processes, sending
 
 BLOCK = 64 * 1024
 
@@ -126,10 +129,14 @@ class Slave:
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
+            case CountUnacknowledged():
+                self.post(Completed(request.id, 0 if self._link is None else self._link.unacknowledged))
             case Spawn() as start:
                 self.post(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):
                 self.post(attempt(request.id, lambda: self._signal(process, name)))
+            case FindHolders(process):
+                self.post(attempt(request.id, lambda: self._find_holders(process)))
             case Abandon(process):
                 if process in self._processes:
                     self._processes[process].abandon()
@@ -148,6 +155,9 @@ class Slave:
 
     def _signal(self, number: int, name: str) -> bool:
         return number in self._processes and self._processes[number].signal(name)
+
+    def _find_holders(self, number: int) -> tuple[Holder, ...]:
+        return self._processes[number].find_holders() if number in self._processes else ()
 
     async def _file(self, request: int, effect: FileEffect) -> None:
         cancelled = self._cancelled[request]
@@ -214,6 +224,16 @@ class Link(asyncio.Protocol):
         if self._writable and self._transport is not None and (data := session.data_to_send()):
             self._transport.write(data)
 
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were written and that the master's system has not acknowledged."""
+        if self._transport is None:
+            return 0
+        sock = self._transport.get_extra_info("socket")
+        return (
+            0 if sock.fileno() < 0 else self._transport.get_write_buffer_size() + sending.unacknowledged(sock.fileno())
+        )
+
     def close(self, last: bytes) -> None:
         """Send `last` and close; nothing more is reported."""
         if self._closing:
@@ -241,7 +261,7 @@ class Link(asyncio.Protocol):
         self._transport = transport
         self._writable = True
         self._links.add(self)
-        self._report(Connected(self._number))
+        self._report(Connected(self._number, secure=transport.get_extra_info("ssl_object") is not None))
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
@@ -307,6 +327,10 @@ class Process:
     def signal(self, name: str) -> bool:
         """Signal its whole group; see `processes.Child`."""
         return self._child.send_signal(name)
+
+    def find_holders(self) -> tuple[Holder, ...]:
+        """Return those that hold its outputs open."""
+        return self._child.find_holders()
 
     def abandon(self) -> None:
         """Close our ends of its streams and report nothing more."""

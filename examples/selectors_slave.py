@@ -28,6 +28,9 @@ from slaveproto.effects import (
     Abandon,
     Cancel,
     CloseConnection,
+    CountUnacknowledged,
+    FindHolders,
+    Holder,
     OpenConnection,
     ProcessClosed,
     ProcessOutput,
@@ -39,7 +42,7 @@ from slaveproto.slave import Completed, Connected, Disconnected, Input, Received
 from transports.host import files
 from transports.host.describe import describe_host, jitter
 from transports.host.reports import attempt
-from transports.host.system import processes
+from transports.host.system import processes, sending
 
 BLOCK = 64 * 1024
 
@@ -102,10 +105,14 @@ class Slave:
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
+            case CountUnacknowledged():
+                tell(Completed(request.id, 0 if self._link is None else self._link.unacknowledged))
             case Spawn() as start:
                 tell(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):
                 tell(attempt(request.id, lambda: self._signal(process, name)))
+            case FindHolders(process):
+                tell(attempt(request.id, lambda: self._find_holders(process)))
             case Abandon(process):
                 if process in self._processes:
                     self._processes[process].abandon()
@@ -123,6 +130,9 @@ class Slave:
 
     def _signal(self, number: int, name: str) -> bool:
         return number in self._processes and self._processes[number].signal(name)
+
+    def _find_holders(self, number: int) -> tuple[Holder, ...]:
+        return self._processes[number].find_holders() if number in self._processes else ()
 
 
 class Loop:
@@ -192,6 +202,11 @@ class Link:
             self._send()
             if self._unsent:
                 self._listen()
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._sock is None else len(self._unsent) + sending.unacknowledged(self._sock.fileno())
 
     def close(self, last: bytes) -> None:
         """Send `last`, as much of it as fits into the socket's buffer, and close; nothing more is reported."""
@@ -317,6 +332,10 @@ class Process:
     def signal(self, name: str) -> bool:
         """Signal its whole group; see `processes.Child`."""
         return self._child.send_signal(name)
+
+    def find_holders(self) -> tuple[Holder, ...]:
+        """Return those that hold its outputs open."""
+        return self._child.find_holders()
 
     def abandon(self) -> None:
         """Close our ends of its streams and report nothing more."""

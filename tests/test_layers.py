@@ -16,6 +16,7 @@ ROWS = (
     (
         "slaveproto.errors",
         "slaveproto.limits",
+        "slaveproto.liveness",
         "slaveproto.machine",
         "slaveproto.paths",
         "slaveproto.records",
@@ -37,6 +38,8 @@ CORE_ROWS = 7
 # What the core may use besides itself: attrs, and modules of the standard library that only compute.
 PURE = {
     "__future__", "abc", "ast", "attrs", "base64", "codecs", "collections", "datetime", "decimal", "difflib", "enum",
+    # Numbers that a host reports by.
+    "errno",
     "hashlib", "heapq", "hmac", "ipaddress", "math", "ntpath", "posixpath", "re", "shlex", "stat", "struct",
     "types", "typing",
     # Subversion tells what changed in XML.

@@ -16,10 +16,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harm import strangers
+from benchmarks.harm import children, disk, drain, links, reconnects, secrets, strangers, tls, tools
 from benchmarks.harm.rows import Row, Side
 
-ROWS: Final[Sequence[Row]] = (*strangers.ROWS,)
+ROWS: Final[Sequence[Row]] = (
+    *children.ROWS,
+    *disk.ROWS,
+    *drain.ROWS,
+    *links.ROWS,
+    *reconnects.ROWS,
+    *secrets.ROWS,
+    *strangers.ROWS,
+    *tls.ROWS,
+    *tools.ROWS,
+)
 
 
 def main() -> int:

@@ -141,6 +141,17 @@ class CloseConnection(Effect[None]):
 
 
 @record
+class CountUnacknowledged(Effect[int]):
+    """Tell how many bytes of what was sent the peer's system has not acknowledged; `connection` is as above.
+
+    The reply is what the runner has not handed over to its system yet, and what that system keeps to send it again; 0
+    for a connection that is over. It has to come at once. A failure counts as if nothing had been acknowledged since.
+    """
+
+    connection: int
+
+
+@record
 class MakeDirs(EffectOnFiles[bool]):
     """Create a directory and its parents; the reply tells whether it was not there before."""
 
@@ -233,11 +244,13 @@ class SetTimes(EffectOnFiles[None]):
 
 
 @record
-class UnpackTree(EffectOnFiles[None]):
+class UnpackTree(EffectOnFiles[tuple[str, ...]]):
     """Unpack a tar archive into a directory, over what is there. Nothing outside the directory is touched.
 
-    It is unpacked beside the directory and then moved into it, so that a part of it is never seen there. Names that
-    lead out, devices, and links that lead out make all of it fail.
+    It is unpacked beside the directory and then moved into it, so that a part of it is never seen there. What an honest
+    archive may contain and this host cannot have is left out: links that lead out, devices, names that are too long.
+    The reply is a line of text for each such entry, or for the first of them. What no honest archive contains makes all
+    of it fail, such as a name that leads out.
 
     Args:
         archive: path of the archive.
@@ -354,6 +367,7 @@ class Spawn(Effect[int]):
         environ: its whole environment.
         script: whether that text is for the host's own shell: a batch file. Only asked of a Windows host.
         encoding: the encoding of `argv` and `environ`, for hosts whose processes take text.
+        kill_leftovers: whether what it started and left behind is killed when it ends, even if it ends by itself.
     """
 
     argv: tuple[bytes, ...]
@@ -363,14 +377,34 @@ class Spawn(Effect[int]):
     use_pty: bool
     script: bool = False
     encoding: str = "utf-8"
+    kill_leftovers: bool = False
 
 
 @record
 class Signal(Effect[bool]):
-    """Send the signal `SIG<name>` to a process and its whole group; the reply is False if it was gone."""
+    """Send the signal `SIG<name>` to a process and all that it started; the reply is False if they were gone.
+
+    It is the beginning of their end: what is left when the process has ended is killed. All that it started is at least
+    its process group, and more where the system tells of it.
+    """
 
     process: int
     name: str
+
+
+@record
+class Holder:
+    """A process that holds an output of another one open: its number, and its name for people."""
+
+    pid: int
+    name: str
+
+
+@record
+class FindHolders(Effect[tuple[Holder, ...]]):
+    """Find those that hold the outputs of a process open; empty where the system does not tell."""
+
+    process: int
 
 
 @record
@@ -399,7 +433,17 @@ FileEffect: TypeAlias = (
     | RemoveTree
     | CopyTree
 )
-HostEffect: TypeAlias = OpenConnection | CloseConnection | FileEffect | Cancel | Spawn | Signal | Abandon
+HostEffect: TypeAlias = (
+    OpenConnection
+    | CloseConnection
+    | CountUnacknowledged
+    | FileEffect
+    | Cancel
+    | Spawn
+    | Signal
+    | FindHolders
+    | Abandon
+)
 
 
 @record

@@ -13,6 +13,12 @@ Rules.
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
+# Of memory, of processes, of descriptors of this process and of the whole system.
+_SHORTAGES: Final = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
+
 
 class SlaveProtoError(Exception):
     """Base of everything that slaveproto raises on purpose."""
@@ -52,6 +58,11 @@ class HostError(SlaveProtoError):
         super().__init__(strerror)
         self.errno = errno
         self.strerror = strerror
+
+    @property
+    def is_shortage(self) -> bool:
+        """Whether the host lacks memory, processes or descriptors at present: that says nothing about a build."""
+        return self.errno in _SHORTAGES
 
 
 class CallFailed(SlaveProtoError):

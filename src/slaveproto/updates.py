@@ -33,6 +33,10 @@ BURST: Final = 5
 """Update calls that a command may use at once after a pause."""
 
 
+LEFT_OUT: Final = "left_out"
+"""The update, of our slave to our master, with the number of entries that an uploaded directory is without."""
+
+
 class Dialect(Enum):
     """The kind of text that a peer reads: 0.8 takes bytes as they are, later ones die of invalid UTF-8."""
 

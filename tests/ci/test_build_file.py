@@ -12,7 +12,15 @@ import attrs
 import pytest
 
 from slaveproto.ci.errors import UsageError
-from slaveproto.ci.file.build_file import LOCAL, BuildFile, default_builddir, load
+from slaveproto.ci.file.build_file import LOCAL, MASTER_KEYS, BuildFile, default_builddir, load
+from slaveproto.ci.file.secrets import (
+    FromEnvironment,
+    FromFile,
+    NamedSecret,
+    SecretSource,
+    filled_env,
+    filled_step,
+)
 from slaveproto.ci.schedule import Triggers
 from slaveproto.master.config import ChangeAccount, MasterConfig, SlaveAccount
 from slaveproto.master.steps import (
@@ -26,6 +34,7 @@ from slaveproto.master.steps import (
     MakeDirectory,
     RemoveDirectory,
     RemoveFile,
+    Secret,
     Shell,
     StatFile,
     UploadDirectory,
@@ -93,7 +102,7 @@ def test_who_may_log_in(tmp_path: Path) -> None:
         "two": SlaveAccount("two", "from file", {"a/b": "a_b", "c": "dir"}),
     }
     assert file.master_config("unused", changes=False) == MasterConfig(accounts, keepalive=5)
-    changes = {"change": ChangeAccount("change", "changepw")}
+    changes = {"change": ChangeAccount("change", "changepw", confirm=True)}
     assert file.master_config("unused", changes=True).accounts == accounts | changes
 
 
@@ -191,9 +200,9 @@ def test_default_builddir(name: str, directory: str) -> None:
 
 
 def test_passwords_are_not_shown(tmp_path: Path) -> None:
-    file = read(tmp_path, f'[master]\nchange_password = "secret"\n{SLAVE.replace("pw", "secret")}{BUILDER}'
+    file = read(tmp_path, f'[master]\nchange_password = "hush"\n{SLAVE.replace("pw", "hush")}{BUILDER}'
                           f'slaves = ["ex"]\n{STEP}')  # fmt: skip
-    assert "secret" not in repr(file)
+    assert "hush" not in repr(file)
 
 
 # -- mistakes
@@ -204,8 +213,8 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
     [
         ("", " the file has no [[builder]]"),
         ("x", "1: Expected '=' after a key in a key/value pair"),
-        ("builders = 1", "1: unknown key 'builders'; there are master, slave, builder"),
-        ("\n[nonesuch.x]", "2: unknown key 'nonesuch'; there are master, slave, builder"),
+        ("builders = 1", "1: unknown key 'builders'; there are master, secret, slave, builder"),
+        ("\n[nonesuch.x]", "2: unknown key 'nonesuch'; there are master, secret, slave, builder"),
         ("master = 1", "1: [master] should be a table, not an integer"),
         ("[[master]]", "1: [master] should be a table, not an array"),
         ("[slave]", "1: slave should be [[slave]], not [slave]"),
@@ -213,9 +222,7 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         ('slave = ["x"]', "1: [[slave]] should be a table, not a string"),
         ("[builder]", "1: builder should be [[builder]], not [builder]"),
         # [master]
-        ('[master]\n\nlisen = "x"', "3: unknown key 'master.lisen'; there are listen, tls_cert, tls_key, state_dir, "
-         "change_password, keepalive, silence, ping_timeout, attach_timeout, login_timeout, log_max_size, "
-         "upload_max_size"),
+        ('[master]\n\nlisen = "x"', f"3: unknown key 'master.lisen'; there are {', '.join(MASTER_KEYS)}"),
         ("[master]\nlisten = 9989", "2: master.listen should be a string, not an integer"),
         ('[master]\nlisten = ""', "2: master.listen is empty"),
         ('[master]\nlisten = "a:b"', "2: master.listen should be HOST:PORT or [IPV6]:PORT, not 'a:b'"),
@@ -226,7 +233,8 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         ('[master]\ntls_key = "x"', "2: master.tls_key needs tls_cert"),
         ('[master]\ntls_cert = "x"\ntls_key = "y"',
          "2: master.tls_cert and tls_key should be a certificate and its key, but: "
-         "[Errno 2] No such file or directory"),
+         "FOLDER/x and FOLDER/y: No such file or directory"),
+        ('[master]\ntls_client_ca = "x"', "2: master.tls_client_ca needs tls_cert"),
         ('[master]\nstate_dir = "a\\u0000b"', "2: master.state_dir contains a null character"),
         ("[master]\nkeepalive = -1", "2: master.keepalive should be from 0 to 999999999 seconds, not -1"),
         ("[master]\nkeepalive = nan", "2: master.keepalive should be from 0 to 999999999 seconds, not nan"),
@@ -253,7 +261,9 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
          "3: password_file should be a file in UTF-8, unlike FOLDER/latin"),
         (f"{SLAVE}max_builds = 0", "4: max_builds should be from 1 to 9223372036854775807, not 0"),
         (f"{SLAVE}max_builds = 1.5", "4: max_builds should be an integer, not a float"),
-        (f"{SLAVE}max_build = 1", "4: unknown key 'max_build'; there are name, password, password_file, max_builds"),
+        (f"{SLAVE}max_build = 1", "4: unknown key 'max_build'; there are name, password, password_file, max_builds, "
+         "certificate"),
+        (f'{SLAVE}certificate = "x"', "4: certificate needs tls_client_ca in [master]"),
         (SLAVE + SLAVE, "5: name 'ex' comes twice"),
         (SLAVE.replace("ex", "change"),
          "2: name is that of the user who reports changes; change_password = \"\" frees it"),
@@ -315,11 +325,11 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         (f'{BUILDER}[[builder.step]]\nshel = "x"',
          "4: unknown key 'shel'; there are shell, mkdir, rmdir, copy, rmfile, stat, glob, listdir, upload, "
          "upload_dir, download, download_string, name, workdir, halt_on_failure, "
-         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run"),
+         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run, timeout, max_time"),
         (f"{BUILDER}step = [1]", "3: [[builder.step]] should be a table, not an integer"),
         (f'{BUILDER}{STEP}stat = "y"', "5: stat cannot be in the same step as mkdir"),
-        (f"{BUILDER}{STEP}timeout = 5", "5: unknown key 'timeout'; there are mkdir, name, workdir, halt_on_failure, "
-         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run"),
+        (f"{BUILDER}{STEP}use_pty = 5", "5: unknown key 'use_pty'; there are mkdir, name, workdir, halt_on_failure, "
+         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run, timeout, max_time"),
         (f"{BUILDER}{STEP}always_run = 1", "5: always_run should be true or false, not an integer"),
         (f'{BUILDER}{STEP}name = ""', "5: name is empty"),
         (f"{BUILDER}[[builder.step]]\nmkdir = 5", "4: mkdir should be a string, not an integer"),
@@ -433,3 +443,96 @@ def test_every_setting_of_a_step_can_be_said() -> None:
         known = {"dest", *build_steps.COMMON, *action.beside, *action.keys, *special}
         missing = {field.name for field in attrs.fields(action.make)} - known
         assert missing == set(), name
+
+
+SECRET = '[secret.key]\nfile = "key"\n[secret.token]\nenvironment = "TOKEN"\n[secret.pass]\ncommand = ["pass", "x"]\n'
+
+
+def test_secrets(tmp_path: Path) -> None:
+    """The file holds their names; the values are not there, and need not be."""
+    key, token = NamedSecret.of("key"), NamedSecret.of("token")
+    builder = read(
+        tmp_path,
+        f'{SECRET}{BUILDER}env = {{ A = {{ secret = "token" }} }}\n'
+        '[[builder.step]]\nshell = ["echo", { secret = "key" }]\nenv = { B = { secret = "token" } }\n'
+        'initial_stdin = { secret = "token" }\n'
+        '[[builder.step]]\ndownload_string = { text = { secret = "key" }, dest = "k" }\n',
+    ).builders["b"]
+    assert builder.env == {"A": token}
+    assert builder.steps == (
+        Shell(command=("echo", key), env={"B": token}, initial_stdin=token),
+        DownloadString(data=key, dest="k"),
+    )
+    assert builder.steps[0].title == "echo <key>"
+    assert builder.secrets == (
+        SecretSource("token", FromEnvironment("TOKEN")),
+        SecretSource("key", FromFile(f"{tmp_path}/key")),
+    )
+    values = {"key": "the key", "token": "the token"}
+    assert filled_env(builder.env, values) == {"A": Secret("the token", "<token>")}
+    shell, download = (filled_step(step, values) for step in builder.steps)
+    assert shell == Shell(
+        command=("echo", Secret("the key", "<key>")),
+        env={"B": Secret("the token", "<token>")},
+        initial_stdin=Secret("the token", "<token>"),
+    )
+    assert download == DownloadString(data=Secret("the key", "<key>"), dest="k")
+    assert "the key" not in repr(shell)
+
+
+def test_passwords_that_are_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "hush hush")
+    (tmp_path / "key").write_text("quiet\n")
+    text = (
+        f'[master]\nchange_password = {{ secret = "key" }}\n{SECRET}'
+        f'[[slave]]\nname = "ex"\npassword = {{ secret = "token" }}\n{BUILDER}slaves = ["ex"]\n{STEP}'
+    )
+    accounts = read(tmp_path, text).master_config("unused", changes=True).accounts
+    assert accounts == {
+        "ex": SlaveAccount("ex", "hush hush", {"b": "b"}),
+        "change": ChangeAccount("change", "quiet"),
+    }
+    monkeypatch.delenv("TOKEN")
+    # Programs that need no password can still read the file.
+    file = read(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        file.master_config("unused", changes=True)
+    why = "the secret token is not there: no environment variable TOKEN"
+    assert str(caught.value) == f"{tmp_path}/build.toml: {why}"
+
+
+def test_files_that_only_the_master_should_read(tmp_path: Path) -> None:
+    path = f"{tmp_path}/build.toml"
+    (tmp_path / "pw").write_text("hush\n")
+    (tmp_path / "key").write_text("quiet\n")
+    slaves = SLAVE.replace('password = "pw"', 'password_file = "pw"')
+    builder = f'{BUILDER}slaves = ["ex"]\n{STEP}'
+    assert read(tmp_path, f"{BUILDER}{STEP}").private == ()
+    assert read(tmp_path, f"{SLAVE}{builder}").private == (path,)
+    assert read(tmp_path, f"[master]\nchange_password = 'x'\n{BUILDER}{STEP}").private == (path,)
+    assert read(tmp_path, f"{slaves}{builder}").private == (f"{tmp_path}/pw",)
+    assert read(tmp_path, f"{SECRET}{BUILDER}{STEP}").private == (f"{tmp_path}/key",)
+    hidden = SLAVE.replace('"pw"', '{ secret = "key" }')
+    assert read(tmp_path, f"{SECRET}{hidden}{builder}").private == (f"{tmp_path}/key",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[secret.x]", "1: secret.x should have one of file, environment, command"),
+        ('[secret.x]\nfile = "a"\nenvironment = "B"', "1: secret.x should have one of file, environment, command"),
+        ('[secret.x]\nvalue = "a"', "2: unknown key 'secret.x.value'; there are file, environment, command"),
+        ('[secret.x]\ncommand = "pass"', "2: secret.x.command should be an array, not a string"),
+        ("[secret]\nx = 1", "2: secret.x should be a table, not an integer"),
+        ('[secret."\\n"]\nfile = "x"', "1: '\\n' cannot be the name of a secret"),
+        (f'{BUILDER}env = {{ A = {{ secret = "x" }} }}',
+         "3: env.A.secret 'x' is no secret of the file; there are none"),
+        (f'{SECRET}{BUILDER}[[builder.step]]\nshell = ["a", {{ secret = "x" }}]',
+         "10: shell.secret 'x' is no secret of the file; there are key, token, pass"),
+        (f'{SECRET}{BUILDER}[[builder.step]]\nshell = [{{ secret = "key" }}]', "10: shell names no program"),
+        (f'{SECRET}{BUILDER}[[builder.step]]\nmkdir = {{ secret = "key" }}',
+         "10: mkdir should be a string, not a table"),
+    ],
+)  # fmt: skip
+def test_mistakes_about_secrets(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(tmp_path, text) == message

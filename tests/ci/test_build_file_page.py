@@ -36,6 +36,7 @@ OWN_KEYS: dict[str, Any] = {key: kind for action in build_steps.ACTIONS.values()
 SECTIONS: dict[str, tuple[Mapping[str, Any], *tuple[type, ...]]] = {
     "`[master]`": (build_file.MASTER_KEYS, build_file.MasterSettings, MasterConfig),
     "`[[slave]]`": (build_file.SLAVE_KEYS, build_file.SlaveEntry),
+    "`[secret.NAME]`": (build_file.SECRET_KEYS,),
     "`[[builder]]`": (build_file.BUILDER_KEYS, build_file.BuilderEntry),
     "`triggers`": (build_file.TRIGGER_KEYS, schedule.Triggers),
     "Every step": (build_steps.COMMON, steps.Step),
@@ -71,7 +72,7 @@ def test_defaults(heading: str) -> None:
         if default.startswith("`") and key in fields and fields[key].default not in (None, attrs.NOTHING):
             assert default.split(",")[0].strip("`") == shown(fields[key].default), key
             checked += 1
-    assert checked or heading in ("`[[slave]]`", "`triggers`")
+    assert checked or heading in ("`[[slave]]`", "`[secret.NAME]`", "`triggers`")
 
 
 def test_special_defaults() -> None:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
@@ -14,16 +15,18 @@ from slaveproto.ci.builds import (
     RunBegan,
     RunEnded,
     RunEvent,
+    RunGivenUp,
     RunNotTaken,
     RunOutput,
     RunStepBegan,
     RunStepEnded,
 )
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.file.secrets import FromFile, NamedSecret, SecretSource
 from slaveproto.master.config import MasterConfig, SlaveAccount
 from slaveproto.master.events import BuildStarted, MasterEvent
 from slaveproto.master.results import Result
-from slaveproto.master.steps import AnyStep, Shell
+from slaveproto.master.steps import AnyStep, DownloadString, Shell
 from tests.transports.test_trio_master import run_own_slave
 from transports.trio.master import Master, open_master
 
@@ -58,9 +61,11 @@ class Notes:
             case RunStepEnded(_, step, outcome):
                 self.lines.append(f"{step.number} {outcome.result.word if outcome else 'skipped'}")
             case RunEnded(run, result):
-                self.lines.append(f"{run.entry.name} {result.word}")
+                self.lines.append(f"{run.entry.name} {result.word}" + (f": {event.why}" if event.why else ""))
             case RunNotTaken(run, why):
                 self.lines.append(f"{run.entry.name} not taken: {why}")
+            case RunGivenUp(run, why):
+                self.lines.append(f"{run.entry.name} {why}")
 
 
 async def build(
@@ -94,6 +99,18 @@ async def test_a_build(tmp_path: Path) -> None:
     assert builds.finals == {"x": Result.FAILURE}
 
 
+async def test_variables_of_a_build(tmp_path: Path) -> None:
+    notes = Notes()
+
+    async def set_them(event: RunEvent) -> None:
+        if isinstance(event, RunBegan):
+            event.run.variables = {"ONE": "a b", "TWO": "two"}
+
+    own = attrs.evolve(shell("a", 'echo "$ONE, $TWO, $THREE"'), env={"TWO": "of the step", "THREE": "3"})
+    await build(tmp_path, [entry("x", own)], set_them, notes.handle)
+    assert "output a b, of the step, 3" in notes.lines
+
+
 async def test_steps_that_are_not_run(tmp_path: Path) -> None:
     notes = Notes()
     steps = [
@@ -103,6 +120,50 @@ async def test_steps_that_are_not_run(tmp_path: Path) -> None:
     ends = [line for line in notes.lines if line[0].isdigit() and "/" not in line]
     assert ends == ["1 failure", "2 skipped", "3 success", "4 skipped"]
     assert builds.finals == {"x": Result.FAILURE}
+
+
+async def test_no_event_holds_the_value_of_a_secret(tmp_path: Path) -> None:
+    """Not the steps, nor what is written in pieces, nor the reason of a failure; a new value counts the next time."""
+    (tmp_path / "token").write_text("canary-1\n")
+    token = NamedSecret.of("token")
+    steps = (
+        Shell(command=("echo", token), env={"T": token}),
+        shell("pieces", "printf can; sleep 0.3; printf 'ary-%s' 1; sleep 0.3; printf canar"),
+        Shell(command=("cat",), initial_stdin=token),
+        DownloadString(data=token, dest="canary-1/x/\0"),
+    )
+    one = attrs.evolve(entry("x", *steps), secrets=(SecretSource("token", FromFile(f"{tmp_path}/token")),))
+    events: list[RunEvent] = []
+
+    async def hear(event: RunEvent) -> None:
+        events.append(event)
+
+    await build(tmp_path, [one], hear)
+    outputs = [event.output for event in events if isinstance(event, RunOutput)]
+    assert b"".join(output.data for output in outputs if output.stream == "stdout") == b"<token>\n<token>canar<token>"
+    outcomes = [event.outcome for event in events if isinstance(event, RunStepEnded) and event.outcome]
+    assert [outcome.result for outcome in outcomes] == [Result.SUCCESS] * 3 + [Result.FAILURE]
+    assert not any("canary-1" in outcome.why for outcome in outcomes)
+    assert not any(b"canary-1" in output.data for output in outputs)
+    (tmp_path / "token").write_text("canary-2\n")
+    notes = Notes()
+    await build(tmp_path, [attrs.evolve(one, steps=(steps[2],))], notes.handle)
+    assert "output <token>" in notes.lines
+
+
+async def test_a_secret_that_cannot_be_read_is_an_exception(tmp_path: Path) -> None:
+    notes = Notes()
+    whys = []
+
+    async def hear(event: RunEvent) -> None:
+        if isinstance(event, RunStepEnded) and event.outcome is not None:
+            whys.append(event.outcome.why)
+
+    source = SecretSource("token", FromFile(f"{tmp_path}/token"))
+    one = attrs.evolve(entry("x", shell("a", "true"), shell("b", "true")), env={"T": NamedSecret.of("token")})
+    await build(tmp_path, [attrs.evolve(one, secrets=(source,))], notes.handle, hear)
+    assert notes.lines == ["x on bot, attempt 1", "1/2 a", "1 exception", "2 skipped", "x exception"]
+    assert whys == [f"the secret token cannot be read: {tmp_path}/token: No such file or directory"]
 
 
 async def test_every_listener_is_told_in_its_turn(tmp_path: Path) -> None:
@@ -145,8 +206,11 @@ async def test_a_slave_that_is_lost_before_the_step(tmp_path: Path) -> None:
             here[0].slaves["bot"].disconnect("for a test")
 
     builds = await build(tmp_path, [entry("x", shell("a", "true"))], slow, notes.handle, during=during, attempts=1)
-    assert notes.lines == ["x on bot, attempt 1", "1/1 a", "1 retry", "x retry"]
-    assert builds.finals == {"x": Result.RETRY}
+    assert notes.lines == [
+        "x on bot, attempt 1", "1/1 a", "1 retry",
+        "x exception: given up after 1 try: its slave was lost each time",
+    ]  # fmt: skip
+    assert builds.finals == {"x": Result.EXCEPTION}
 
 
 async def test_stop_ends_what_runs_and_what_waits(tmp_path: Path) -> None:

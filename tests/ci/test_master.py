@@ -25,7 +25,10 @@ from slaveproto.ci import control
 from slaveproto.ci.builds import Run, RunBegan
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import BuilderEntry
-from slaveproto.ci.record import Memory, Record
+from slaveproto.ci.masking import Vault
+from slaveproto.ci.memory import Memory
+from slaveproto.ci.record import Record
+from slaveproto.ci.reserve import Reserve
 from slaveproto.ci.store import BuildRow, Store
 from slaveproto.cli import main
 from slaveproto.master.steps import MakeDirectory
@@ -145,7 +148,7 @@ def test_no_master(tmp_path: Path, stale: bool, capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().err == f"slaveproto: no master has run in {state}\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_restart_loses_nothing(tmp_path: Path, number: int) -> None:
     """Neither what is done, nor what waits, nor what was under way; whether the end was orderly or not."""
     with master(tmp_path, QUICK + BLOCKED) as program:
@@ -154,7 +157,7 @@ def test_a_restart_loses_nothing(tmp_path: Path, number: int) -> None:
         wait_until((tmp_path / "started").exists)
         # While it is built, it is asked for again.
         program.trigger("blocked")
-        program.stop(0 if number == signal.SIGTERM else -number, number=number)
+        program.stop(0 if number == signal.SIGINT else -number, number=number)
     (tmp_path / "go").touch()
     with master(tmp_path, QUICK + BLOCKED) as program:
         wait_until(lambda: len(program.builds()) == 3 and program.builds()[0].ended)
@@ -162,6 +165,23 @@ def test_a_restart_loses_nothing(tmp_path: Path, number: int) -> None:
     assert [(build.builder, build.result) for build in program.builds()] == [
         ("blocked", "success"), ("blocked", "retry"), ("quick", "success")
     ]  # fmt: skip
+
+
+def test_a_build_that_ends_its_master_each_time(tmp_path: Path) -> None:
+    """It is tried again after a pause, and given up in the end."""
+    poison = 'max_tries = 2\n[[builder]]\nname = "poison"\n[[builder.step]]\nshell = "kill -9 $PPID"\n' + QUICK
+    with master(tmp_path, poison) as program:
+        program.trigger("poison")
+        assert program.process.wait(20) == -signal.SIGKILL
+    with master(tmp_path, poison) as program:
+        program.says("build 1 did not end when the master did, and is built again")
+        assert program.process.wait(20) == -signal.SIGKILL
+    with master(tmp_path, poison) as program:
+        program.says("build 2 did not end when the master did, and is given up after 2 tries: the master ended in it")
+        wait_until(lambda: program.trigger("quick").returncode == 0)
+        program.says("build 3 of quick on slave local: success")
+        program.stop()
+    assert [row.result for row in program.builds()] == ["success", "exception", "retry"]
 
 
 def test_who_waits_is_told_of_the_end_of_the_master(tmp_path: Path) -> None:
@@ -236,27 +256,39 @@ def test_a_schedule(tmp_path: Path) -> None:
     assert {build.reason for build in program.builds()} == {"schedule"}
 
 
+def test_old_builds_are_forgotten(tmp_path: Path) -> None:
+    with master(
+        tmp_path, "keep_builds = 1\n" + QUICK.replace("\n[[", "\ntriggers = { every = 0.2 }\n[[", 1)
+    ) as program:
+        program.says("build 3 of quick on slave local: success")
+        wait_until(lambda: not (tmp_path / ".slaveproto" / "logs" / "2").exists())
+        program.stop()
+    assert program.builds()[-1].id > 2
+
+
 def test_a_request_that_is_stored_while_a_build_begins(tmp_path: Path) -> None:
     """The build takes it, and so nothing is wanted any more."""
     wanted: list[str] = []
 
     async def request(memory: Memory, store: Store, *, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
-        await memory(store.add_request, "b", "trigger", 1.0)
+        await memory.new(store.add_request, "b", "trigger", 1.0)
         wanted.append("b")
 
     async def both(store: Store) -> None:
-        memory = Memory(store)
+        memory = Memory(store.check, Reserve(str(tmp_path)), print, lambda well: None)
         record = Record(store, memory, lambda text: None, lambda request, end: None, lambda: 0)
         record.on_start = lambda builder: wanted.clear()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(memory.run)
             await nursery.start(request, memory, store)
             entry = BuilderEntry(name="b", slaves=("s",), builddir="b", steps=(MakeDirectory(dir="x"),))
-            await record.handle(RunBegan(Run(entry, "s", 1)))
+            await record.handle(RunBegan(Run(entry, "s", 1, Vault())))
+            nursery.cancel_scope.cancel()
 
     with contextlib.closing(Store(str(tmp_path))) as store:
         trio.run(both, store)
-        assert (store.pending(), wanted) == ([], [])
+        assert (store.pending(), wanted) == ({}, [])
 
 
 NONSENSE = (b"", b"\n", b"nonsense\n", b"[" * 60_000 + b"\n", b"x" * 100_000, b"[1]\n", b'{"trigger": 5}\n')

@@ -33,7 +33,7 @@ INFO = SlaveInfo("", "", "", "0.8.14", "posix", "/b", 2, {}, {}, {})
         (MasterNotice("x"), "x"),
         (MasterNotice("x", "ex"), "slave ex: x"),
         (BuildStarted(1), None),
-        (ChangeReceived("change", Change("joe", (), "", "r1", "", "", "p", "", "", "", None, {})),
+        (ChangeReceived("change", Change("joe", (), "", "r1", "", "", "p", "", "", "", None, {}), 1, None),
          "change by joe; revision r1; project p"),
     ],
 )  # fmt: skip

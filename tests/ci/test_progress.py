@@ -19,6 +19,7 @@ from slaveproto.ci.builds import (
     StepPlace,
 )
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.masking import Vault
 from slaveproto.ci.show.progress import Collect, Show, duration
 from slaveproto.ci.show.terminal import open_terminal
 from slaveproto.master.events import Outcome
@@ -43,7 +44,7 @@ def test_durations(seconds: float, text: str) -> None:
 @pytest.mark.trio
 async def test_bytes_that_are_no_text() -> None:
     """Whatever the pieces, and not even then is anything lost."""
-    collect, run = Collect(), Run(ENTRY, "s", 1)
+    collect, run = Collect(), Run(ENTRY, "s", 1, Vault())
     await collect.handle(RunBegan(run))
     await collect.handle(RunStepBegan(run, PLACE))
     for stream, data in (("stdout", b"caf\xc3"), ("header", b"no"), ("stderr", b"\xa9\xff"), ("stdout", b"\n")):
@@ -62,7 +63,7 @@ async def test_bytes_that_are_no_text() -> None:
 async def test_only_the_last_attempt_counts() -> None:
     collect = Collect()
     for attempt, result in ((1, Result.RETRY), (2, Result.WARNINGS)):
-        run = Run(ENTRY, f"s{attempt}", attempt)
+        run = Run(ENTRY, f"s{attempt}", attempt, Vault())
         await collect.handle(RunBegan(run))
         await collect.handle(RunStepBegan(run, PLACE))
         await collect.handle(RunOutput(run, PLACE, Output("stdio", "stdout", b"%d" % attempt)))
@@ -84,7 +85,7 @@ async def test_the_table(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as file:
         async with open_terminal(file.fileno()) as terminal:
             show = Show(terminal, ["b", "long name"], trio.current_time)
-            run = Run(ENTRY, "s", 2)
+            run = Run(ENTRY, "s", 2, Vault())
             await show.handle(RunBegan(run))
             await show.handle(RunStepBegan(run, PLACE))
             assert show.status().startswith("b [1/1] step 0 s")

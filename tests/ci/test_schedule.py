@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from datetime import datetime, time
 from time import tzset
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from slaveproto.ci.schedule import Triggers, next_daily, next_due, parse_length, parse_time_of_day
+from slaveproto.ci.schedule import (
+    SHORTEST_DAY,
+    Timetable,
+    Triggers,
+    change_variables,
+    next_daily,
+    next_due,
+    parse_length,
+    parse_time_of_day,
+)
 from slaveproto.master.changes import Change
 
 CHANGE = Change("who", (), "", "", "main", "", "p", "", "", "", None, {})
@@ -48,6 +61,14 @@ def test_next_daily(times: list[time], after: datetime, moment: datetime | None)
     assert next_daily(times, after) == moment
 
 
+def test_what_commands_are_told_of_a_change() -> None:
+    change = {"revision": "1f2e", "branch": "a${HOME}", "project": "", "category": "x\0", "codebase": "x" * 1001}
+    assert change_variables({**change, "repository": "x" * 1000}) == {
+        "SLAVEPROTO_REVISION": "1f2e",
+        "SLAVEPROTO_REPOSITORY": "x" * 1000,
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
@@ -78,3 +99,103 @@ def test_an_hour_that_comes_twice_is_due_once(monkeypatch: pytest.MonkeyPatch) -
     finally:
         monkeypatch.undo()
         tzset()
+
+
+# -- timetables: W is any moment of the wall clock, the steady clock begins at 0
+
+DAY = 86400.0
+W = datetime(2026, 11, 28, 12, 0).timestamp()
+EVERY = {"b": Triggers(every=100.0)}
+DAILY = {"b": Triggers(daily=(time(3),))}
+naps = st.floats(1.0, 60.0)
+jumps = st.one_of(st.just(0.0), st.floats(-3 * DAY, 3 * DAY))
+
+
+@pytest.mark.parametrize(
+    ("last", "first"),
+    [
+        (None, 100.0), (W, 100.0), (W - 30, 70.0),
+        # Missed while no master ran.
+        (W - 100, 0.0), (W - 3 * DAY, 0.0),
+        # Stored by a clock that was wrong.
+        (W + 10, 100.0), (W + DAY, 100.0),
+    ],
+)  # fmt: skip
+def test_the_first_interval_of_a_master(last: float | None, first: float) -> None:
+    table = Timetable(EVERY, {} if last is None else {"b": last}, W, 0.0)
+    assert table.next(W, 0.0) == first
+    assert first == 0.0 or table.due(W + first - 1, first - 1) == []
+    assert table.due(W + first, first) == ["b"]
+    assert table.next(W + first, first) == 100.0
+
+
+def test_a_day_that_was_wrong_stops_nothing() -> None:
+    """The clock is a day ahead for a while, then it is right again."""
+    table = Timetable(EVERY, {}, W, 0.0)
+    due = [steady for steady in range(1000) if table.due(W + steady + (DAY if 150 < steady < 450 else 0), steady)]
+    assert due == list(range(100, 1000, 100))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(naps, jumps), min_size=20, max_size=20), jumps)
+def test_intervals_do_not_care_for_the_wall_clock(steps: list[tuple[float, float]], last: float) -> None:
+    """However it jumps, and whatever was stored: no pause is longer than two intervals, none is shorter than one."""
+    table = Timetable(EVERY, {"b": W + last}, W, 0.0)
+    wall, steady, due = W, 0.0, [0.0]
+    for nap, jump in steps:
+        nap = min(nap, table.next(wall, steady))
+        steady += nap
+        wall += nap + jump
+        if table.due(wall, steady):
+            due.append(steady)
+    due.append(steady)
+    assert all(later - earlier <= 200.0 for earlier, later in itertools.pairwise(due))
+    assert all(later - earlier >= 99.9 for earlier, later in itertools.pairwise(due[1:-1]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(1.0, DAY), jumps), min_size=30, max_size=30))
+def test_a_time_of_the_day_comes_once_a_day(steps: list[tuple[float, float]]) -> None:
+    """However the wall clock jumps; and once it is right, it comes within two days."""
+    table = Timetable(DAILY, {}, W, 0.0)
+    wall, steady = W, 0.0
+    due = []
+    for nap, jump in steps:
+        steady += nap
+        wall += nap + jump
+        if table.due(wall, steady):
+            due.append(steady)
+    right = steady
+    for _ in range(48 * 6):
+        steady, wall = steady + 600.0, wall + 600.0
+        if table.due(wall, steady):
+            due.append(steady)
+    assert all(later - earlier >= SHORTEST_DAY for earlier, later in itertools.pairwise(due))
+    assert due[-1] > right
+
+
+def test_times_of_the_day_that_were_missed() -> None:
+    """While no master ran they are not made up for; a clock that is set forward passes them."""
+    table = Timetable(DAILY, {"b": W - 9 * DAY}, W, 0.0)
+    assert table.next(W, 0.0) == 15 * 3600.0
+    assert table.due(W, 0.0) == []
+    assert table.due(W + 5 * DAY, 1.0) == ["b"]
+    assert table.due(W + 5 * DAY, 2.0) == []
+
+
+def test_both_at_once_are_due_once() -> None:
+    table = Timetable({"a": Triggers(), "b": Triggers(every=15 * 3600.0, daily=(time(3), time(3)))}, {}, W, 0.0)
+    assert table.due(W + 15 * 3600, 15 * 3600.0) == ["b"]
+    assert table.due(W + 15 * 3600, 15 * 3600.0) == []
+
+
+def test_other_triggers() -> None:
+    """The last time counts for them, too."""
+    table = Timetable(EVERY, {}, W, 0.0)
+    assert table.due(W + 100, 100.0) == ["b"]
+    table.revise({"b": Triggers(every=30.0), "c": Triggers(every=150.0)})
+    assert table.due(W + 120, 120.0) == []
+    assert table.due(W + 130, 130.0) == ["b"]
+    assert table.due(W + 150, 150.0) == ["c"]
+    table.revise({"b": Triggers()})
+    assert table.next(W, 150.0) == math.inf

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from slaveproto.ci.scheduler import PATIENCE, RunStart, Scheduler
+from slaveproto.ci.scheduler import PATIENCE, RunStart, Scheduler, pause
 from slaveproto.master.results import Result
 
 SCHEDULES = 3_000
@@ -23,6 +23,21 @@ def started(scheduler: Scheduler, idle: dict[str, list[str]], now: float = 0.0) 
 
 
 # -- rule by rule
+
+
+def test_nothing_is_started_while_it_is_held() -> None:
+    scheduler = Scheduler({})
+    scheduler.want("a", ["s"])
+    scheduler.start({"s": ["a"]}, 0.0)
+    scheduler.want("b", ["s"])
+    scheduler.hold(True)
+    scheduler.over(1, None, 0.0)
+    assert started(scheduler, {"s": ["a", "b"]}, 100.0) == []
+    assert scheduler.deadline(0.0) is None
+    assert list(scheduler.waiting) == ["b", "a"]
+    scheduler.hold(False)
+    assert scheduler.deadline(0.0) == PATIENCE
+    assert started(scheduler, {"s": ["a", "b"]}, 100.0) == [("b", "s", 1), ("a", "s", 2)]
 
 
 def test_a_builder_is_wanted_once() -> None:
@@ -67,21 +82,67 @@ def test_a_run_that_has_not_begun_may_still_take_what_is_wanted() -> None:
     assert started(scheduler, idle) == [("a", "two", 1)]
 
 
-def test_a_lost_slave_means_another_attempt_at_once_behind_what_waits() -> None:
+def test_a_lost_slave_means_another_attempt_behind_what_waits() -> None:
     scheduler = Scheduler({"s": 1}, attempts=3)
     idle = {"s": ["a", "b"]}
     scheduler.want("a", ["s"])
     scheduler.want("b", ["s"])
     assert started(scheduler, idle) == [("a", "s", 1)]
     scheduler.over(1, Result.RETRY, 5.0)
-    assert started(scheduler, idle, 5.0) == [("b", "s", 1)]
-    scheduler.over(2, Result.FAILURE, 6.0)
+    assert started(scheduler, idle, 5.5) == [("b", "s", 1)]
+    scheduler.over(2, Result.FAILURE, 5.6)
+    assert started(scheduler, idle, 5.9) == []
     assert started(scheduler, idle, 6.0) == [("a", "s", 2)]
     scheduler.over(3, Result.RETRY, 7.0)
-    assert started(scheduler, idle, 7.0) == [("a", "s", 3)]
-    scheduler.over(4, Result.RETRY, 8.0)
-    assert started(scheduler, idle, 8.0) == []
-    assert scheduler.finals == {"a": Result.RETRY, "b": Result.FAILURE}
+    assert started(scheduler, idle, 8.9) == []
+    assert started(scheduler, idle, 9.0) == [("a", "s", 3)]
+    assert scheduler.is_last(4, Result.RETRY)
+    assert not scheduler.is_last(4, Result.FAILURE)
+    scheduler.over(4, Result.RETRY, 10.0)
+    assert started(scheduler, idle, 999.0) == []
+    assert scheduler.finals == {"a": Result.EXCEPTION, "b": Result.FAILURE}
+
+
+def test_pauses_grow_and_have_a_limit() -> None:
+    assert [pause(Result.RETRY, attempt) for attempt in (1, 2, 3, 9, 10, 5000)] == [1, 2, 4, 256, 300, 300]
+    assert [pause(None, attempt) for attempt in (1, 2, 5, 6, 5000)] == [10, 20, 160, 300, 300]
+
+
+def test_a_slave_that_takes_nothing_makes_room_for_others() -> None:
+    """For other slaves of the same builder, and for other builders of the same slave."""
+    scheduler = Scheduler({"bad": 1, "good": 1})
+    idle = {"bad": ["a", "b"], "good": ["a"]}
+    scheduler.want("a", ["bad", "good"])
+    scheduler.want("b", ["bad"])
+    assert started(scheduler, idle) == [("a", "bad", 1)]
+    scheduler.over(1, None, 0.0)
+    assert started(scheduler, idle) == [("b", "bad", 1)]
+    scheduler.over(2, None, 0.0)
+    assert started(scheduler, idle, PATIENCE) == [("a", "good", 2), ("b", "bad", 2)]
+
+
+def test_a_request_in_a_pause_shortens_it_not() -> None:
+    """Else one for every second would be a try for every second."""
+    scheduler = Scheduler({}, attempts=3)
+    idle = {"s": ["a"]}
+    scheduler.want("a", ["s"])
+    assert started(scheduler, idle) == [("a", "s", 1)]
+    scheduler.over(1, None, 0.0)
+    scheduler.want("a", ["s"])
+    assert started(scheduler, idle, PATIENCE - 1) == []
+    assert started(scheduler, idle, PATIENCE) == [("a", "s", 2)]
+
+
+def test_what_another_master_tried_before() -> None:
+    """A build that ends its master each time gets its pause, and others their turn."""
+    scheduler = Scheduler({"s": 1}, attempts=5)
+    scheduler.resume("poison", ["s"], 3, 100.0)
+    scheduler.resume("new", ["s"], 0, 100.0)
+    idle = {"s": ["poison", "new"]}
+    assert started(scheduler, idle, 100.0) == [("new", "s", 1)]
+    scheduler.over(1, Result.SUCCESS, 101.0)
+    assert scheduler.deadline(101.0) == 104.0
+    assert started(scheduler, idle, 104.0) == [("poison", "s", 4)]
 
 
 def test_a_slave_that_does_not_take_a_build_is_asked_again_later() -> None:
@@ -95,7 +156,28 @@ def test_a_slave_that_does_not_take_a_build_is_asked_again_later() -> None:
     assert started(scheduler, idle, 3.0 + PATIENCE) == [("a", "s", 2)]
     assert scheduler.deadline(3.0 + PATIENCE) is None
     scheduler.over(2, None, 20.0)
-    assert scheduler.finals == {"a": Result.RETRY}
+    assert scheduler.finals == {"a": Result.EXCEPTION}
+
+
+def test_drain_starts_nothing_and_waits_for_what_runs() -> None:
+    scheduler = Scheduler({})
+    idle = {"s": ["a", "b"], "t": ["a", "b"]}
+    scheduler.want("a", ["s"])
+    assert started(scheduler, idle) == [("a", "s", 1)]
+    scheduler.want("b", ["s"])
+    assert not scheduler.drained(1.0)
+    scheduler.drain(until=100.0)
+    assert started(scheduler, idle, 1.0) == []
+    assert (scheduler.drained(99.0), scheduler.deadline(99.0)) == (False, 100.0)
+    assert scheduler.drained(100.0), "its time is over"
+    # A lost slave means another try, by whatever runs next.
+    scheduler.over(1, Result.RETRY, 50.0)
+    assert started(scheduler, idle, 50.0) == []
+    assert scheduler.drained(50.0), "nothing runs any more"
+    scheduler.want("c", ["s"])
+    assert [*scheduler.waiting] == ["b", "a", "c"]
+    scheduler.stop(Result.RETRY)
+    assert scheduler.finals == dict.fromkeys("abc", Result.RETRY)
 
 
 def test_a_builder_that_is_wanted_anew_is_not_wanted_twice() -> None:
@@ -105,7 +187,18 @@ def test_a_builder_that_is_wanted_anew_is_not_wanted_twice() -> None:
     scheduler.begun(1)
     scheduler.want("a", ["s", "other"])
     scheduler.over(1, Result.RETRY, 1.0)
-    assert scheduler.waiting == {"a": ("s", "other")}
+    assert scheduler.waiting == {"a": ("other", "s")}
+    assert started(scheduler, {"s": ["a"]}, 1.0) == []
+    assert started(scheduler, {"s": ["a"]}, 2.0) == [("a", "s", 2)]
+
+
+def test_a_builder_that_is_wanted_anew_outlives_a_last_try() -> None:
+    scheduler = Scheduler({}, attempts=1)
+    scheduler.want("a", ["s"])
+    assert started(scheduler, {"s": ["a"]}) == [("a", "s", 1)]
+    scheduler.begun(1)
+    scheduler.want("a", ["s"])
+    scheduler.over(1, Result.RETRY, 1.0)
     assert started(scheduler, {"s": ["a"]}, 1.0) == [("a", "s", 1)]
 
 
@@ -119,7 +212,7 @@ def test_another_attempt_is_what_the_newest_rules_say() -> None:
     scheduler.over(2, Result.RETRY, 1.0)
     assert scheduler.waiting == {"changed": ("new",)}
     assert scheduler.finals == {}
-    assert started(scheduler, {"new": ["changed"]}, 1.0) == [("changed", "new", 2)]
+    assert started(scheduler, {"new": ["changed"]}, 2.0) == [("changed", "new", 2)]
 
 
 def test_after_a_stop_nothing_starts() -> None:
@@ -156,7 +249,8 @@ class World:
             for n in range(chance.randint(1, 5))
         }
         self.most = {name: chance.choice([None, 1, 2]) for name in self.slaves}
-        self.scheduler = Scheduler(self.most)
+        self.attempts = chance.choice([None, 1, 3])
+        self.scheduler = Scheduler(self.most, self.attempts)
         self.attached = set(self.slaves)
         self.requests = 0
         self.pending: dict[str, set[int]] = {name: set() for name in self.builders}
@@ -197,6 +291,11 @@ class World:
             run = self.chance.choice(list(self.starting))
             start = self.starting.pop(run)
             if start.slave not in self.attached or self.chance.random() < 0.2:
+                if self.scheduler.is_last(run, None):
+                    # A build that says so takes the requests.
+                    self.done |= dict.fromkeys(self.pending[start.builder], run)
+                    self.pending[start.builder] = set()
+                    self.scheduler.forget([start.builder])
                 self.scheduler.over(run, None, self.now)
                 return
             taken, self.pending[start.builder] = self.pending[start.builder], set()
@@ -210,9 +309,10 @@ class World:
 
     def end_run(self, run: int, result: Result) -> None:
         start, taken = self.begun.pop(run)
-        if result is Result.RETRY:
+        again = result is Result.RETRY and not self.scheduler.is_last(run, result)
+        if again:
             self.pending[start.builder] |= taken
-        for request in taken if result is not Result.RETRY else ():
+        for request in taken if not again else ():
             assert request not in self.done, "a request built twice"
             self.done[request] = run
         self.scheduler.over(run, result, self.now)

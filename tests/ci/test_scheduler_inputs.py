@@ -1,4 +1,4 @@
-"""Inputs of the scheduler in any order: limits that change, attempts, files read again, and a stop.
+"""Inputs of the scheduler in any order: limits that change, attempts, files read again, holds and a stop.
 
 The random schedules of test_scheduler.py follow requests from end to end; here every input may come at any time.
 """
@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from slaveproto.ci.scheduler import PATIENCE, RunStart, Scheduler
+from slaveproto.ci.scheduler import PATIENCE, RunStart, Scheduler, pause
 from slaveproto.master.results import Result
 
 BUILDERS = ("b0", "b1", "b2")
@@ -48,6 +48,8 @@ class Inputs(RuleBasedStateMachine):
         self.due: dict[str, Due] = {}
         self.file: Mapping[str, tuple[str, ...]] | None = None
         self.stopped: Result | None = None
+        self.held = False
+        self.drained: float | None = None
 
     @invariant()
     def runs_are_known(self) -> None:
@@ -56,13 +58,21 @@ class Inputs(RuleBasedStateMachine):
 
     @rule(builder=builders, slaves=some_slaves)
     def want(self, builder: str, slaves: tuple[str, ...]) -> None:
+        waited = set(self.scheduler.waiting)
         self.scheduler.want(builder, slaves)
-        self.due[builder] = Due(self.now, 1)
+        if builder not in waited:
+            self.due[builder] = Due(self.now, 1)
         if self.stopped is None:
             assert list(self.scheduler.waiting.items())[-1] == (builder, slaves)
         else:
             assert not self.scheduler.waiting
             assert self.scheduler.finals[builder] is self.stopped
+
+    @precondition(lambda self: self.stopped is None)
+    @rule(builder=builders, slaves=some_slaves, tries=st.integers(1, 3))
+    def resume(self, builder: str, slaves: tuple[str, ...], tries: int) -> None:
+        self.scheduler.resume(builder, slaves, tries, self.now)
+        self.due[builder] = Due(self.now + pause(Result.RETRY, tries), tries + 1)
 
     @rule(names=st.lists(builders, unique=True))
     def forget(self, names: list[str]) -> None:
@@ -83,10 +93,24 @@ class Inputs(RuleBasedStateMachine):
         assert not self.scheduler.waiting
         assert {self.scheduler.finals[builder] for builder in waited} <= {result}
 
+    @rule(held=st.sampled_from([False, False, True]))
+    def hold(self, held: bool) -> None:
+        self.scheduler.hold(held)
+        self.held = held
+
+    @precondition(lambda self: self.drained is None)
+    @rule(seconds=st.sampled_from([0.0, PATIENCE]))
+    def drain(self, seconds: float) -> None:
+        self.drained = self.now + seconds
+        self.scheduler.drain(self.drained)
+
     @rule(seconds=st.sampled_from([1.0, PATIENCE / 2, PATIENCE]))
     def wait(self, seconds: float) -> None:
-        later = [self.due[name].when for name in self.scheduler.waiting if self.due[name].when > self.now]
-        assert self.scheduler.deadline(self.now) == min(later, default=None)
+        times = [] if self.held else [self.due[name].when for name in self.scheduler.waiting]
+        if self.drained is not None:
+            times = [self.drained]
+            assert self.scheduler.drained(self.now) == (not self.scheduler.running or self.drained <= self.now)
+        assert self.scheduler.deadline(self.now) == min((when for when in times if when > self.now), default=None)
         self.now += seconds
 
     @rule(idle=everything_idle | some_idle)
@@ -102,12 +126,17 @@ class Inputs(RuleBasedStateMachine):
                 expected.append(self.starting[self.last])
         assert starts == expected
         assert list(self.scheduler.waiting) == [name for name in waited if name not in {s.builder for s in starts}]
-        assert self.attempts is None or all(start.attempt <= self.attempts for start in starts)
 
     def choose(self, builder: str, slaves: tuple[str, ...], idle: Mapping[str, Collection[str]]) -> str | None:
         """Return the slave that the rules give a builder."""
+        if self.drained is not None:
+            return None
         runs = [*self.starting.values(), *self.begun.values()]
-        if self.now < self.due[builder].when or builder in [start.builder for start in self.starting.values()]:
+        if (
+            self.held
+            or self.now < self.due[builder].when
+            or builder in [start.builder for start in self.starting.values()]
+        ):
             return None
         for slave in slaves:
             mine = [start.builder for start in runs if start.slave == slave]
@@ -135,22 +164,26 @@ class Inputs(RuleBasedStateMachine):
 
     def end(self, start: RunStart, result: Result | None) -> None:
         builder, waited, finals = start.builder, dict(self.scheduler.waiting), dict(self.scheduler.finals)
+        last = self.scheduler.is_last(start.run, result)
         self.scheduler.over(start.run, result, self.now)
         may_again = result in (None, Result.RETRY) and self.stopped is None
         if may_again and self.file is not None and builder not in self.file:
             # Gone from the file: it ends without a word.
-            assert (self.scheduler.waiting, self.scheduler.finals) == (waited, finals)
+            assert (self.scheduler.waiting, self.scheduler.finals, last) == (waited, finals, False)
         elif may_again and (self.attempts is None or start.attempt < self.attempts):
             assert self.scheduler.finals == finals
             assert list(self.scheduler.waiting) == list(waited | {builder: ()})
-            if builder not in waited:
-                self.due[builder] = Due(self.now + PATIENCE if result is None else self.now, start.attempt + 1)
-                assert self.file is None or self.scheduler.waiting[builder] == self.file[builder]
+            self.due[builder] = Due(self.now + pause(result, start.attempt), start.attempt + 1)
+            slaves = self.scheduler.waiting[builder]
+            assert start.slave == slaves[-1] or start.slave not in slaves
+            known = waited.get(builder) or (self.file[builder] if self.file is not None else slaves)
+            assert sorted(slaves) == sorted(known)
         else:
             assert self.scheduler.waiting == waited
-            last = result if result is not None else self.stopped or Result.RETRY
-            assert self.scheduler.finals == finals | {builder: last}
+            assert last is may_again
+            final = Result.EXCEPTION if last else result if result is not None else self.stopped or Result.RETRY
+            assert self.scheduler.finals == finals | {builder: final}
 
 
 TestInputs = Inputs.TestCase
-TestInputs.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+TestInputs.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)

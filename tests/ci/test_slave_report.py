@@ -35,6 +35,8 @@ LINES: list[tuple[SlaveEvent, str]] = [
         events.CommandFinished("b", "shell", "7", -1, None, True),
         "b: shell (command 7) ended, and the master does not hear of it",
     ),
+    (events.Leaving("why", None), "leaving: why; no new builds, what runs may end"),
+    (events.Leaving("why", 600.0), "leaving: why; no new builds, what runs may end within 600 s"),
     (events.SlaveNotice("note"), "note"),
     (events.Stopped("why", False), "stopping: why"),
     (events.Stopped("why", True), "giving up: why"),

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.state_dir import lock
-from slaveproto.ci.store import VERSION, BuildRow, Store
+from slaveproto.ci.store import MOST_PRUNED, VERSION, BuildRow, Horizon, Store
 from slaveproto.master.changes import Change
 from slaveproto.master.results import Result
 
@@ -33,23 +34,23 @@ def test_requests_wait_for_a_build(store: Store) -> None:
     one = store.add_request("b", "trigger", 1.0)
     store.add_request("a", "schedule", 2.0, scheduled=True)
     two = store.add_request("b", "change 1", 3.0)
-    assert store.pending() == ["b", "a"]
+    assert store.pending() == {"b": 0, "a": 0}
     build = store.begin_build("b", "ex", 4.0)
-    assert store.pending() == ["a"]
+    assert store.pending() == {"a": 0}
     later = store.add_request("b", "trigger", 4.5)
-    assert store.end_build(build, Result.FAILURE, 5.0) == [one, two]
-    assert store.pending() == ["a", "b"]
+    assert store.end_build(build, Result.FAILURE, 5.0, 1.5) == [one, two]
+    assert store.pending() == {"a": 0, "b": 0}
     assert later not in (one, two)
-    assert store.builds(5) == [BuildRow(build, "b", "ex", "trigger; change 1", 4.0, 5.0, "failure")]
+    assert store.builds(5) == [BuildRow(build, "b", "ex", "trigger; change 1", 4.0, 5.0, 1.5, "failure", "")]
 
 
 def test_a_build_that_is_to_be_tried_again_gives_its_requests_back(store: Store) -> None:
     request = store.add_request("b", "trigger", 1.0)
     first = store.begin_build("b", "ex", 2.0)
-    assert store.end_build(first, Result.RETRY, 3.0) == []
-    assert store.pending() == ["b"]
+    assert store.end_build(first, Result.RETRY, 3.0, 1.0) == []
+    assert store.pending() == {"b": 1}
     second = store.begin_build("b", "ex", 4.0)
-    assert store.end_build(second, Result.SUCCESS, 5.0) == [request]
+    assert store.end_build(second, Result.SUCCESS, 5.0, 1.0) == [request]
     assert [(row.result, row.reason) for row in store.builds(5)] == [("success", "trigger"), ("retry", "trigger")]
 
 
@@ -57,21 +58,121 @@ def test_a_master_that_was_killed(tmp_path: Path) -> None:
     """The next one finds what was done, what waited, and what was under way."""
     store = Store(str(tmp_path))
     store.add_request("done", "trigger", 1.0)
-    store.end_build(store.begin_build("done", "ex", 1.0), Result.SUCCESS, 2.0)
+    store.end_build(store.begin_build("done", "ex", 1.0), Result.SUCCESS, 2.0, 1.0)
     store.add_request("under way", "trigger", 1.0)
     build = store.begin_build("under way", "ex", 1.0)
     store.begin_step(build, 1, "step", 1.0)
     store.add_request("waits", "trigger", 1.0)
     # Without a close, as nobody closes anything who is killed.
     after = Store(str(tmp_path))
-    assert after.recover(9.0) == 1
-    assert after.pending() == ["under way", "waits"]
+    assert after.recover(9.0, 2) == {build: ""}
+    assert after.pending() == {"under way": 1, "waits": 0}
     assert [(row.builder, row.result, row.ended) for row in after.builds(5)] == [
         ("under way", "retry", 9.0), ("done", "success", 2.0)
     ]  # fmt: skip
-    assert after.recover(10.0) == 0
+    assert after.recover(10.0, 2) == {}
     store.close()
     after.close()
+
+
+def test_a_build_that_ends_its_master_each_time(store: Store) -> None:
+    """It is given up; that a slave was lost counts, that a master was stopped does not."""
+    store.add_request("b", "trigger", 1.0)
+    store.end_build(store.begin_build("b", "ex", 1.0), Result.RETRY, 2.0, 1.0)
+    for _ in range(5):
+        store.end_build(store.begin_build("b", "ex", 1.0), Result.RETRY, 2.0, 1.0, counted=False)
+    assert store.pending() == {"b": 1}
+    second = store.begin_build("b", "ex", 3.0)
+    assert store.recover(4.0, 3) == {second: ""}
+    assert store.pending() == {"b": 2}
+    store.add_request("b", "trigger", 5.0)
+    third = store.begin_build("b", "ex", 5.0)
+    assert store.recover(6.0, 3) == {third: "given up after 3 tries: the master ended in it"}
+    assert store.pending() == {}
+    assert store.builds(1) == [
+        BuildRow(
+            third, "b", "ex", "trigger", 5.0, 6.0, None, "exception", "given up after 3 tries: the master ended in it"
+        )
+    ]
+
+
+def built(store: Store, builder: str, ended: float, size: int = 10, result: Result = Result.SUCCESS) -> int:
+    """Build something with a log of `size` bytes."""
+    store.add_request(builder, "trigger", ended)
+    build = store.begin_build(builder, "ex", ended)
+    store.begin_step(build, 1, "x", ended)
+    file, path = store.open_log(build, 1, "stdio")
+    with file:
+        file.write(b"x" * size)
+    store.add_log(build, 1, "stdio", path)
+    store.end_build(build, result, ended, 1.0)
+    return build
+
+
+@pytest.mark.parametrize(
+    ("horizon", "kept"),
+    [
+        (Horizon(100, None, 1000), [1, 2, 3, 4, 5]),
+        (Horizon(2, None, 1000), [3, 4, 5]),
+        (Horizon(1, None, 1000), [4, 5]),
+        (Horizon(100, 6.0, 1000), [3, 4, 5]),
+        # The last one of each builder stays.
+        (Horizon(100, 0.5, 1000), [4, 5]),
+        (Horizon(100, None, 30), [3, 4, 5]),
+        (Horizon(100, None, 1), [4, 5]),
+    ],
+)
+def test_what_is_beyond_the_horizon(store: Store, tmp_path: Path, horizon: Horizon, kept: list[int]) -> None:
+    """Builds 1 to 3 and 5 of one builder, 4 of another, and one that runs."""
+    for ended, builder in ((1.0, "a"), (2.0, "a"), (5.0, "a"), (6.0, "b"), (9.0, "a")):
+        built(store, builder, ended)
+    store.add_request("a", "trigger", 9.5)
+    running = store.begin_build("a", "ex", 9.5)
+    store.begin_step(running, 1, "x", 9.5)
+    store.add_request("b", "trigger", 9.6)
+    assert store.prune(horizon, 10.0) == 5 - len(kept)
+    assert store.prune(horizon, 10.0) == 0
+    assert [build.id for build in reversed(store.builds(99))] == [*kept, running]
+    assert sorted(int(folder.name) for folder in (tmp_path / "logs").iterdir()) == kept
+    assert store.pending() == {"b": 0}
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db:
+        for table in ("logs", "steps", "requests"):
+            found = db.execute(f"SELECT build FROM {table} WHERE build < {running} ORDER BY build").fetchall()
+            assert [row[0] for row in found] == kept
+
+
+def test_numbers_are_not_given_again(store: Store) -> None:
+    horizon = Horizon(1, None, 1000)
+    for _ in range(3):
+        store.add_change(CHANGE, [], 1.0)
+        built(store, "a", 1.0)
+    assert store.prune(horizon, 2.0) == 2
+    assert store.add_change(CHANGE, ["a"], 1.0) == 4
+    assert built(store, "a", 3.0) == 4
+    assert store.prune(horizon, 2.0) == 1
+
+
+def test_pruning_that_is_interrupted(store: Store, tmp_path: Path) -> None:
+    """After the logs, before the rest: it is done again."""
+    for _ in range(3):
+        built(store, "a", 1.0)
+    horizon = Horizon(1, None, 1000)
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CannotStore, match="locked"):
+            store.prune(horizon, 2.0)
+        db.execute("ROLLBACK")
+    assert [folder.name for folder in (tmp_path / "logs").iterdir()] == ["3"]
+    assert len(store.builds(9)) == 3
+    assert store.prune(horizon, 2.0) == 2
+    assert len(store.builds(9)) == 1
+
+
+def test_many_builds_are_pruned_in_parts(store: Store) -> None:
+    for _ in range(MOST_PRUNED + 5):
+        store.end_build(store.begin_build("a", "ex", 1.0), Result.SUCCESS, 1.0, 1.0)
+    horizon = Horizon(1, None, 1000)
+    assert [store.prune(horizon, 2.0) for _ in range(3)] == [MOST_PRUNED, 4, 0]
 
 
 def test_many_reasons(store: Store) -> None:
@@ -84,7 +185,7 @@ def test_many_reasons(store: Store) -> None:
 def test_changes(store: Store, tmp_path: Path) -> None:
     assert store.add_change(CHANGE, ["a", "b"], 7.0) == 1
     assert store.add_change(CHANGE, [], 8.0) == 2
-    assert store.pending() == ["a", "b"]
+    assert store.pending() == {"a": 0, "b": 0}
     store.begin_build("a", "ex", 9.0)
     assert store.builds(1)[0].reason == "change 1 by joe"
     with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db, db:
@@ -98,11 +199,22 @@ def test_changes(store: Store, tmp_path: Path) -> None:
     )
 
 
+def test_the_change_that_a_build_answers_is_the_last_one(store: Store) -> None:
+    for revision in ("1", "2"):
+        store.add_change(attrs.evolve(CHANGE, revision=revision, branch="main"), ["a"], 7.0)
+    store.add_request("a", "trigger", 7.5)
+    store.add_change(attrs.evolve(CHANGE, revision="3"), ["b"], 8.0)
+    found = store.change_of(store.begin_build("a", "ex", 9.0))
+    assert (found["revision"], found["branch"]) == ("2", "main")
+    store.add_request("a", "trigger", 10.0)
+    assert store.change_of(store.begin_build("a", "ex", 11.0)) == {}
+
+
 def test_last_scheduled(store: Store) -> None:
-    assert store.last_scheduled("b") is None
+    assert store.last_scheduled() == {}
     store.add_request("b", "schedule", 5.0, scheduled=True)
     store.add_request("b", "trigger", 6.0)
-    assert store.last_scheduled("b") == 5.0
+    assert store.last_scheduled() == {"b": 5.0}
 
 
 def test_steps_and_logs(store: Store, tmp_path: Path) -> None:
@@ -110,8 +222,10 @@ def test_steps_and_logs(store: Store, tmp_path: Path) -> None:
     store.begin_step(build, 1, "make", 1.0)
     names = ["stdio", "a/b", "a_b", "../../etc"]
     for name in names:
-        with store.open_log(build, 1, name) as file:
+        file, path = store.open_log(build, 1, name)
+        with file:
             file.write(name.encode())
+        store.add_log(build, 1, name, path)
     store.end_step(build, 1, Result.FAILURE, 2, "exit code 2", 0.5)
     store.skip_step(build, 2, "next")
     with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db, db:
@@ -135,11 +249,14 @@ def test_an_exit_code_that_is_none(store: Store, tmp_path: Path) -> None:
         assert db.execute("SELECT result, rc FROM steps").fetchall() == [("failure", None)]
 
 
-def test_a_store_of_a_later_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+def test_a_store_of_another_version(tmp_path: Path, version: int) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as db, db:
-        db.execute(f"PRAGMA user_version = {VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
-    with pytest.raises(UsageError, match=r"state\.sqlite: written by a later version of slaveproto \(format 2\)"):
+    with pytest.raises(
+        UsageError, match=rf"state\.sqlite: written by another version of slaveproto \(format {version}, "
+    ):
         Store(str(tmp_path))
 
 
@@ -155,7 +272,7 @@ def test_half_a_transaction_is_none(store: Store) -> None:
     store.skip_step(build, 1, "x")
     with pytest.raises(UsageError, match="UNIQUE"):
         store.skip_step(build, 1, "x")
-    assert store.end_build(build, Result.SUCCESS, 2.0) == [1]
+    assert store.end_build(build, Result.SUCCESS, 2.0, 1.0) == [1]
 
 
 def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,10 +288,13 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with contextlib.closing(Store(str(tmp_path))) as store:
         opened[0].execute("PRAGMA max_page_count = 20")
         for _ in range(2):
-            with pytest.raises(UsageError, match=r"state\.sqlite: database or disk is full$"):
+            with pytest.raises(
+                CannotStore, match=r"state\.sqlite: the disk is full \(database or disk is full\)$"
+            ) as told:
                 store.add_request("b", "x" * 1_000_000, 1.0)
+            assert told.value.full
         store.add_request("b", "trigger", 1.0)
-        assert store.pending() == ["b"]
+        assert store.pending() == {"b": 0}
 
 
 def test_a_state_directory_is_for_one(tmp_path: Path) -> None:
@@ -194,7 +314,6 @@ def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_cannot_be_written(tmp_path: Path) -> None:
-    """As on a disk that is full."""
     (tmp_path / "lock").symlink_to("/dev/full")
     with pytest.raises(UsageError, match=rf"^{tmp_path}: cannot be locked: "), lock(str(tmp_path)):
         pass

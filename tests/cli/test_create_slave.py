@@ -59,11 +59,17 @@ def test_what_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         "port": 9989,
         "name": "bot",
         "password": "secret",
-        "keepalive": 600,
+        "keepalive": 6,
+        "silence": 52,
         "max_delay": 300,
         "use_pty": False,
+        "kill_leftovers": False,
         "encoding": "utf-8",
         "allow_shutdown": "none",
+        "send_environment": "listed",
+        "tls": False,
+        "drain": 600,
+        "delete_leftover_dirs": False,
     }
 
 
@@ -79,7 +85,7 @@ def test_the_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([], {"keepalive": 600, "max_delay": 300, "max_retries": None, "use_pty": False, "umask": None}),
+        ([], {"keepalive": 6, "max_delay": 300, "max_retries": None, "use_pty": False, "umask": None}),
         (["-k", "60"], {"keepalive": 60}),
         (["--keepalive=0"], {"keepalive": 0}),
         (["--keepalive", "2.5"], {"keepalive": 2.5}),
@@ -94,6 +100,20 @@ def test_the_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
         (["--maxdelay", "0.1"], {"max_delay": 0.1}),
         (["-a", "signal"], {"allow_shutdown": "signal"}),
         (["--allow-shutdown=file"], {"allow_shutdown": "file"}),
+        (["--numcpus=4", "--delete-leftover-dirs"], {"numcpus": 4, "delete_leftover_dirs": True}),
+        (["--numcpus", "None"], {"numcpus": None, "delete_leftover_dirs": False}),
+        (["--verbose", "--protocol=pb", "--maxretries=10", "--log-count=None", "--umask=0o22"], {"umask": 0o22}),
+        (["--send-environment", "all"], {"send_environment": "all"}),
+        (["--send-environment", "A,B_C"], {"send_environment": ("A", "B_C")}),
+        ([], {"tls": False, "tls_ca": None, "proxy": None}),
+        (["--tls"], {"tls": True, "tls_ca": None}),
+        (["--use-tls"], {"tls": True}),
+        (["--tls-ca", "/etc/ca.pem"], {"tls": True, "tls_ca": "/etc/ca.pem"}),
+        (["--tls-ca=ca.pem"], {"tls": True, "tls_ca": os.path.abspath("ca.pem")}),
+        (["--tls-pin", "sha256 Fingerprint=" + ":".join(["AB"] * 32)], {"tls": True, "tls_pin": "ab" * 32}),
+        (["--tls-name", "m.example.org"], {"tls": True, "tls_name": "m.example.org"}),
+        (["--tls-cert", "/c", "--tls-key", "/k"], {"tls": True, "tls_cert": "/c", "tls_key": "/k"}),
+        (["--proxy", "http://me:secret@proxy:3128"], {"tls": False, "proxy": "http://me:secret@proxy:3128"}),
         (["-r", "-n", "-s", "10000000", "-l", "10"], {}),
         (["--relocatable", "--no-logrotate", "--log-size", "1", "--log-count", "None", "--force"], {}),
     ],
@@ -103,6 +123,11 @@ def test_options(tmp_path: Path, options: list[str], expected: dict[str, Any]) -
     assert {key: getattr(settings, key) for key in expected} == expected
 
 
+def test_a_key_without_its_certificate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    line = complaint(capfd, "create-slave", str(tmp_path / "slave"), *MASTER, "--tls-key", "k")
+    assert line == "slaveproto: --tls-key needs --tls-cert\n"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -110,7 +135,10 @@ def test_options(tmp_path: Path, options: list[str], expected: dict[str, Any]) -
         ["--maxdelay", "0"],
         ["-k", "soon"], ["-k", "-1"], ["-k", "nan"], ["-k", "inf"], ["--usepty", "yes"], ["--umask", "9"],
         ["--umask", "1000"], ["--umask", "-1"], ["--maxdelay", ""], ["--maxretries", "-1"], ["--maxretries", "1.5"],
-        ["-a", "none"], ["-a", "never"], ["-s", "big"], ["-l", "none"], ["--no-such-option"], ["-k"],
+        ["--tls-pin", "ab"], ["--tls-ca", ""], ["--tls-name", ""], ["--proxy", "socks5://p"], ["--tls-ca"],
+        ["-a", "none"], ["-a", "never"], ["--send-environment", "A=b"], ["--send-environment", "A,"], ["-s", "big"],
+        ["-l", "none"], ["--protocol", "msgpack_experimental_v7"], ["--numcpus", "0"], ["--numcpus", "all"],
+        ["--no-such-option"], ["-k"],
     ],
 )  # fmt: skip
 def test_bad_options(tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str]) -> None:
@@ -118,6 +146,35 @@ def test_bad_options(tmp_path: Path, capfd: pytest.CaptureFixture[str], options:
     assert "; see `slaveproto" in line
     assert "invalid _" not in line, "names of functions do not belong into messages"
     assert not (tmp_path / "slave").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--password-file", "/run/pw"], 'password_file = "/run/pw"'),
+        (["--password-environment", "PW"], 'password_environment = "PW"'),
+        (["--password-descriptor", "3"], "password_descriptor = 3"),
+    ],
+)
+def test_a_password_that_is_elsewhere(tmp_path: Path, words: list[str], line: str) -> None:
+    assert main(["create-slave", "-q", str(tmp_path / "s"), "m", "bot", *words]) == 0
+    lines = (tmp_path / "s" / "slaveproto.toml").read_text().splitlines()
+    assert line in lines
+    assert not any(other.startswith("password =") or "Holds a password" in other for other in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "PASSWORD is missing"),
+        (["pw", "--password-file", "x"], "PASSWORD and --password-file cannot be given together"),
+        (["--password-file", "x", "--password-descriptor", "3"],
+         "--password-file and --password-descriptor cannot be given together"),
+    ],
+)  # fmt: skip
+def test_one_password(tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], why: str) -> None:
+    assert complaint(capfd, "create-slave", str(tmp_path / "s"), "m", "bot", *words) == f"slaveproto: {why}\n"
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 from slaveproto.cli import main, run_slave
 from slaveproto.cli.settings import Settings, dump
 from slaveproto.testing.conformance import MasterSocket, SocketMaster, wait_until
+from slaveproto.testing.conformance.commands import ESCAPES, escaped
 from slaveproto.testing.conformance.harness import is_alive
 from slaveproto.testing.conformance.socket_master import DEADLINE
 
@@ -49,6 +50,7 @@ class Program:
     ) -> None:
         basedir.mkdir(exist_ok=True)
         all_settings = Settings("127.0.0.1", port, "bot", "secret", "/", **settings)
+        (basedir / "slaveproto.toml").touch(0o600)
         (basedir / "slaveproto.toml").write_text(dump(all_settings))
         self.file = basedir.with_suffix(".log")
         with self.file.open("wb") as log:
@@ -84,6 +86,16 @@ def pids_of(master: SocketMaster, script: str, count: int, **more: Any) -> list[
     step = master.start("b", script, **more)
     master.wait_for(lambda: len(step.numbers) == count)
     return step.numbers
+
+
+def test_a_slave_that_is_killed_leaves_nothing_behind(tmp_path: Path, listener: MasterSocket, runner: str) -> None:
+    with Program(tmp_path / "slave", listener.port, runner=runner) as program, listener.attach("b") as master:
+        master.run("b", "true")
+        master.start("b", "".join(f"{line}\n" for line in ESCAPES.values()) + "sleep 1000")
+        wait_until(lambda: escaped(tmp_path / "slave" / "b"))
+        pids = escaped(tmp_path / "slave" / "b").values()
+        program.process.kill()
+        wait_until(lambda: not any(map(is_alive, pids)))
 
 
 # -- how it begins
@@ -125,8 +137,9 @@ def test_calls_that_are_wrong(argv: list[str], capfd: pytest.CaptureFixture[str]
     ("argv", "words"),
     [
         ([], ["usage: slaveproto [-h] [--version] COMMAND", "create-slave", "run a slave in the foreground"]),
-        (["create-slave"], ["BASEDIR MASTERHOST[:PORT] NAME PASSWORD", "9989", "[600]", "standard input", "umask"]),
-        (["slave"], ["slave [-h] [--runner {threads,trio}] BASEDIR", "shutdown.stamp", "exit codes: 0 ", "3 gave up"]),
+        (["create-slave"], ["BASEDIR MASTERHOST[:PORT] NAME [PASSWORD]", "9989", "[600]", "standard input", "umask"]),
+        (["slave"], ["slave [-h] [--runner {threads,trio}]", "--drain SECONDS", "--max-builds N", "--idle-exit SECONDS",
+                     "BASEDIR", "shutdown.stamp", "exit codes: 0 ", "3 gave up", "143"]),
     ],
 )  # fmt: skip
 def test_help(argv: list[str], words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -200,12 +213,17 @@ def test_a_runner_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 
 def test_a_build_and_its_log(runner: str, listener: MasterSocket, tmp_path: Path) -> None:
-    with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b", "c") as master:
+    with (
+        Program(tmp_path / "slave", listener.port, runner=runner, send_environment="all") as slave,
+        listener.attach("b", "c") as master,
+    ):
         assert master.run("b", "echo hello").output() == "hello\n"
         command_line = Path(f"/proc/{slave.process.pid}/cmdline")
-        assert not command_line.exists() or b"secret" not in command_line.read_bytes()
+        assert not command_line.exists() or b"secret" not in command_line.read_bytes().split(b"\0")
         slave.says("finished")
         slave.process.terminate()
+        master.wait_for(lambda: master.wishes == ["shutdown"])
+        assert master.call_bot("shutdown") is None
         slave.ends(0)
         assert slave.log.splitlines() == [
             f"connecting to 127.0.0.1:{listener.port}",
@@ -214,8 +232,20 @@ def test_a_build_and_its_log(runner: str, listener: MasterSocket, tmp_path: Path
             "attached; 2 builders: b, c",
             "b: shell (command 0) started",
             "b: shell (command 0) finished with exit code 0",
-            "stopping: received SIGTERM",
+            "leaving: received SIGTERM; no new builds, what runs may end within 600 s",
+            "stopping: the master asked for it",
         ]
+
+
+def test_a_file_that_others_can_read_is_told(listener: MasterSocket, tmp_path: Path) -> None:
+    (tmp_path / "slave").mkdir()
+    (tmp_path / "slave" / "slaveproto.toml").touch(0o644)
+    with Program(tmp_path / "slave", listener.port) as slave, listener.attach("b"):
+        slave.says("attached; ")
+        words = (
+            "slaveproto.toml holds a password or a key, and other users may read or change it (mode 0644); chmod 600"
+        )
+        assert words in slave.log.splitlines()[0]
 
 
 def test_what_the_master_says_stays_in_its_line(listener: MasterSocket, tmp_path: Path) -> None:
@@ -260,7 +290,7 @@ def test_the_master_sends_it_away(runner: str, listener: MasterSocket, tmp_path:
 def test_signals_that_end_it_and_what_it_runs(
     runner: str, number: signal.Signals, listener: MasterSocket, tmp_path: Path
 ) -> None:
-    with Program(tmp_path / "slave", listener.port, runner=runner) as slave, listener.attach("b") as master:
+    with Program(tmp_path / "slave", listener.port, runner=runner, drain=0) as slave, listener.attach("b") as master:
         pids = pids_of(master, "sleep 60 & echo $!; echo $$; wait", 2)
         slave.process.send_signal(number)
         slave.ends(0)
@@ -276,7 +306,7 @@ def test_a_second_signal_does_not_wait(runner: str, listener: MasterSocket, tmp_
         with pytest.raises(subprocess.TimeoutExpired):
             slave.process.wait(0.3)
         slave.process.send_signal(signal.SIGINT)
-        slave.ends(0)
+        slave.ends(130)
         wait_until(lambda: not any(map(is_alive, pids)))
 
 
@@ -323,9 +353,10 @@ def test_the_stamp_asks_the_master(runner: str, listener: MasterSocket, tmp_path
         assert master.run("b", "sleep 0.1").rc == 0
         assert master.wishes == [], "what was there at the start does not count"
         os.utime(stamp, (time.time() + 10, time.time() + 10))
-        master.wait_for(lambda: master.wishes)
-        assert master.run("b", "sleep 0.1").rc == 0
-        assert master.wishes == ["shutdown"]
+        master.wait_for(lambda: master.wishes == ["shutdown"])
+        slave.says("leaving: shutdown.stamp was touched; no new builds, what runs may end\n")
+        assert master.call_bot("shutdown") is None
+        slave.ends(0)
 
 
 def test_the_stamp_without_permission(listener: MasterSocket, tmp_path: Path) -> None:
@@ -345,7 +376,7 @@ def test_without_standard_streams(runner: str, listener: MasterSocket, tmp_path:
     with Program(tmp_path / "slave", listener.port, call, runner=runner) as slave, listener.attach("b") as master:
         step = master.run("b", "cat; echo out; echo err >&2")
         assert (step.output(), step.output("stderr"), step.rc) == ("out\n", "err\n", 0)
-        slave.process.terminate()
+        slave.process.send_signal(signal.SIGINT)
         slave.ends(0)
         assert slave.log == ""
 
@@ -363,7 +394,7 @@ def test_a_log_that_has_lost_its_reader(listener: MasterSocket, tmp_path: Path) 
             os.close(reading)
             master.attach("b")
             assert master.run("b", "echo fine").output() == "fine\n"
-            process.terminate()
+            process.send_signal(signal.SIGINT)
             assert process.wait(DEADLINE) == 0
 
 
@@ -372,7 +403,7 @@ def test_a_log_on_a_full_disk(listener: MasterSocket, tmp_path: Path) -> None:
     call = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *CALL]
     with Program(tmp_path / "slave", listener.port, call) as slave, listener.attach("b") as master:
         assert master.run("b", "echo fine").output() == "fine\n"
-        slave.process.terminate()
+        slave.process.send_signal(signal.SIGINT)
         slave.ends(0)
 
 
@@ -386,10 +417,10 @@ def test_an_end_that_does_not_wait_for_a_dead_file_system(runner: str, listener:
     call = [sys.executable, "-c", patch, "slave"]
     with Program(tmp_path / "slave", listener.port, call, runner=runner) as slave, listener.attach("b") as master:
         master.start("b", "true", workdir="dead")
-        slave.process.terminate()
+        slave.process.send_signal(signal.SIGINT)
         slave.says("stopping")
-        slave.process.terminate()
-        slave.ends(0, within=5)
+        slave.process.send_signal(signal.SIGINT)
+        slave.ends(130, within=5)
 
 
 # -- what it costs
@@ -435,7 +466,7 @@ def test_a_slave_that_waits_for_work_has_imported_little(listener: MasterSocket,
     folder = tmp_path / "slave"
     with Program(folder, listener.port, TELLING) as slave, listener.attach("b"):
         slave.says("attached")
-        slave.process.terminate()
+        slave.process.send_signal(signal.SIGINT)
         slave.ends(0)
     imported = set((folder / "modules").read_text().split())
     assert {"slaveproto.slave.session", "transports.threads.runner"} <= imported
@@ -454,7 +485,7 @@ def test_a_reader_of_the_log_that_is_stuck_costs_only_lines(listener: MasterSock
     try:
         with listener.attach("b") as master:
             assert master.run("b", "echo fine").output() == "fine\n"
-            process.terminate()
+            process.send_signal(signal.SIGINT)
             assert process.wait(DEADLINE) == 0
     finally:
         process.kill()
@@ -464,11 +495,11 @@ def test_a_reader_of_the_log_that_is_stuck_costs_only_lines(listener: MasterSock
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.01, 0.02])
-def test_a_second_signal_at_the_very_end_changes_nothing(runner: str, gap: float, tmp_path: Path) -> None:
+def test_a_second_signal_at_the_very_end_changes_no_more_than_the_code(runner: str, gap: float, tmp_path: Path) -> None:
     with Program(tmp_path / "slave", 1, runner=runner) as slave:
         slave.says("trying again")
         slave.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             slave.process.wait(gap)
         slave.process.terminate()
-        slave.ends(0)
+        assert slave.process.wait(DEADLINE) in (0, 143)

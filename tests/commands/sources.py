@@ -94,7 +94,8 @@ class SourceConversation(Conversation):
         install(self.host, *installed)
         for path, text in (files or {}).items():
             self.host.write(path, text.encode())
-        self._said = {**(said or {}), **{words: says for words, says in USUAL.items() if words not in (said or {})}}
+        self.says = {**(said or {}), **{words: says for words, says in USUAL.items() if words not in (said or {})}}
+        """The output of the program whose command line contains a text; the first match counts."""
         self.commands: list[str] = []
         """The command lines, without the folder of the program, and without the options of every svn."""
         self.spawned: list[Spawn] = []
@@ -105,7 +106,7 @@ class SourceConversation(Conversation):
         line = " ".join(word.decode() for word in effect.argv).removeprefix("/bin/").replace(OPTIONS, "")
         self.commands.append(line)
         self.spawned.append(effect)
-        says = next((says for words, says in self._said.items() if words in line), Says())
+        says = next((says for words, says in self.says.items() if words in line), Says())
         for path in says.leaves:
             self.host.write(path, b"")
         for stream, text in (("stdout", says.out), ("stderr", says.err)):
@@ -139,10 +140,10 @@ HAS: Final[Mapping[str, str]] = {
     "svn": f"{WORKDIR}/.svn/entries",
     "cvs": f"{WORKDIR}/CVS/Entries",
     "hg": f"{WORKDIR}/.hg/requires",
-    "bzr": f"{WORKDIR}/.bzr/branch",
+    "bzr": f"{WORKDIR}/.bzr/branch-format",
     "darcs": f"{WORKDIR}/_darcs/format",
     "mtn": f"{WORKDIR}/_MTN/log",
-    "repo": f"{WORKDIR}/.repo/project.list",
+    "repo": f"{WORKDIR}/.repo/repo/main.py",
     "bk": f"{WORKDIR}/BK/parent",
     "p4": f"{WORKDIR}/file",
 }

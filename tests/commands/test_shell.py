@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
+import attrs
 import pytest
 
 from slaveproto.commands.context import CommandContext
 from slaveproto.effects import (
     Abandon,
     FileStamp,
+    FindHolders,
+    Holder,
     Interrupted,
     MakeDirs,
     ProcessClosed,
@@ -91,7 +96,7 @@ def test_output_and_code(context: CommandContext, code: int) -> None:
 
 
 def test_output_after_the_exit_counts() -> None:
-    play_running(exits(3), after(100), out(b"late"), sends_text("stdout", b"late"), CLOSED, *finishes(3, 100))
+    play_running(exits(3), after(4.9), out(b"late"), sends_text("stdout", b"late"), CLOSED, *finishes(3, 4.9))
 
 
 def test_streams_may_close_before_the_exit() -> None:
@@ -508,17 +513,89 @@ def test_streams_that_close_while_they_drain() -> None:
     play_running(*INTERRUPT, *KILL, exits(0, 9), after(0.5), *KILLED[1:], *finishes(-1, 0.5))
 
 
-def test_daemon_that_holds_the_streams_of_one_that_ended_by_itself() -> None:
-    """As with the real slaves only a limit or an interrupt ends that, but then there is nothing to fail to kill."""
+@pytest.mark.parametrize("context", DIALECTS)
+@pytest.mark.parametrize(
+    ("found", "who"),
+    [
+        ((), "another process"),
+        ((Holder(17, "sleep"),), "process 17 (sleep)"),
+        (tuple(Holder(n, "d") for n in range(5)), "process 0 (d) and process 1 (d) and process 2 (d) and 2 more"),
+        (HostError(24, "Too many open files"), "another process"),
+    ],
+)
+def test_daemon_that_holds_the_streams_of_one_that_ended_by_itself(
+    context: CommandContext, found: tuple[Holder, ...] | HostError, who: str
+) -> None:
+    """As with the real slaves only a limit or an interrupt ends that, but the log tells what it waits for, once."""
+    text = f"the command has ended, but its output is held open by {who}; waiting for that, without limit"
     play_running(
         exits(3),
-        after(3600),
+        after(5),
+        wants(FindHolders(CHILD)),
+        fails(found) if isinstance(found, HostError) else replies(found),
+        sends_text("header", f"\n{text}\n"),
+        after(3595),
         *INTERRUPT,
         *KILL,
         after(1),
         wants(Abandon(CHILD)),
         replies(None),
         *finishes(3, 3601),
+        context=context,
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "line", "words"),
+    [
+        ({"timeout": 20}, " (timeout 20 secs)", "at most 20 seconds without output"),
+        ({"maxTime": 30}, " (maxTime 30 secs)", "at most 30 seconds in all"),
+        (
+            {"timeout": 20, "maxTime": 30},
+            " (timeout 20 secs) (maxTime 30 secs)",
+            "at most 20 seconds without output or 30 seconds in all",
+        ),
+    ],
+)
+def test_what_holds_the_streams_is_told_with_the_limit(limits: dict[str, Any], line: str, words: str) -> None:
+    text = "the command has ended, but its output is held open by another process; waiting for that"
+    play_running(
+        exits(0),
+        after(5),
+        wants(FindHolders(CHILD)),
+        replies(()),
+        sends_text("header", f"\n{text}, {words}\n"),
+        after(1),
+        CLOSED,
+        *finishes(0, 6),
+        limits=line,
+        **limits,
+    )
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE])
+def test_a_host_without_room_is_no_failure_of_the_build(number: int) -> None:
+    words = os.strerror(number)
+    play(
+        make_shell(),
+        *begins(header()),
+        wants(spawn()),
+        fails(HostError(number, words)),
+        ends_with("builtins.OSError", f"[Errno {number}] {words}: the slave's host cannot start a process at present"),
+    )
+
+
+@pytest.mark.parametrize("of_slave", [False, True])
+@pytest.mark.parametrize("of_step", [None, False, True])
+def test_what_is_left_behind_is_killed_if_the_step_or_the_slave_says_so(of_slave: bool, of_step: bool | None) -> None:
+    play(
+        make_shell(attrs.evolve(TEXT, kill_leftovers=of_slave), kill_leftovers=of_step),
+        *begins(header()),
+        wants(attrs.evolve(spawn(), kill_leftovers=of_slave if of_step is None else of_step)),
+        replies(CHILD),
+        exits(0),
+        CLOSED,
+        *finishes(0),
     )
 
 

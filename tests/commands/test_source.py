@@ -13,7 +13,7 @@ from slaveproto.commands.process import KEPT
 from slaveproto.commands.registry import COMMANDS, make_script
 from slaveproto.commands.source.options import SourceArguments, options_of
 from slaveproto.commands.source.workspace import LONGEST, Workspace
-from slaveproto.effects import Begin, Cancel, Interrupted, ReadFile, SendText
+from slaveproto.effects import Begin, Cancel, Interrupted, ReadFile, RemoveTree, SendText
 from slaveproto.errors import CommandError
 from slaveproto.limits import SIZE_LIMIT
 from slaveproto.testing import Ended
@@ -361,7 +361,7 @@ CASES: Mapping[str, Case] = {
         there=True,
     ),
     "darcs, update": Case(
-        "darcs", {}, ["darcs pull --all --verbose", "darcs changes --context"], "Context:\n", there=True
+        "darcs", {}, ["darcs pull --all --verbose --repodir .", "darcs changes --context"], "Context:\n", there=True
     ),
     "mtn": Case(
         "mtn",
@@ -612,6 +612,126 @@ def test_a_patch_is_applied_in_its_root(root: str | None, where: str) -> None:
     assert conversation.spawned[-1].directory == where
     assert conversation.host.read(f"{WORKDIR}/.buildbot-patched") == b"patched\n"
     assert not any(path.endswith(".buildbot-diff") for path in conversation.host.paths)
+
+
+# -- the tree alone
+
+
+@pytest.mark.parametrize("name", ["git, all of it", "git, another branch", "git, shallow", "repo"])
+def test_git_looks_for_no_repository_above_the_tree(name: str) -> None:
+    strange = {"GIT_DIR": "/precious/.git", "GIT_WORK_TREE": "/precious", "GIT_INDEX_FILE": "i", "GIT_COMMON_DIR": "c"}
+    context = attrs.evolve(BYTES, environ={**BYTES.environ, **strange})
+    for spawn in CASES[name].talk(context=context).finish_all().spawned:
+        if spawn.argv[0] in (b"/bin/git", b"/bin/repo"):
+            assert not {variable.encode() for variable in strange} & set(spawn.environ)
+            if spawn.directory.startswith(WORKDIR):
+                assert spawn.environ[b"GIT_CEILING_DIRECTORIES"] == BASE.encode()
+
+
+@pytest.mark.parametrize(
+    ("system", "left"),
+    [
+        ("git", f"{BASE}/build/file"),
+        ("svn", f"{WORKDIR}/.svn/pristine/x"),
+        ("hg", f"{BASE}/build/file"),
+        ("bzr", f"{WORKDIR}/.bzr/checkout/x"),
+        ("darcs", f"{BASE}/build/file"),
+        ("repo", f"{WORKDIR}/.repo/manifests/x"),
+    ],
+)
+def test_a_damaged_tree_is_brought_anew(system: str, left: str) -> None:
+    """Of each system without what it knows its tree by; a program that runs there would find the tree above."""
+    conversation = talk(system, files={SOURCEDATA: MADE_OF[system], left: ""}).finish_all()
+    assert f"removing {WORKDIR}\n" in conversation.header
+    assert conversation.sent("rc") == [0]
+
+
+@pytest.mark.parametrize("above", [BASE, "/slave", "/"])
+def test_repo_makes_no_tree_inside_of_another_one(above: str) -> None:
+    mark = f"{above.rstrip('/')}/.repo/repo/main.py"
+    conversation = talk("repo", {"retry": [1, 3]}, files={mark: ""}).finish_all()
+    assert not conversation.commands
+    assert conversation.sent("rc") == [-1]
+    assert f"{above} is a tree of repo, which would be changed instead of one in it\n" in conversation.header
+
+
+UPDATES: Mapping[str, tuple[str, str]] = {
+    "git": ("git fetch", "git ls-remote"),
+    "svn": ("svn update", "svn info"),
+    "hg": ("hg pull", "hg identify --id /repo"),
+    "bzr": ("bzr update", "bzr revno"),
+    "darcs": ("darcs pull", "darcs changes --last"),
+    "repo": ("repo sync", "git ls-remote"),
+}
+"""The program that fails when a tree cannot be updated, and the one that tells whether the repository answers."""
+
+
+@pytest.mark.parametrize("system", UPDATES)
+def test_a_repository_that_does_not_answer_costs_no_tree(system: str) -> None:
+    said = {words: Says(code=9) for words in UPDATES[system]}
+    conversation = talk_again(system, {"retry": [60, 2]}, said=said).finish_all()
+    assert "removing" not in conversation.header
+    assert conversation.header.count("the repository does not answer; the tree stays as it is\n") == 3
+    assert conversation.sent("rc") == [9]
+    assert conversation.elapsed == 120
+    assert conversation.host.read(SOURCEDATA).decode() == MADE_OF[system]
+
+
+@pytest.mark.parametrize("system", UPDATES)
+def test_a_tree_that_cannot_be_updated_is_brought_anew_if_the_repository_answers(system: str) -> None:
+    update, _ = UPDATES[system]
+    conversation = talk_again(system, said={update: Says(code=9)}).finish_all()
+    assert conversation.header.count(f"removing {WORKDIR}\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("system", "program", "told"),
+    [
+        ("git", "git fetch", "fatal: detected dubious ownership in repository at '/slave/linux/build'"),
+        ("git", "git fetch", "fatal: unsafe repository ('/slave/linux/build' is owned by someone else)"),
+        ("git", "git clean", "fatal: detected dubious ownership in repository at '/slave/linux/build'"),
+        ("svn", "svn update", "svn: E155021: This client is too old to work with the working copy at '.'"),
+    ],
+)
+def test_a_tree_that_a_program_refuses_to_work_in_stays(system: str, program: str, told: str) -> None:
+    said = {program: Says(err=told, code=128)}
+    conversation = talk_again(system, said=said, files=PATCHED if "clean" in program else {}).finish_all()
+    assert "removing" not in conversation.header
+    assert conversation.sent("rc") == [-1]
+
+
+def test_a_working_copy_of_an_older_subversion_is_upgraded() -> None:
+    told = Says(err="svn: E155036: Working copy '.' is too old (format 10, created by Subversion 1.6)", code=1)
+    conversation = talk_again("svn", {"always_purge": True}, said={"svn status": told})
+    live = conversation.live
+
+    def upgraded(child: int, effect: Any) -> None:
+        conversation.says["svn status"] = Says("<status/>")
+        live(child, effect)
+
+    conversation.live = lambda child, effect: (upgraded if b"upgrade" in effect.argv else live)(child, effect)  # type: ignore[method-assign]
+    conversation.finish_all()
+    assert conversation.commands == [
+        "svn status --xml --no-ignore",
+        "svn upgrade",
+        "svn status --xml --no-ignore",
+        "svn update --revision HEAD",
+        "svnversion .",
+    ]
+    assert conversation.sent("rc") == [0]
+
+
+@pytest.mark.parametrize("mode", ["update", "copy", "clobber"])
+def test_a_tree_that_is_being_removed_is_no_longer_taken_for_a_whole_one(mode: str) -> None:
+    """The file that tells what it was made of is gone first, and comes again once a tree is there."""
+    source = f"{BASE}/source" if mode == "copy" else WORKDIR
+    data = f"{BASE}/.buildbot-sourcedata-{'c291cmNl' if mode == 'copy' else 'YnVpbGQ='}"
+    conversation = talk("bk", {"mode": mode}, files={data: "another", f"{source}/BK/parent": ""})
+    while not any(begun == Begin(RemoveTree(source)) for begun in conversation.run.begun.values()):
+        conversation.go_once()
+    assert data not in conversation.host.paths
+    conversation.finish_all()
+    assert conversation.host.read(data).decode() == MADE_OF["bk"]
 
 
 # -- what goes wrong

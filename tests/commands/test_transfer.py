@@ -7,6 +7,7 @@ import gzip
 import io
 import tarfile
 from collections import deque
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -574,23 +575,31 @@ def _in_order(files: dict[str, bytes]) -> list[str]:
 ROOT = info(0o040755)
 
 
-def archive_run(*entries: TreeEntry, **arguments: Value) -> tuple[ScriptRun, int]:
-    run = ScriptRun(make("uploadDirectory", blocksize=2000, **arguments))
+def archive_run(*entries: TreeEntry, context: CommandContext = TEXT, **arguments: Value) -> tuple[ScriptRun, int]:
+    run = ScriptRun(make("uploadDirectory", context, blocksize=2000, **arguments))
     run.tell(EffectDone(1, ROOT))
     run.tell(EffectDone(2, entries))
     return run, len(run.begun)
 
 
-def sent_by(run: ScriptRun) -> bytes:
-    """Answer every call, and return all that was written."""
+def sent_by(run: ScriptRun, answer: Callable[[Any], object] | None = None) -> bytes:
+    """Answer every call, and with `answer` every effect, by its reply or error; return all that was written."""
     number, data = 3, b""
     while number <= len(run.begun):
         begun = run.begun[number]
         if isinstance(begun, BeginCall):
             data += b"".join(part for part in begun.args if isinstance(part, bytes))
             run.tell(CallDone(number, None))
+        elif answer is not None:
+            reply = answer(begun.effect)
+            failed = isinstance(reply, HostError)
+            run.tell(EffectDone(number, None if failed else reply, reply if isinstance(reply, HostError) else None))
         number += 1
     return data
+
+
+def told_by(run: ScriptRun) -> list[object]:
+    return [said.text for said in run.said if isinstance(said, SendText) and said.stream == "stderr"]
 
 
 def test_a_link_of_a_windows_host_leads_where_it_led() -> None:
@@ -627,10 +636,21 @@ def test_links_stay_links_and_files_of_two_names_are_sent_once() -> None:
             ("a", tarfile.REGTYPE, ""),
             ("b", tarfile.LNKTYPE, "a"),
             ("c", tarfile.SYMTYPE, "../else where"),
-            ("d", tarfile.FIFOTYPE, ""),
         ]
         assert archive.extractfile("b").read() == b"abc"  # type: ignore[union-attr]
         assert archive.getmember("a").mtime == 2.25
+    kind = "neither file, directory nor link"
+    assert told_by(run) == [
+        *(f"left out: '{FILE}/{name}': {kind}\n" for name in "def"),
+    ]
+    assert SendItem("left_out", 3) in run.said
+
+
+def test_a_name_that_cannot_be_said_is_left_out() -> None:
+    entries = (TreeEntry("\u2603", info(), ""), TreeEntry("caf\udce9", info(), ""))
+    run, _ = archive_run(*entries, context=attrs.evolve(BYTES, encoding="latin-1"))
+    assert b"caf\xe9" in sent_by(run)
+    assert told_by(run) == [f"left out: '{FILE}/\u2603': its name cannot be said in latin-1\n"]
 
 
 def test_a_file_that_grows_is_cut() -> None:
@@ -642,25 +662,43 @@ def test_a_file_that_grows_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "text"),
-    [
-        ((b"", None), f"File '{FILE}/a' became shorter while it was sent"),
-        (
-            (None, HostError(13, "Permission denied")),
-            f"Cannot read directory '{FILE}' for upload: [Errno 13] Permission denied: '{FILE}/a'",
-        ),
-    ],
+    ("reply", "why"),
+    [(b"", "became shorter while it was sent"), (HostError(5, "Input/output error"), "Input/output error")],
 )
-def test_a_file_that_fails_ends_the_transfer_without_unpacking(
-    event: tuple[bytes | None, HostError | None], text: str
-) -> None:
-    run, number = archive_run(TreeEntry("a", info(size=5000), ""))
-    run.tell(EffectDone(number, bytes(3000)))
-    run.tell(EffectDone(max(n for n, begun in run.begun.items() if isinstance(begun, Begin)), *event))
+@pytest.mark.parametrize("context", [TEXT, BYTES])
+def test_a_file_that_fails_on_the_way_is_filled_up(reply: bytes | HostError, why: str, context: CommandContext) -> None:
+    run, _ = archive_run(TreeEntry("a", info(size=200_000), ""), TreeEntry("b", info(size=1), ""), context=context)
+
+    def read(effect: ReadFile) -> object:
+        return b"y" if effect.path.endswith("b") else b"x" * 3000 if effect.offset == 0 else reply
+
+    data = sent_by(run, read)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert archive.extractfile("a").read() == b"x" * 3000 + bytes(197_000)  # type: ignore[union-attr]
+        assert archive.extractfile("b").read() == b"y"  # type: ignore[union-attr]
+    assert told_by(run) == [f"left out: '{FILE}/a': {why}; the rest of it is zeros\n"]
+    assert code_of(run) == 0
+    assert BeginCall(PEER, "unpack") in run.begun.values()
+
+
+@pytest.mark.parametrize("mode", [0o100000, 0o040755])
+def test_what_cannot_be_read_is_left_out(mode: int) -> None:
+    """A file, or what is in a directory."""
+    run, _ = archive_run(TreeEntry("a", info(mode, size=5000), ""), TreeEntry("b", info(size=1), ""))
+    denied = HostError(13, "Permission denied")
+    data = sent_by(run, lambda effect: b"y" if effect.path.endswith("b") else denied)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert archive.getnames() == ["", *(["a"] if mode == 0o040755 else []), "b"]
+    assert told_by(run) == [f"left out: '{FILE}/a': Permission denied\n"]
+    assert code_of(run) == 0
+
+
+def test_of_many_that_are_left_out_the_number_is_told() -> None:
+    run, _ = archive_run(*(TreeEntry(f"{n:03}", info(0o010644), "") for n in range(105)))
     sent_by(run)
-    assert code_of(run) == 1
-    assert run.said[-3] == SendText("stderr", text + "\n")
-    assert BeginCall(PEER, "unpack") not in run.said
+    assert len(told_by(run)) == 101
+    assert told_by(run)[-1] == "left out: 5 more\n"
+    assert SendItem("left_out", 105) in run.said
 
 
 def test_directory_beyond_maxsize_is_not_unpacked() -> None:

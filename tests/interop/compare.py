@@ -152,6 +152,13 @@ _INTO_ITSELF: Changes = {"shell_2/stdio/stdout": _INSIDE, "shell_3/stdio/stdout"
 _PURGED: Final = "after its purge, hg updates the tree twice, and the return code of the purge is shown"
 _UNCLEAN: Final = "git updates a tree that was patched, and what the patch left there stays"
 _PARTIAL: Final = "the option `--partial` of darcs, which darcs does not know any more"
+_AROUND: Final = "git, repo and darcs take the tree around the builder's if that of the builder is damaged"
+_CEILING: Changes = {
+    "*/stdio/header": (
+        r"( in dir (\S+?)/(?:build|source)(?:/\S+)? .*\n.*\n argv: \['\S*?(?:git|repo)', .*\n environment:\n)",
+        r"\1  GIT_CEILING_DIRECTORIES=\2\n",
+    )
+}
 _BEFORE_RC = (r"\A(program finished .*\n)((?:mkdir|stat|listdir|rmfile): .*\n)", r"\2\1")
 
 DIFFERENCES: Sequence[Difference] = (
@@ -383,6 +390,31 @@ DIFFERENCES: Sequence[Difference] = (
     Difference(
         _PARTIAL, "old", "darcs", {"*/stdio/stderr": (r"command line: unrecognized .*\n(?:Copying patches, .*\n)?", "")}
     ),
+    Difference(_AROUND, "old", "git", _CEILING),
+    Difference(
+        "an update that fails costs the tree, whether the repository answers or not",
+        "old",
+        "git",
+        {
+            "raw_21/stdio/header": (
+                r"(?s)/usr/bin/git reset --hard \w+\n in dir (\S+)/build([^\n]*\n watching[^\n]*\n) argv: [^\n]*"
+                r"((?:(?!elapsedTime).)*\n  PWD=)\S+(\n using PTY: False\nelapsedTime=SECONDS\n)(?=update failed)",
+                lambda found: found[0] + _asked(found),
+            )
+        },
+    ),
+    Difference(_AROUND, "old", "standins", _CEILING),
+    Difference(
+        _AROUND,
+        "old",
+        "darcs",
+        {
+            "raw*/stdio/header": (
+                r"(pull --all --verbose)|(?<='pull', '--all', '--verbose')",
+                lambda found: f"{found[1]} --repodir ." if found[1] else ", '--repodir', '.'",
+            )
+        },
+    ),
     Difference(
         "mtn's revision is looked for where it is not, and never found",
         "old",
@@ -399,6 +431,15 @@ DIFFERENCES: Sequence[Difference] = (
         {"raw_8/stdio/header": (r' ""|(?<=\'), \'\'', ""), "raw_8/stdio/stderr": (r" \[\]", "")},
     ),
 )
+
+
+def _asked(found: re.Match[str]) -> str:
+    """The log of the question whether the repository answers."""
+    url = re.findall(r"fetching branch master from (\S+)\n", found.string)[0]
+    return (
+        f"/usr/bin/git ls-remote {url} HEAD\n in dir {found[1]}{found[2]}"
+        f" argv: ['/usr/bin/git', 'ls-remote', '{url}', 'HEAD']{found[3]}{found[1]}{found[4]}"
+    )
 
 
 def facts(builder: str, build: BuildResult) -> dict[str, str]:

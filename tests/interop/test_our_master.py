@@ -191,7 +191,7 @@ def test_second_slave_of_a_name_is_refused(
     check_interrupted(master)
 
 
-# the master waits for 10 s, therefore not with every slave
+# the master waits for 10 s (steps-interrupted.toml), therefore not with every slave
 @pytest.mark.parametrize("peer", ["old", "new"], indirect=True)
 def test_second_slave_takes_the_place_of_one_that_hangs(
     peer: Peer, sleeping: tuple[OurBuilds, SlaveProgram], tmp_path: Path

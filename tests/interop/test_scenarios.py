@@ -1,5 +1,7 @@
 """What happens around builds: interruptions, reconfigurations, lost masters, shutdowns."""
 
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -117,10 +119,61 @@ def test_graceful_shutdown_of_a_busy_slave(master: RealMaster, slave: OurSlave) 
     assert slave.wait_exit(10) == 0
 
 
-def test_sigterm_in_a_build(master: RealMaster, slave: OurSlave) -> None:
+def test_sigterm_lets_the_build_end_and_no_other_begin(master: RealMaster, tmp_path: Path) -> None:
+    with OurSlave(tmp_path / "our", master, "our") as slave:
+        master.wait_attached("our")
+        running = master.force("slow1")
+        wait_for_sleep(slave)
+        slave.process.terminate()
+        slave.wait_log("leaving: received SIGTERM")
+        waiting = master.force("hello")
+        assert master.wait(running).result == "success"
+        assert slave.wait_exit(10) == 0
+        assert master.result(waiting) is None
+    with OurSlave(tmp_path / "next", master, "our"):
+        assert master.wait(waiting).result == "success"
+
+
+class Late(OurSlave):
+    """A slave whose first wish to be let go is lost: as if the master had begun a build just before it came."""
+
+    def command(self) -> list[str]:
+        code = (
+            "import sys, slaveproto.slave.session as m; call = m.SlaveSession._call_shutdown; calls = []; "
+            "m.SlaveSession._call_shutdown = lambda self: call(self) if calls else calls.append(1); "
+            "from slaveproto.cli import main; sys.exit(main())"
+        )
+        return [sys.executable, "-c", code, *super().command()[3:]]
+
+
+def test_build_that_comes_too_late_is_put_back(master: RealMaster, tmp_path: Path) -> None:
+    with Late(tmp_path / "late", master, "our") as slave:
+        master.wait_attached("our")
+        slave.process.terminate()
+        slave.wait_log("leaving: received SIGTERM")
+        token = master.force("hello")
+        assert slave.wait_exit(30) == 0
+        assert slave.log().count("hello: refused a new build") == 1
+    assert master.result(token) is None
+    with OurSlave(tmp_path / "next", master, "our"):
+        assert master.wait(token).result == "success"
+
+
+def test_number_of_builds(master: RealMaster, tmp_path: Path) -> None:
+    """Both requests are there before the slave: some masters begin the second build before they hear the wish."""
+    tokens = [master.force("slow1"), master.force("hello")]
+    with OurSlave(tmp_path / "once", master, "our", options=["--max-builds", "1"]) as slave:
+        assert slave.wait_exit(60) == 0
+    poll(lambda: any(map(master.result, tokens)), 10, "one of the builds is stored")
+    assert [build.result for build in map(master.result, tokens) if build] == ["success"]
+    with OurSlave(tmp_path / "next", master, "our"):
+        assert [master.wait(token).result for token in tokens] == ["success"] * 2
+
+
+def test_sigint_in_a_build(master: RealMaster, slave: OurSlave) -> None:
     master.force("interrupt")
     pids = wait_for_sleep(slave)
-    slave.process.terminate()
+    slave.process.send_signal(signal.SIGINT)
     assert slave.wait_exit(10) == 0
     wait_for_end_of(pids, slave)
     master.wait_detached("our")

@@ -30,7 +30,7 @@ slaves = ["ex"]
 triggers = { change = { branch = "stable" } }
 
 [[builder.step]]
-download_string = { text = "built", dest = "built" }
+shell = 'echo "$SLAVEPROTO_REVISION of $SLAVEPROTO_BRANCH" > built'
 
 [[builder.step]]
 upload = { src = "built", dest = "stable.built" }
@@ -113,10 +113,12 @@ def test_a_change_makes_our_master_build(kind: Kind, our_master: OurMaster, tmp_
     assert (done.returncode, done.stdout) == (0, "change sent successfully\n")
     poll(every.exists, 20, "a build of the builder for all branches")
     assert not stable.exists()
-    change = SentChange("Zoë", ["ä.c"], branch="stable", comments="☃", properties={"schlüssel": "wört"})
+    texts = {"branch": "stable", "revision": "1f2é", "comments": "☃"}
+    change = SentChange("Zoë", ["ä.c"], **texts, properties={"schlüssel": "wört"})
     done = sendchange(kind, our_master.port, change, tmp_path / "home")
     assert (done.returncode, done.stdout) == (0, "change sent successfully\n")
     poll(stable.exists, 20, "a build of the builder for that branch")
+    assert stable.read_text() == "1f2é of stable\n"
 
 
 def test_our_master_refuses_a_wrong_password(kind: Kind, our_master: OurMaster, tmp_path: Path) -> None:

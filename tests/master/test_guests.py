@@ -100,6 +100,28 @@ def test_odd_changes(told: Value, field: str, read: object) -> None:
     assert getattr(changes(driver)[0], field) == read
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_change_that_waits_until_the_program_has_it(refused: bool) -> None:
+    """Its sender hears nothing before, and is not taken for silent."""
+    driver = MasterDriver(configured(BOT1, ChangeAccount("change", "changepw", confirm=True)))
+    peer = driver.connect("4.3", "change", "changepw", mind=False)
+    assert peer.avatar is not None
+    number = ask(peer, "addChange", {"who": "me"})
+    (event,) = driver.events_of(ChangeReceived)
+    assert event.change.who == "me"
+    driver.advance(10_000)
+    assert number in peer.unanswered
+    assert event.call is not None
+    answer = Failure("builtins.RuntimeError", "no room") if refused else None
+    driver.handle(AnswerGuest(event.connection, event.call, answer))
+    if refused:
+        with pytest.raises(CallRefused, match="no room"):
+            peer.answer_to(number)
+    else:
+        assert peer.answer_to(number) is None
+    assert nothing_left(driver)
+
+
 def test_a_text_that_is_endless() -> None:
     driver, peer = teller()
     value: Value = [b"x"]

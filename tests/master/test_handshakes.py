@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
 import pytest
 
 from slaveproto.effects import CloseConnection
 from slaveproto.errors import LocalProtocolError
-from slaveproto.master import Accepted, Disconnected, LoginFailed, MasterSession, Received, Secured, Stop
+from slaveproto.master import (
+    Accepted,
+    Disconnected,
+    LoginFailed,
+    MasterConfig,
+    MasterNotice,
+    MasterSession,
+    Received,
+    Secured,
+    Stop,
+)
 from slaveproto.testing import GENERATIONS, MasterDriver
-from tests.master.support import configured, nothing_left, reasons
+from tests.master.support import BOT1, configured, nothing_left, reasons
 
 CHALLENGE: Final = bytes(16)
 
@@ -59,6 +70,79 @@ def test_a_handshake_that_takes_too_long() -> None:
     assert (peer.open, peer.heard, reasons(driver)) == (False, b"", ["TLS: no handshake within 30 s"])
     # The news that it is done may have been on its way.
     driver.handle(Secured(1))
+    assert nothing_left(driver)
+
+
+def test_a_visitor_that_begins_no_tls_is_told_of_and_kept() -> None:
+    driver = MasterDriver(configured())
+    peer = driver.connect_raw(secure=False)
+    quick = driver.connect_raw(secure=False)
+    driver.handle(Secured(2))
+    driver.advance(2.9)
+    assert driver.events == []
+    driver.advance(0.2)
+    text = "peer 1: no TLS for 3 s: a slave that was not told to speak it? (tls = true)"
+    assert driver.events == [MasterNotice(text, None)]
+    assert (peer.open, quick.open) == (True, True)
+    assert nothing_left(driver)
+
+
+def test_tls_at_a_plain_port_is_told_at_once() -> None:
+    driver = MasterDriver(configured())
+    peer = driver.connect_raw()
+    hello = bytes.fromhex("16030100c8010000c40303")
+    driver.handle(Received(1, hello[:1]))
+    assert peer.open
+    driver.handle(Received(1, hello[1:]))
+    assert (peer.open, reasons(driver)) == (
+        False,
+        ["broke the protocol: it speaks TLS, and this port is plain (tls_cert)"],
+    )
+    assert nothing_left(driver)
+
+
+# -- certificates of slaves
+
+
+def with_certificate(name: str | None) -> MasterConfig:
+    return configured(attrs.evolve(BOT1, certificate=name))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize(
+    ("wanted", "names", "shown"),
+    [
+        (None, (), None),
+        (None, ("another",), None),
+        ("bot.example.org", ("bot", "bot.example.org"), None),
+        ("bot.example.org", (), "none"),
+        ("bot.example.org", ("other", "*.example.org"), "other, *.example.org"),
+        ("", (), "none"),
+    ],
+)
+def test_the_certificate_of_a_slave(
+    generation: str, wanted: str | None, names: tuple[str, ...], shown: str | None
+) -> None:
+    driver = MasterDriver(with_certificate(wanted))
+    slave = driver.connect(generation, secure=False)
+    driver.handle(Secured(driver.link_of(slave).number, names))
+    if shown is None:
+        assert slave.avatar is not None
+    else:
+        assert slave.avatar is None
+        assert driver.events == [
+            LoginFailed(1, "peer 1", "bot1", f"needs the certificate of {wanted}, and showed that of {shown}", True)
+        ]
+        assert slave.refused is not None
+        assert slave.refused.message == f"bot1 needs the certificate of {wanted}, and showed that of {shown}"
+    assert nothing_left(driver)
+
+
+def test_a_wrong_password_is_told_before_the_certificate() -> None:
+    driver = MasterDriver(with_certificate("bot"))
+    slave = driver.connect(password="wrong", secure=False)
+    driver.handle(Secured(driver.link_of(slave).number, ("bot",)))
+    assert reasons(driver) == ["wrong name or password"]
     assert nothing_left(driver)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from slaveproto.errors import LocalProtocolError
 from slaveproto.inputs import Received
+from slaveproto.liveness import LOOKS
 from slaveproto.master import (
     BuildLost,
     BuildRefused,
@@ -20,6 +21,7 @@ from slaveproto.master import (
     MasterNotice,
     Ping,
     Ponged,
+    Print,
     Result,
     Shell,
     ShutDownSlave,
@@ -54,6 +56,17 @@ def test_ping(generation: str) -> None:
     assert nothing_left(driver)
 
 
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_line_for_the_people_at_the_slave(generation: str) -> None:
+    driver, slave = attached(generation)
+    slave.answers["print"] = BROKEN
+    driver.handle(Print("bot1", "hello"))
+    assert slave.said[-1] == "bot.print"
+    assert is_open(driver, slave), "it is no sign of life that was asked for"
+    assert driver.events_of(Ponged) == []
+    assert nothing_left(driver)
+
+
 def test_a_ping_that_fails() -> None:
     driver, slave = attached()
     slave.answers["print"] = BROKEN
@@ -64,19 +77,21 @@ def test_a_ping_that_fails() -> None:
 
 
 def test_a_ping_that_is_not_answered() -> None:
+    """Although it answers other questions: those behind it, too."""
     driver, slave = attached(ping_timeout=60.0)
     holding("print")(slave)
     driver.handle(Ping("bot1"))
     driver.advance(59.9)
     assert is_open(driver, slave)
+    assert slave.said[-1] == "bot.getVersion"
     driver.advance(0.2)
     assert not is_open(driver, slave)
     assert why_gone(driver) == "did not answer print within 60 s"
     assert nothing_left(driver)
 
 
-@pytest.mark.parametrize("what", [Ping("bot9"), Disconnect("bot9", ""), ShutDownSlave("bot9")])
-def test_slaves_that_are_not_there(what: Ping | Disconnect | ShutDownSlave) -> None:
+@pytest.mark.parametrize("what", [Ping("bot9"), Print("bot9", ""), Disconnect("bot9", ""), ShutDownSlave("bot9")])
+def test_slaves_that_are_not_there(what: Ping | Print | Disconnect | ShutDownSlave) -> None:
     driver, _ = attached()
     before = dict(driver.session.census)
     with pytest.raises(LocalProtocolError, match="'bot9' is not attached"):
@@ -207,7 +222,7 @@ def test_a_silent_slave_is_asked_now_and_then() -> None:
     assert len(slave.calls) == asked
     driver.advance(2)
     assert len(slave.calls) == asked + 1
-    assert slave.calls[-1].args == ("keepalive",)
+    assert slave.said[-1] == "bot.getVersion"
     driver.advance(6000)
     assert len(slave.calls) == asked + 11
     assert is_open(driver, slave)
@@ -227,11 +242,12 @@ def test_a_slave_that_talks_is_not_asked() -> None:
 def test_a_slave_that_says_nothing_any_more_is_gone() -> None:
     driver, slave = attached(keepalive=600.0, silence=120.0)
     slave.holds = lambda heard: True
-    driver.advance(719)
+    # The question is seen to arrive at the first look.
+    driver.advance(600 + 120 * (1 + 1 / LOOKS) - 0.01)
     assert is_open(driver, slave)
-    driver.advance(2)
+    driver.advance(0.02)
     assert not is_open(driver, slave)
-    assert why_gone(driver) == "did not answer print within 120 s"
+    assert why_gone(driver) == "did not answer getVersion within 120 s"
     assert nothing_left(driver)
 
 

@@ -36,12 +36,11 @@ from slaveproto.master import (
     Stop,
     UploadFile,
 )
-from slaveproto.master.session import ARBITRATION
 from slaveproto.master.states import PeerState, RemoteBuilderState
 from slaveproto.testing import MasterDriver
 from tests.master.support import BOT1, BOT2, GENERATIONS, configured
 
-CONFIG: Final = configured(BOT1, BOT2, ask=True)
+CONFIG: Final = configured(BOT1, BOT2, ask=True, keepalive=60.0)
 CONNECTIONS: Final = range(1, 10)
 
 
@@ -80,7 +79,7 @@ def conversation(generation: str) -> list[tuple[float, MasterInput]]:
     driver.handle(Configure(configured(SlaveAccount("bot1", "secret", {"linux": "linux-dir", "new": "new"}), BOT2)))
     other.holds = lambda heard: True
     driver.connect(generation, "bot2")
-    driver.advance(ARBITRATION)
+    driver.advance(CONFIG.silence)
     driver.handle(EndBuild(1), ShutDownSlave("bot1"))
     driver.lose(slave)
     driver.advance(700)
@@ -175,7 +174,7 @@ def fall_silent(session: MasterSession, now: float) -> None:
     for visit in list(session._peers.values()):
         if visit.state is PeerState.CHECKING:
             session.handle(AnswerAccount(visit.number, None), now=now)
-    for _ in range(100):
+    for _ in range(1000):
         if session.deadline is None:
             break
         now = max(now, session.deadline)

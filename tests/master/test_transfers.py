@@ -226,6 +226,33 @@ def test_an_archive_that_cannot_be_unpacked(data: bytes) -> None:
     assert sending.paths == set()
 
 
+@pytest.mark.parametrize("lines", [(), ("'a': odd", "'b\udce9': odd, too")])
+@pytest.mark.parametrize("told", [None, 2])
+@pytest.mark.parametrize("rc", [0, 1])
+def test_a_directory_that_is_not_whole(
+    lines: tuple[str, ...], told: int | None, rc: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either side may have left something out; only a success becomes less of one."""
+    sending = Sending(UploadDirectory(src="d", dest="/m/d"))
+    reply_to = sending.building.host.reply_to
+    monkeypatch.setattr(
+        sending.building.host,
+        "reply_to",
+        lambda effect: lines if isinstance(effect, UnpackTree) else reply_to(effect),
+    )
+    sending.write(archive("x"))
+    sending.ask("unpack")
+    if told is not None:
+        sending.command.update({"left_out": told})
+    sending.end(rc)
+    if rc:
+        assert sending.result is Result.FAILURE
+        return
+    assert sending.result is (Result.WARNINGS if lines or told else Result.SUCCESS)
+    if lines:
+        assert b"left out: 'a': odd\nleft out: 'b\\udce9': odd, too\n" in sending.building.text("header")
+
+
 # -- uploads that do not
 
 Deed = tuple[str, *tuple[Value, ...]]
@@ -380,7 +407,7 @@ def test_an_effect_that_fails_at_every_point(name: str, wait: bool) -> None:
         upload(building, STEPS[name], wait=wait)
         assert building.attached
         assert building.outcomes()[0].result in (Result.FAILURE, Result.EXCEPTION)
-        assert building.outcome.why
+        assert f"{STEPS[name].dest} on the master: No space left on device" in building.outcome.why
         # Only the times are set on a file that is in its place.
         assert building.host.paths == ({"/m/f"} if name == "file" and point == count - 1 else set())
         assert building.unread == 0

@@ -157,6 +157,7 @@ FULL: Final = Shell(
     log_environ=False,
     interrupt_signal="INT",
     sigterm_time=5.0,
+    kill_leftovers=True,
 )
 FOLLOWED: Final[dict[str, Any]] = {"l": "l.txt", "f": {"filename": "f.txt", "follow": True}}
 FULL_COMMON: Final[dict[str, Any]] = {
@@ -172,17 +173,19 @@ FULL_COMMON: Final[dict[str, Any]] = {
 SHOWN: Final[dict[str, Any]] = {"command": ["run", "pass"]}
 HIDDEN: Final[dict[str, Any]] = {"command": ["run", ("obfuscated", "pass", "***")]}
 ASKED: Final[dict[str, Any]] = {"interruptSignal": "INT", "sigtermTime": 5.0}
+KILLING: Final[dict[str, Any]] = {"kill_leftovers": True}
+"""Likewise."""
 FULL_SHELL: Final[dict[str, tuple[dict[str, Any], int]]] = {
     # With the number of notes: of what the slave cannot do.
-    "nothing said": ({**SHOWN, "usePTY": "slave-config", "logfiles": {}, "dir": "w/x"}, 5),
-    "1.9": ({**SHOWN, "usePTY": "slave-config", "logfiles": {}}, 5),
-    "2.6": ({**SHOWN, "usePTY": "slave-config", "logfiles": FOLLOWED}, 4),
-    "2.13": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED}, 3),
-    "2.14": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED}, 3),
-    "2.15": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED, "interruptSignal": "INT"}, 2),
-    "2.16": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED}, 1),
-    "3.0": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED, **RAW}, 1),
-    "3.3": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED, **RAW, "max_lines": 7}, 0),
+    "nothing said": ({**SHOWN, "usePTY": "slave-config", "logfiles": {}, "dir": "w/x"}, 6),
+    "1.9": ({**SHOWN, "usePTY": "slave-config", "logfiles": {}}, 6),
+    "2.6": ({**SHOWN, "usePTY": "slave-config", "logfiles": FOLLOWED}, 5),
+    "2.13": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED}, 4),
+    "2.14": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED}, 4),
+    "2.15": ({**SHOWN, "usePTY": True, "logfiles": FOLLOWED, "interruptSignal": "INT"}, 3),
+    "2.16": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED}, 2),
+    "3.0": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED, **RAW, **KILLING}, 1),
+    "3.3": ({**HIDDEN, "usePTY": True, "logfiles": FOLLOWED, **ASKED, **RAW, **KILLING, "max_lines": 7}, 0),
 }
 
 
@@ -372,6 +375,18 @@ def test_the_environment_of_builder_and_step() -> None:
         "C": "step",
     }
     assert slave.arguments(Shell(command="x"), {"A": ("1", "2")})["env"] == {"A": "1:2"}
+
+
+@pytest.mark.parametrize("place", ["builder", "step"])
+def test_a_secret_variable_is_sent_and_the_environment_is_not_shown(place: str) -> None:
+    variable: Env = {"A": Secret("hush")}
+    step = Shell(command="x", env=variable if place == "step" else {}, initial_stdin=Secret("é"))
+    order = SLAVES["3.3"].only(step, variable if place == "builder" else {})
+    assert (order.arguments["env"], order.arguments["logEnviron"]) == ({"A": "hush"}, False)
+    assert order.arguments["initial_stdin"] == "é"
+    assert order.notes == ("the environment is not shown, for it holds a secret",)
+    unseen = SLAVES["3.3"].only(Shell(command="x", env=variable, log_environ=False))
+    assert unseen.notes == ()
 
 
 @pytest.mark.parametrize(("asked", "given"), [(-1, 1), (0, 1), (7, 7), (2**30, LARGEST_BLOCK)])

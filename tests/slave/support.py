@@ -77,9 +77,16 @@ def end_children(driver: SessionDriver) -> None:
     driver.advance(0.0)
 
 
-def build(driver: SessionDriver, master: ScriptedMaster, builder: Value, text: bytes = b"done\n") -> MasterCommand:
+def build(
+    driver: SessionDriver,
+    master: ScriptedMaster,
+    builder: Value,
+    text: bytes = b"done\n",
+    *,
+    start_build: bool = True,
+) -> MasterCommand:
     """Run a command from beginning to end."""
-    command = master.start_command(builder, "shell", SHELL)
+    command = master.start_command(builder, "shell", SHELL, start_build=start_build)
     child = newest(driver)
     driver.output(child, text)
     driver.end(child, 3)

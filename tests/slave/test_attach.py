@@ -12,7 +12,7 @@ from slaveproto.slave.events import Attached, BuildersListed, MasterSaid, SlaveN
 from slaveproto.slave.states import LinkState
 from slaveproto.testing import CallRefused, SessionDriver
 from slaveproto.wire import Remote, Value
-from tests.slave.support import BUILDERS, CONFIG, GENERATIONS, INFO, attach, attached, build, name, state_of
+from tests.slave.support import BUILDERS, CONFIG, GENERATIONS, INFO, attach, attached, build, configured, name, state_of
 
 RICH = HostInfo({"PATH": "/bin", "ODD": "caf\udce9"}, "posix", 8, {"ID": "debian", "PRETTY_NAME": "Debian 12"}, "1.2.3")
 
@@ -24,7 +24,7 @@ OFFERED = (
 
 
 def driver_with_info() -> SessionDriver:
-    driver = SessionDriver(CONFIG, RICH)
+    driver = SessionDriver(configured(send_environment="all"), RICH)
     driver.host.write("/slave/info/admin", b"me <me@example.org>\n")
     driver.host.write("/slave/info/host", b"caf\xe9\n")
     driver.host.write("/slave/info/system", b"overwritten\n")
@@ -228,6 +228,23 @@ def test_directories_of_no_builder_are_told_of_once() -> None:
         driver.lose_connection()
         attach(driver.reconnect(), "4.x")
     assert [event.leftover for event in driver.events if isinstance(event, BuildersListed)] == [("old",)]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_directories_of_no_builder_are_removed_if_that_is_wanted(wanted: bool) -> None:
+    driver = SessionDriver(attrs.evolve(CONFIG, delete_leftover_dirs=wanted, numcpus=3), INFO)
+    master = driver.start()
+    attach(master, "4.x")
+    driver.host.directories |= {"/slave/old", "/slave/a", "/slave/a/b", "/slave/info"}
+    driver.host.write("/slave/old/file", b"")
+    about = master.call_bot("getWorkerInfo")
+    assert isinstance(about, dict)
+    assert (about["delete_leftover_dirs"], about["numcpus"]) == (wanted, 3)
+    master.set_builders([("linux", "a/b")])
+    left = {"/slave/a", "/slave/a/b", "/slave/info"}
+    assert left <= driver.host.directories
+    assert ("/slave/old/file" in driver.host.paths) == (not wanted)
+    assert (SlaveNotice("the directory old of no builder is removed") in driver.events) == wanted
 
 
 def test_windows_does_not_heed_the_case_of_directories() -> None:

@@ -523,7 +523,7 @@ def test_what_makes_more_data_waits_while_the_master_is_slow() -> None:
     driver.host.write(log, b"log\n")
     driver.end(child)
     asked = len(driver.requests)
-    driver.advance(100)
+    driver.advance(50)
     assert not any(isinstance(request.effect, ReadFile) for request in driver.requests[asked:])
     assert command.ends == []
     driver.listening = True
@@ -539,7 +539,7 @@ def test_slow_master_does_not_make_a_command_silent() -> None:
     driver.listening = False
     while not driver.session.congested:
         driver.output(child, b"x" * 50_000)
-    driver.advance(100)
+    driver.advance(50)
     assert child.signals == []
     driver.listening = True
     driver.handle()

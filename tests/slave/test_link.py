@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from math import e
+from itertools import accumulate
 
 import pytest
 
 from slaveproto.effects import CloseConnection, OpenConnection, Request
 from slaveproto.errors import LocalProtocolError
 from slaveproto.inputs import Disconnected, Received, Stop, Wakeup
-from slaveproto.slave.backoff import REFUSED_DELAY, Backoff
+from slaveproto.liveness import LOOKS
+from slaveproto.slave.backoff import FIRST_ROUND, LASTING, REFUSED_DELAY, SECOND_ROUND, Backoff
 from slaveproto.slave.events import (
+    AskShutdown,
     Attached,
     AttachRefused,
     Connected,
     Connecting,
     Detached,
     SlaveEvent,
+    SlaveNotice,
     Start,
     Stopped,
     WaitingForMaster,
@@ -26,7 +29,8 @@ from slaveproto.testing import ScriptedMaster, SessionDriver
 from slaveproto.wire import Failure
 from tests.slave.support import BUILDERS, CONFIG, GENERATIONS, INFO, attach, attached, configured, events_of, state_of
 
-GROWING = [1.0, e, e**2, e**3, e**4, e**5, 300.0, 300.0]
+GROWING = [3.0, 36.0, 54.0, 81.0, 121.5, 182.25, 273.375, 300.0, 300.0]
+"""Delays of a slave whose place is the end of each round."""
 
 
 def unreachable(**changes: object) -> SessionDriver:
@@ -56,17 +60,6 @@ def test_start_connects() -> None:
     assert state_of(driver) is LinkState.CONNECTING
     assert driver.requests == [Request(1, OpenConnection("master", 9989))]
     assert driver.events == [Connecting("master", 9989)]
-
-
-@pytest.mark.parametrize("state", [state for state in LinkState if state not in (LinkState.IDLE, LinkState.STOPPED)])
-def test_second_start_is_our_mistake_and_changes_nothing(state: LinkState) -> None:
-    driver = WAYS[state]()
-    with pytest.raises(LocalProtocolError):
-        driver.handle(Start())
-    assert state_of(driver) is state
-    driver.reachable = True
-    driver.advance(1000)
-    assert state_of(driver) is not LinkState.STOPPED
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -110,6 +103,25 @@ def logging_in() -> SessionDriver:
     return driver
 
 
+def leaving_early() -> SessionDriver:
+    driver = logging_in()
+    driver.handle(AskShutdown())
+    return driver
+
+
+def leaving() -> SessionDriver:
+    driver, _ = attached()
+    driver.handle(AskShutdown())
+    return driver
+
+
+def leaving_alone() -> SessionDriver:
+    driver, master = attached()
+    master.refuses_wishes = Failure("twisted.spread.flavors.NoSuchMethod", "shutdown")
+    driver.handle(AskShutdown())
+    return driver
+
+
 def waiting() -> SessionDriver:
     return unreachable()
 
@@ -120,9 +132,25 @@ WAYS = {
     LinkState.NEGOTIATING: negotiating,
     LinkState.LOGGING_IN: logging_in,
     LinkState.ATTACHED: lambda: attached()[0],
+    LinkState.LEAVING_EARLY: leaving_early,
+    LinkState.LEAVING: leaving,
+    LinkState.LEAVING_ALONE: leaving_alone,
     LinkState.WAITING: waiting,
 }
 CONNECTED = (LinkState.CONNECTING, LinkState.NEGOTIATING, LinkState.LOGGING_IN, LinkState.ATTACHED)
+LEAVING = (LinkState.LEAVING_EARLY, LinkState.LEAVING, LinkState.LEAVING_ALONE)
+LEAVING_BY_ITSELF = (LinkState.LEAVING_EARLY, LinkState.LEAVING_ALONE)
+
+
+@pytest.mark.parametrize("state", [state for state in WAYS if state is not LinkState.IDLE])
+def test_second_start_is_our_mistake_and_changes_nothing(state: LinkState) -> None:
+    driver = WAYS[state]()
+    with pytest.raises(LocalProtocolError):
+        driver.handle(Start())
+    assert state_of(driver) is state
+    driver.reachable = True
+    driver.advance(1000)
+    assert (state_of(driver) is LinkState.STOPPED) == (state in LEAVING_BY_ITSELF)
 
 
 @pytest.mark.parametrize("state", WAYS)
@@ -135,7 +163,7 @@ def test_stop(state: LinkState) -> None:
     assert driver.session.deadline is None
     assert driver.events[-1] == Stopped("enough", False)
     closings = [request.effect for request in driver.requests if isinstance(request.effect, CloseConnection)]
-    assert closings == ([CloseConnection(1, b"")] if state in CONNECTED else [])
+    assert closings == ([CloseConnection(1, b"")] if state in (*CONNECTED, *LEAVING) else [])
 
 
 @pytest.mark.parametrize("state", CONNECTED)
@@ -149,7 +177,7 @@ def test_lost(state: LinkState, why: str) -> None:
         if state is LinkState.NEGOTIATING
         else "the master closed the connection"
     )
-    assert driver.events[-1] == Detached(reason, 1.0)
+    assert driver.events[-1] == Detached(reason, FIRST_ROUND)
     # The runner closed it already.
     assert not any(isinstance(request.effect, CloseConnection) for request in driver.requests)
 
@@ -185,7 +213,7 @@ def delays(driver: SessionDriver, count: int) -> list[float | None]:
 
 
 def test_delays_grow_to_their_cap() -> None:
-    assert delays(unreachable(), 8) == pytest.approx(GROWING)
+    assert delays(unreachable(), 9) == pytest.approx(GROWING)
 
 
 def test_delay_is_kept() -> None:
@@ -199,25 +227,30 @@ def test_delay_is_kept() -> None:
         assert len(events_of(driver, Connecting)) == opened + 1
 
 
-def test_jitter_is_applied_to_each_and_does_not_add_up() -> None:
-    asked: list[float] = []
+@pytest.mark.parametrize("place", [0.0, 0.25, 1.0])
+def test_each_slave_has_its_place_in_every_round(place: float) -> None:
+    """So none waits longer than the longest round, and slaves that come one after the other go on to do so."""
+    drawn: list[float] = []
 
-    def jitter(delay: float) -> float:
-        asked.append(delay)
-        return delay * 0.5
+    def jitter(most: float) -> float:
+        drawn.append(most)
+        return most * place
 
     driver = SessionDriver(CONFIG, INFO, jitter=jitter)
     driver.reachable = False
     driver.handle(Start())
-    assert delays(driver, 8) == pytest.approx([delay / 2 for delay in GROWING])
-    assert asked == pytest.approx(GROWING)
+    ends = list(accumulate(GROWING, initial=0.0))
+    places = [begin + place * length for begin, length in zip(ends, GROWING, strict=False)]
+    waits = [wait for wait in delays(driver, 8) if wait is not None]
+    assert list(accumulate(waits)) == pytest.approx(places[:8])
+    assert drawn == [1.0]
 
 
-@pytest.mark.parametrize(("jitter", "expected"), [(1e6, 60.0), (-1.0, 0.0)])
-def test_no_jitter_leaves_the_bounds(jitter: float, expected: float) -> None:
-    backoff = Backoff(60.0, lambda delay: delay * jitter)
-    found = {backoff.failed(refused=refused, counts=True) for refused in (False, True) for _ in range(10)}
-    assert found == {expected}
+@pytest.mark.parametrize("place", [1e6, 1.0, 0.5, 0.0, -1.0])
+@pytest.mark.parametrize("refused", [True, False])
+def test_no_jitter_leaves_the_bounds(place: float, refused: bool) -> None:
+    backoff = Backoff(60.0, lambda most: place)
+    assert all(0.0 <= backoff.failed(refused=refused, counts=True) <= 60.0 for _ in range(10))
 
 
 def test_login_ends_the_row_of_failures() -> None:
@@ -225,8 +258,27 @@ def test_login_ends_the_row_of_failures() -> None:
     delays(driver, 4)
     driver.reachable = True
     attach(driver.reconnect(), "4.x")
+    driver.advance(LASTING)
     driver.lose_connection()
-    assert driver.events[-1] == Detached("the master closed the connection", 1.0)
+    assert driver.events[-1] == Detached("the master closed the connection", FIRST_ROUND)
+
+
+def test_links_that_do_not_last_are_no_reason_to_come_at_once() -> None:
+    driver = SessionDriver(CONFIG, INFO)
+    driver.start()
+    for delay in GROWING:
+        attach(driver.master, "4.x")
+        driver.advance(LASTING - 0.1)
+        driver.lose_connection()
+        assert driver.events[-1] == Detached("the master closed the connection", delay)
+        driver.reconnect()
+
+
+def test_a_loss_that_is_noticed_late_begins_with_the_second_round() -> None:
+    driver, _ = attached()
+    driver.listening = False
+    driver.advance(60)
+    assert driver.events[-1] == Detached("the master said nothing for 52 s", SECOND_ROUND)
 
 
 def test_connection_without_a_login_does_not() -> None:
@@ -250,7 +302,7 @@ def test_retries_have_an_end(attempts: int) -> None:
 
 def test_retries_begin_anew_after_a_login() -> None:
     driver = unreachable(max_retries=3)
-    driver.advance(1.0)
+    driver.advance(FIRST_ROUND)
     driver.reachable = True
     attach(driver.reconnect(), "4.x")
     driver.reachable = False
@@ -271,18 +323,34 @@ def refused(master: ScriptedMaster, kind: str, message: str = "") -> None:
 def test_wrong_password() -> None:
     driver = SessionDriver(CONFIG, INFO)
     refused(driver.start(), "twisted.cred.error.UnauthorizedLogin")
-    assert driver.events[-1] == AttachRefused("wrong name or password", REFUSED_DELAY)
+    assert driver.events[-1] == AttachRefused("wrong name or password", 2 * REFUSED_DELAY)
     assert state_of(driver) is LinkState.WAITING
     assert not driver.master.open
-    refused(driver.reconnect(), "twisted.cred.error.UnauthorizedLogin")
-    assert delays(driver, 2) == pytest.approx([REFUSED_DELAY, REFUSED_DELAY * e])
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_a_refused_login_is_tried_at_most_once_a_minute(place: float) -> None:
+    driver = SessionDriver(CONFIG, INFO, jitter=lambda most: most * place)
+    refused(driver.start(), "twisted.cred.error.UnauthorizedLogin")
+    for _ in range(8):
+        refused(driver.reconnect(), "twisted.cred.error.UnauthorizedLogin")
+    waits = [wait for wait in delays(driver, 9) if wait is not None]
+    assert len(waits) == 9
+    assert min(waits) >= REFUSED_DELAY
+    assert max(waits) == CONFIG.max_delay
+
+
+def test_the_longest_delay_goes_before_the_one_after_a_refusal() -> None:
+    driver = SessionDriver(configured(max_delay=2.0), INFO)
+    refused(driver.start(), "twisted.cred.error.UnauthorizedLogin")
+    assert driver.events[-1] == AttachRefused("wrong name or password", 2.0)
 
 
 def test_other_refusal() -> None:
     driver = SessionDriver(CONFIG, INFO)
     refused(driver.start(), "builtins.RuntimeError", "rejecting duplicate slave")
     why = "builtins.RuntimeError: rejecting duplicate slave"
-    assert driver.events[-1] == AttachRefused(why, REFUSED_DELAY)
+    assert driver.events[-1] == AttachRefused(why, 2 * REFUSED_DELAY)
 
 
 def test_refusals_are_retried_only_so_often() -> None:
@@ -332,7 +400,7 @@ def test_connecting_takes_only_so_long() -> None:
     driver.advance(CONFIG.connect_timeout - 0.001)
     assert state_of(driver) is LinkState.CONNECTING
     driver.advance(0.001)
-    assert driver.events[-1] == Detached("no connection within 30 s", 1.0)
+    assert driver.events[-1] == Detached("no connection within 30 s", FIRST_ROUND)
     assert driver.requests[-1].effect == CloseConnection(1, b"")
     driver.handle(Connected(1))
     assert state_of(driver) is LinkState.WAITING
@@ -347,19 +415,37 @@ def test_what_came_in_time_counts_however_late_it_is_told() -> None:
 
 def test_silence_before_the_negotiation() -> None:
     driver = negotiating()
-    driver.advance(CONFIG.silence)
-    assert driver.events[-1] == Detached("the master spoke no Perspective Broker for 120 s", 1.0)
+    driver.advance(CONFIG.login_silence)
+    assert driver.events[-1] == Detached("the master spoke no Perspective Broker for 120 s", FIRST_ROUND)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_master_without_a_first_word_may_expect_tls(secure: bool) -> None:
+    driver = connecting()
+    driver.handle(Connected(1, secure))
+    driver.advance(2.9)
+    assert not events_of(driver, SlaveNotice)
+    driver.advance(0.2)
+    text = "connected, but the master has said nothing for 3 s; does its port expect TLS? (then tls = true)"
+    assert events_of(driver, SlaveNotice) == ([] if secure else [SlaveNotice(text)])
+    assert state_of(driver) is LinkState.NEGOTIATING
+
+
+def test_a_master_that_took_its_time_for_the_first_word_is_not_suspected() -> None:
+    driver = logging_in()
+    driver.advance(4.0)
+    assert not events_of(driver, SlaveNotice)
 
 
 def test_silence_before_the_login_is_counted_from_the_last_word() -> None:
     driver = logging_in()
     for _ in range(5):
-        driver.advance(CONFIG.silence - 1)
+        driver.advance(CONFIG.login_silence - 1)
         driver.master.call_bot("print", message="checking")
-    driver.advance(CONFIG.silence - 0.001)
+    driver.advance(CONFIG.login_silence - 0.001)
     assert state_of(driver) is LinkState.LOGGING_IN
     driver.advance(0.001)
-    assert driver.events[-1] == Detached("the master said nothing for 120 s", 1.0)
+    assert driver.events[-1] == Detached("the master said nothing for 120 s", FIRST_ROUND)
 
 
 def test_silence_of_an_attached_master_is_fine_without_keepalives() -> None:
@@ -386,11 +472,12 @@ def test_silence_after_a_keepalive(interval: float) -> None:
     """Also where the next keepalive comes before the silence was long enough."""
     driver, _ = attached(config=configured(keepalive=interval))
     driver.listening = False
-    driver.advance(interval + CONFIG.silence - 0.001)
+    # The question is seen to arrive at the first look.
+    driver.advance(interval + CONFIG.silence * (1 + 1 / LOOKS) - 0.001)
     assert state_of(driver) is LinkState.ATTACHED
-    driver.advance(0.001)
+    driver.advance(0.002)
     assert state_of(driver) is LinkState.WAITING
-    assert driver.events[-1] == Detached("the master said nothing for 120 s", 1.0)
+    assert driver.events[-1] == Detached("the master said nothing for 52 s", SECOND_ROUND)
 
 
 def test_any_word_ends_the_silence() -> None:
@@ -425,7 +512,7 @@ def test_stale_timer_cannot_fire() -> None:
     driver.now += 1e6
     driver.handle(Wakeup())
     assert state_of(driver) is LinkState.WAITING
-    assert driver.session.deadline == driver.now + 1.0
+    assert driver.session.deadline == driver.now + SECOND_ROUND
 
 
 @pytest.mark.parametrize("start", [-1000.0, 0.0, 1e9])
@@ -436,4 +523,4 @@ def test_clock_may_begin_anywhere(start: float) -> None:
     attach(driver.start(), "4.x")
     assert events[-1] == Attached(tuple(name for name, _ in BUILDERS))
     driver.lose_connection()
-    assert driver.session.deadline == pytest.approx(start + 1.0)
+    assert driver.session.deadline == pytest.approx(start + FIRST_ROUND)

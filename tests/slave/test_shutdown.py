@@ -35,8 +35,8 @@ def test_slave_asks_and_the_master_lets_it_go(generation: str) -> None:
     driver, master = attached(generation)
     driver.handle(AskShutdown())
     assert master.wishes == ["shutdown"]
-    assert state_of(driver) is LinkState.ATTACHED
-    build(driver, master, name(generation, "linux"))
+    assert state_of(driver) is LinkState.LEAVING
+    build(driver, master, name(generation, "linux"), start_build=False)
     assert master.call_bot("shutdown") is None
     assert not master.open
     assert driver.events[-1] == Stopped("the master asked for it", False)
@@ -50,8 +50,8 @@ def test_master_that_does_not_know_how_to_let_go() -> None:
     assert driver.events[-1] == SlaveNotice(
         "the master refused to let us go: twisted.spread.flavors.NoSuchMethod: shutdown"
     )
-    assert state_of(driver) is LinkState.ATTACHED
-    build(driver, master, "linux")
+    assert state_of(driver) is LinkState.LEAVING_ALONE
+    build(driver, master, "linux", start_build=False)
 
 
 @pytest.mark.parametrize("moment", ["connecting", "waiting"])
@@ -60,7 +60,7 @@ def test_without_a_master_there_is_nobody_to_ask(moment: str) -> None:
     driver.reachable = {"connecting": None, "waiting": False}[moment]
     driver.handle(Start())
     driver.handle(AskShutdown())
-    assert driver.events[-1] == Stopped("asked to stop, with no master to ask first", False)
+    assert driver.events[-1] == Stopped("asked to leave, with no master to ask first", False)
     assert finished(driver)
 
 
@@ -70,7 +70,7 @@ def test_master_is_asked_as_soon_as_it_let_us_in(generation: str) -> None:
     driver = SessionDriver(CONFIG, INFO)
     master = driver.start()
     driver.handle(AskShutdown())
-    assert state_of(driver) is LinkState.LOGGING_IN
+    assert state_of(driver) is LinkState.LEAVING_EARLY
     attach(master, generation)
     assert master.wishes == ["shutdown"]
 

@@ -12,19 +12,23 @@ from slaveproto.machine import Machine, Table
 from slaveproto.slave import states
 from slaveproto.slave.states import (
     COMMAND,
+    INTAKE,
     LINK,
     SLAVE_BUILDER,
     CommandEvent,
     CommandState,
+    IntakeEvent,
     LinkEvent,
     LinkState,
     SlaveBuilderEvent,
     SlaveBuilderState,
 )
 
-TABLES: list[Table[Any, Any]] = [LINK, SLAVE_BUILDER, COMMAND]
+TABLES: list[Table[Any, Any]] = [LINK, INTAKE, SLAVE_BUILDER, COMMAND]
+LEAVING = (LinkState.LEAVING_EARLY, LinkState.LEAVING, LinkState.LEAVING_ALONE)
 EVENTS: dict[str, type[Enum]] = {
     LINK.name: LinkEvent,
+    INTAKE.name: IntakeEvent,
     SLAVE_BUILDER.name: SlaveBuilderEvent,
     COMMAND.name: CommandEvent,
 }
@@ -62,9 +66,16 @@ def test_link_can_be_stopped_and_lost_at_any_time() -> None:
 
 
 def test_slave_that_wants_to_go_stops_where_there_is_no_master_to_ask() -> None:
-    stay = {LinkState.LOGGING_IN, LinkState.ATTACHED}
+    asked = {LinkState.LOGGING_IN: LinkState.LEAVING_EARLY, LinkState.ATTACHED: LinkState.LEAVING}
+    asked |= {state: state for state in LEAVING}
     for state, row in LINK.moves.items():
-        assert row[LinkEvent.ASK_SHUTDOWN] is (state if state in stay else LinkState.STOPPED)
+        assert row[LinkEvent.ASK_SHUTDOWN] is asked.get(state, LinkState.STOPPED)
+
+
+def test_slave_that_leaves_has_no_way_but_the_end() -> None:
+    for state in LEAVING:
+        assert set(LINK.moves[state].values()) <= {*LEAVING, LinkState.STOPPED}
+        assert LINK.moves[state][LinkEvent.LOST] is LinkState.STOPPED
 
 
 def test_link_that_stopped_never_leaves() -> None:

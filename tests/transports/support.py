@@ -14,8 +14,9 @@ from slaveproto import SlaveSession
 from slaveproto.inputs import Stop
 from slaveproto.master import MasterConfig, MasterEvent, MasterInput, Output
 from slaveproto.slave.events import Input, SlaveEvent
-from slaveproto.testing.conformance import RunningMaster, StartSlave
+from slaveproto.testing.conformance import RunningMaster
 from slaveproto.testing.conformance.socket_master import DEADLINE
+from transports.host.route import Route
 from transports.threads.runner import Runner
 from transports.trio import Master, Slave, open_master, open_slave
 from transports.trio.nurseries import open_nursery
@@ -61,8 +62,14 @@ class _InThread:
 class Threaded(_InThread):
     """The blocking runner."""
 
-    def __init__(self, session: SlaveSession) -> None:
-        runner = Runner(session, self.on_event)
+    def __init__(self, session: SlaveSession, route: Route = Route()) -> None:  # noqa: B008  frozen
+        runner = Runner(
+            session,
+            self.on_event,
+            ssl_context=route.ssl_context,
+            server_hostname=route.server_hostname,
+            proxy=route.proxy,
+        )
         super().__init__(runner.run)
         self.post = runner.post
         self.stop = runner.stop
@@ -72,7 +79,8 @@ class Threaded(_InThread):
 class UnderTrio(_InThread):
     """The trio runner, in a loop of its own."""
 
-    def __init__(self, session: SlaveSession) -> None:
+    def __init__(self, session: SlaveSession, route: Route = Route()) -> None:  # noqa: B008  frozen
+        self._route = route
         super().__init__(lambda: trio.run(self._main, session))
         self._put, self._take = trio.open_memory_channel[Input](100)
         self._begun: SimpleQueue[trio.lowlevel.TrioToken] = SimpleQueue()
@@ -89,7 +97,11 @@ class UnderTrio(_InThread):
         self.post(Stop(why))
 
     async def _main(self, session: SlaveSession) -> None:
-        async with open_slave(session) as slave, open_nursery() as nursery:
+        route = self._route
+        opening = open_slave(
+            session, ssl_context=route.ssl_context, server_hostname=route.server_hostname, proxy=route.proxy
+        )
+        async with opening as slave, open_nursery() as nursery:
             nursery.start_soon(self._post_to, slave)
             self._begun.put(trio.lowlevel.current_trio_token())
             async for event in slave:
@@ -101,7 +113,7 @@ class UnderTrio(_InThread):
             slave.post(item)
 
 
-RUNNERS: Mapping[str, StartSlave] = {"threads": Threaded, "trio": UnderTrio}
+RUNNERS: Mapping[str, type[Threaded] | type[UnderTrio]] = {"threads": Threaded, "trio": UnderTrio}
 
 
 class MasterUnderTrio:

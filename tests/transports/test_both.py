@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import subprocess
 import sys
 import threading
@@ -10,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from slaveproto.effects import FileEffect, MakeDirs
+from slaveproto.slave.events import Detached
 from slaveproto.testing.conformance import MasterSocket, StartSlave, wait_until
-from slaveproto.testing.conformance.harness import Lab, need_proc, wait_until_stuck
+from slaveproto.testing.conformance.harness import Lab, descriptors, need_proc, wait_until_stuck
+from slaveproto.wire import Failure
 from transports.host import files
 
 pytestmark = pytest.mark.programs
@@ -103,3 +107,61 @@ def test_a_master_that_reads_slowly_costs_no_memory(
         growth = memory_of(program.pid, "VmHWM") - before
         print(f"the slave grew by {growth / MEGABYTE:.1f} MB at most, from {before / MEGABYTE:.1f} MB")
         assert growth < 10 * MEGABYTE
+
+
+def test_a_thread_that_cannot_be_started_is_no_failure_of_the_build(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def no_idle_worker() -> bool:
+        return not [thread for thread in threading.enumerate() if thread.name == "worker"]
+
+    async def refuse_too(*_: object, **__: object) -> None:
+        refuse()
+
+    with lab.slave() as slave, lab.listener.attach("b") as master:
+        assert master.run("b", "true").rc == 0
+        wait_until(no_idle_worker)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            patch.setattr(trio.to_thread, "run_sync", refuse_too)
+            step = master.run("b", "true")
+        assert step.rc is None
+        (failure,) = step.ends
+        assert isinstance(failure, Failure)
+        assert "can't start new thread" in failure.message
+        assert master.run("b", "echo fine").output() == "fine\n"
+        # The connection, too, is made again when that is possible again.
+        wait_until(no_idle_worker)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            patch.setattr(trio, "open_tcp_stream", refuse_too)
+            master.socket.shutdown(socket.SHUT_RDWR)
+            slave.wait_for(Detached, 2)
+            assert "can't start new thread" in repr(slave.of(Detached)[1])
+        with lab.listener.attach("b") as again:
+            assert again.run("b", "echo fine").output() == "fine\n"
+
+
+def test_a_command_whose_looker_after_cannot_be_started_is_ended(
+    lab: Lab, runner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if runner != "threads":
+        pytest.skip("one thread for each process is what the blocking runner has")
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("wait "):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with lab.attached() as (_, master):
+        assert master.run("b", "true").rc == 0
+        before = descriptors()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            step = master.run("b", "echo $$ > pid; sleep 60")
+        assert step.rc is None
+        assert [type(end) for end in step.ends] == [Failure]
+        assert descriptors() == before
+        assert master.run("b", "echo fine").output() == "fine\n"

@@ -6,13 +6,26 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from slaveproto import SlaveSession
 from slaveproto.inputs import Stop
 from slaveproto.slave.events import Connecting, Input, SlaveEvent
-from slaveproto.testing.conformance import CHECKS, CheckSkipped, SlaveCheck, StartSlave, run_check, wait_until
+from slaveproto.testing.conformance import (
+    CHECKS,
+    TLS_CHECKS,
+    CheckSkipped,
+    SlaveCheck,
+    StartSlave,
+    run_check,
+    wait_until,
+)
+from tests.transports.support import RUNNERS
+from tests.transports.test_trio import CERTIFICATE
+from transports.host.route import Route
+from transports.host.tls import client_context, server_context
 
 pytestmark = pytest.mark.programs
 
@@ -21,6 +34,15 @@ pytestmark = pytest.mark.programs
 def test_conformance(check: SlaveCheck, start: StartSlave) -> None:
     try:
         run_check(check, start)
+    except CheckSkipped as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("check", TLS_CHECKS, ids=lambda check: check.name)
+def test_conformance_over_tls(check: SlaveCheck, runner: str) -> None:
+    route = Route(client_context(ca=CERTIFICATE))
+    try:
+        run_check(check, partial(RUNNERS[runner], route=route), server_context(CERTIFICATE))
     except CheckSkipped as reason:
         pytest.skip(str(reason))
 

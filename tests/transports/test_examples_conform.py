@@ -177,6 +177,7 @@ def test_a_child_whose_end_could_not_be_noticed_is_none(monkeypatch: pytest.Monk
     def refuse(pid: int) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
+    processes.spawn(Spawn((b"true",), {b"PATH": b"/bin:/usr/bin"}, "/", b"", False)).reap()
     monkeypatch.setattr(os, "pidfd_open", refuse)
     before = descriptors()
     child = processes.spawn(Spawn((b"sleep", b"60"), {b"PATH": b"/bin:/usr/bin"}, "/", b"x" * 600_000, False))

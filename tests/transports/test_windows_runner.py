@@ -13,10 +13,7 @@ from tests.transports.support import Threaded
 from tests.transports.windows_parts import put_disk, put_threads
 
 # On Windows what a command started cannot get out of its reach, so threads may wait for a pipe to be closed.
-ESCAPES = {
-    "a_daemon_that_holds_the_output_open_does_not_hold_a_killed_command",
-    "an_input_that_only_a_daemon_holds_is_given_up",
-}
+ESCAPES = {"an_input_that_only_a_daemon_holds_is_given_up"}
 
 
 def of_commands() -> list[SlaveCheck]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import BinaryIO, Final
 
@@ -18,8 +19,7 @@ class BoundedLog:
     """
 
     def __init__(self, file: BinaryIO, most: int) -> None:
-        self.file = file
-        """The file, for a caller that gives the log up."""
+        self._file = file
         self._most = most
         self._room = most - min(TAIL, most // 2)
         self._tail: deque[bytes] = deque()
@@ -47,11 +47,25 @@ class BoundedLog:
         Raises:
             OSError: the file cannot be written; it is closed.
         """
-        with self.file:
+        with self._file:
             if self._left_out:
                 self._write(b"\n[%d bytes are left out here: log_max_size is %d]\n" % (self._left_out, self._most))
             for data in self._tail:
                 self._write(data)
+
+    def cut(self, last: bytes) -> int:
+        """Close a log that cannot be written, with some last words, and keep half of it; return how many bytes."""
+        with self._file, contextlib.suppress(OSError):
+            kept = self._file.truncate(self._file.tell() // 2)
+            self._file.seek(kept)
+            self._write(last)
+            return kept
+        return 0
+
+    @property
+    def path(self) -> str:
+        """The path of the file."""
+        return str(self._file.name)
 
     def _keep(self, data: bytes) -> None:
         self._tail.append(data)
@@ -68,4 +82,4 @@ class BoundedLog:
 
     def _write(self, data: bytes) -> None:
         while data:
-            data = data[self.file.write(data) :]
+            data = data[self._file.write(data) :]

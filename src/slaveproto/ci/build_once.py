@@ -11,9 +11,10 @@ from typing import Final
 
 import trio
 
-from slaveproto.ci.builds import Builds, Listener
+from slaveproto.ci.builds import Builds, Listener, last_moments
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile
+from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.listening import listening
 from slaveproto.ci.show.console import STDERR, STDOUT, write_all
 from slaveproto.ci.show.progress import Collect, Show
@@ -30,13 +31,20 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GOOD: Final = frozenset({Result.SUCCESS, Result.WARNINGS})
 
 
-def run_build(file: BuildFile, chosen: Sequence[BuilderEntry], slave: str | None, *, json: bool) -> int:
+def run_build(file: BuildFile, chosen: Sequence[BuilderEntry], slave: str | None, *, json: bool, drain: float) -> int:
     """Build `chosen`, on `slave` if it is not None; returns the exit code.
+
+    Args:
+        file: the file.
+        chosen: builders of it.
+        slave: the name of the only slave; None for those of each builder.
+        json: whether the results are printed as JSON.
+        drain: seconds that builds have to end after the first signal.
 
     Raises:
         UsageError: the program cannot listen where it should, or its state directory is in use.
     """
-    command = _Command(file, chosen, slave, json)
+    command = _Command(file, chosen, slave, json, drain)
     with contextlib.nullcontext() if file.slaves else lock(file.master.state_dir):
         # What comes outside of the program's own handling, at the very end, would decide the exit code.
         for number in command.signals:
@@ -45,11 +53,14 @@ def run_build(file: BuildFile, chosen: Sequence[BuilderEntry], slave: str | None
 
 
 class _Command:
-    def __init__(self, file: BuildFile, chosen: Sequence[BuilderEntry], slave: str | None, json: bool) -> None:
+    def __init__(
+        self, file: BuildFile, chosen: Sequence[BuilderEntry], slave: str | None, json: bool, drain: float
+    ) -> None:
         self._file = file
         self._chosen = chosen
         self._slave = slave
         self._json = json
+        self._drain = drain
         self._signals: list[int] = []
         # Under nohup, SIGHUP stays ignored.
         hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
@@ -73,6 +84,8 @@ class _Command:
         collect = Collect()
         show = Show(terminal, [entry.name for entry in self._chosen], trio.current_time)
         listeners: list[Listener] = [show.handle, collect.handle] if self._json else [show.handle]
+        for line in exposed(file.private):
+            terminal.note(line)
         # Only the embedded slave has to find the master.
         address = file.master.listen or (DEFAULT_LISTEN if file.slaves else (DEFAULT_LISTEN[0], 0))
         config = file.master_config(password, changes=False)
@@ -101,7 +114,7 @@ class _Command:
 
     def _stop(self) -> None:
         if self._builds is not None:
-            self._builds.stop(Result.CANCELLED, "interrupted")
+            self._builds.drain(Result.CANCELLED, "interrupted", self._drain)
 
     def _follow(self, builds: Builds, terminal: Terminal) -> Callable[[SlaveEvent], None]:
         """Return what hears of the slave inside the program: the builds end if it cannot be attached."""
@@ -131,8 +144,12 @@ class _Command:
                 self._signals.append(number)
                 if len(self._signals) > 1:
                     everything.cancel()
-                terminal.note(f"received {signal.Signals(number).name}: ending what runs; once more to leave at once")
+                    return
+                limit = f" in {self._drain:g} s" if self._drain else ""
+                name = signal.Signals(number).name
+                terminal.note(f"received {name}: ending what runs{limit}; once more to leave at once")
                 self._stop()
+                everything.deadline = trio.current_time() + self._drain + last_moments(self._chosen)
 
 
 async def _tell_of_missing(master: Master, builds: Builds, terminal: Terminal) -> None:

@@ -1,8 +1,11 @@
 """Builds under trio: carries out what the scheduler decides, step after step, and tells of it in events.
 
-Rules. It decides nothing: which builder is started where is the scheduler's, which step comes next and how the build
-stands are `Progress`'s, which builders are idle is the master's. A listener is awaited: while it takes its time, the
-step that it is told about waits, and with it the slave.
+Rules.
+
+* It decides nothing: which builder is started where is the scheduler's, which step comes next and how the build stands
+  are `Progress`'s, which builders are idle is the master's.
+* A listener is awaited: while it takes its time, the step that it is told about waits, and with it the slave.
+* No event holds the value of a secret: steps in events are those of the file, and what a slave says is masked before.
 """
 
 from __future__ import annotations
@@ -10,16 +13,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 import attrs
 import trio
 
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.file.secrets import SecretUnreadable, filled_env, filled_step
+from slaveproto.ci.masking import OutputMask, Vault
 from slaveproto.ci.scheduler import RunStart, Scheduler
 from slaveproto.master.events import Outcome
 from slaveproto.master.results import Progress, Result
-from slaveproto.master.steps import AnyStep
+from slaveproto.master.steps import AnyStep, Shell
 from transports.trio.master import BuildNotStarted, SlaveLost
 from transports.trio.nurseries import open_nursery
 
@@ -41,6 +46,16 @@ class StepPlace:
     number: int
     total: int
     what: AnyStep
+
+
+LAST_MOMENTS: Final = 10.0
+"""Seconds that builds which are interrupted have to end, besides what their processes get after a TERM."""
+
+
+def last_moments(entries: Iterable[BuilderEntry]) -> float:
+    """Return the seconds that builds of some builders have to end once they are interrupted."""
+    steps = (step for entry in entries for step in entry.steps)
+    return LAST_MOMENTS + max((step.sigterm_time or 0.0 for step in steps if isinstance(step, Shell)), default=0.0)
 
 
 # -- events
@@ -81,10 +96,11 @@ class RunStepEnded:
 
 @attrs.frozen
 class RunEnded:
-    """A build is over, and its slave is free again."""
+    """A build is over, and its slave is free again; `why` has words for what no step tells, else it is empty."""
 
     run: Run
     result: Result
+    why: str = ""
 
 
 @attrs.frozen
@@ -95,7 +111,15 @@ class RunNotTaken:
     why: str
 
 
-RunEvent: TypeAlias = RunBegan | RunStepBegan | RunOutput | RunStepEnded | RunEnded | RunNotTaken
+@attrs.frozen
+class RunGivenUp:
+    """A build that slaves did not take is not tried any more. Comes after the last `RunNotTaken`."""
+
+    run: Run
+    why: str
+
+
+RunEvent: TypeAlias = RunBegan | RunStepBegan | RunOutput | RunStepEnded | RunEnded | RunNotTaken | RunGivenUp
 Listener: TypeAlias = Callable[[RunEvent], Awaitable[None]]
 """A function that is told of every event."""
 
@@ -114,10 +138,12 @@ class BuildListener(ABC):
                 await self._output(run, step, output)
             case RunStepEnded(run, step, outcome):
                 await self._step_ended(run, step, outcome)
-            case RunEnded(run, result):
-                await self._build_ended(run, result)
+            case RunEnded(run, result, why):
+                await self._build_ended(run, result, why)
             case RunNotTaken(run, why):
                 await self._refused(run, why)
+            case RunGivenUp(run, why):
+                await self._given_up(run, why)
             case _:
                 assert_never(event)
 
@@ -138,12 +164,16 @@ class BuildListener(ABC):
         """A step has ended, or was passed over if `outcome` is None."""
 
     @abstractmethod
-    async def _build_ended(self, run: Run, result: Result) -> None:
+    async def _build_ended(self, run: Run, result: Result, why: str) -> None:
         """All is over."""
 
     @abstractmethod
     async def _refused(self, run: Run, why: str) -> None:
         """The slave did not take the build."""
+
+    @abstractmethod
+    async def _given_up(self, run: Run, why: str) -> None:
+        """No slave took the build, and it is not tried any more."""
 
 
 class Run:
@@ -153,17 +183,33 @@ class Run:
         entry: the builder.
         slave: name of the slave.
         attempt: from 1.
+        vault: gets the secrets that it reads.
     """
 
-    def __init__(self, entry: BuilderEntry, slave: str, attempt: int) -> None:
+    def __init__(self, entry: BuilderEntry, slave: str, attempt: int, vault: Vault) -> None:
         self.entry = entry
         self.slave = slave
         self.attempt = attempt
+        self.variables: Mapping[str, str] = {}
+        """Variables that all commands get, besides their own; a listener that hears of the start may set them."""
         self._progress = Progress(entry.steps)
+        self._secrets: Mapping[str, str] = {}
+        self._vault = vault
+        self._unreadable = ""
         self._step: RunningStep | None = None
         self._cut: tuple[Result, str] | None = None
         self._started = False
         self._scope = trio.CancelScope()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._cut is not None
+
+    @property
+    def started(self) -> bool:
+        """Whether a slave has taken it."""
+        return self._started
 
     def interrupt(self, result: Result, why: str) -> None:
         """End it early with `result`; `why` is for people."""
@@ -181,7 +227,9 @@ class Run:
             return None
         try:
             with self._scope:
-                async with slave.build(self.entry.name, self.entry.env) as build:
+                await self._read_secrets()
+                env = {} if self._unreadable else filled_env(self.entry.env, self._secrets)
+                async with slave.build(self.entry.name, env) as build:
                     # An interruption may come when the slave has said yes and this task has not gone on yet. No
                     # listener knows of the run then, and within the cancelled scope none could be told.
                     if self._cut is None:
@@ -193,6 +241,20 @@ class Run:
         if not self._started:
             return None
         return self._cut[0] if self._cut is not None else self._progress.result
+
+    async def _read_secrets(self) -> None:
+        if not self.entry.secrets:
+            return
+
+        def read() -> dict[str, str]:
+            return {source.name: source.read() for source in self.entry.secrets}
+
+        try:
+            self._secrets = await trio.to_thread.run_sync(read, abandon_on_cancel=True)
+        except SecretUnreadable as error:
+            self._unreadable = str(error)
+        else:
+            self._vault.add(self._secrets)
 
     async def _steps_of(self, build: Build, tell: Listener) -> None:
         places = [StepPlace(number, len(self.entry.steps), step) for number, step in enumerate(self.entry.steps, 1)]
@@ -210,24 +272,38 @@ class Run:
             self._progress.cancel(Result.RETRY)
         return self._progress.next_step()
 
+    def _with_variables(self, what: AnyStep) -> AnyStep:
+        return attrs.evolve(what, env={**self.variables, **what.env}) if isinstance(what, Shell) else what
+
     async def _run_step(self, build: Build, place: StepPlace, tell: Listener) -> None:
         await tell(RunStepBegan(self, place))
+        if self._unreadable:
+            outcome = Outcome(Result.EXCEPTION, None, self._unreadable, {}, 0.0)
+        else:
+            outcome = await self._outcome_of(build, place, tell)
+        self._progress.record(place.what, outcome.result)
+        await tell(RunStepEnded(self, place, outcome))
+
+    async def _outcome_of(self, build: Build, place: StepPlace, tell: Listener) -> Outcome:
+        mask = OutputMask(self._vault)
         try:
-            async with build.step(place.what) as step:
+            async with build.step(self._with_variables(filled_step(place.what, self._secrets))) as step:
                 self._step = step
                 if self._cut is not None:
                     # Told while a listener took its time.
                     step.interrupt(self._cut[1])
                 async for output in step:
-                    await tell(RunOutput(self, place, output))
+                    for piece in mask.feed(output):
+                        await tell(RunOutput(self, place, piece))
                 outcome = step.outcome
         except SlaveLost as error:
             # Gone while a listener took its time.
             outcome = Outcome(Result.RETRY, None, str(error), {}, 0.0)
         finally:
             self._step = None
-        self._progress.record(place.what, outcome.result)
-        await tell(RunStepEnded(self, place, outcome))
+        for piece in mask.end():
+            await tell(RunOutput(self, place, piece))
+        return attrs.evolve(outcome, why=self._vault.mask_text(outcome.why))
 
 
 class Builds:
@@ -252,12 +328,19 @@ class Builds:
         self._scheduler = Scheduler(most, attempts)
         self._entries: dict[str, BuilderEntry] = {}
         self._runs: dict[int, Run] = {}
+        self._vault = Vault()
         self._changed = trio.Event()
+        self._drain_ends: tuple[Result, str] | None = None
 
     @property
     def finals(self) -> Mapping[str, Result]:
         """The result of each builder that is not wanted any more."""
         return self._scheduler.finals
+
+    @property
+    def running(self) -> int:
+        """The number of builds that slaves have taken."""
+        return sum(run.started for run in self._runs.values())
 
     @property
     def waiting(self) -> Mapping[str, Sequence[str]]:
@@ -268,6 +351,12 @@ class Builds:
         """Build a builder, on one of `slaves` (by default, of its own). It is built once however often it is wanted."""
         self._entries[entry.name] = entry
         self._scheduler.want(entry.name, entry.slaves if slaves is None else slaves)
+        self._wake()
+
+    def resume(self, entry: BuilderEntry, tries: int) -> None:
+        """Build a builder that was tried in vain so often before."""
+        self._entries[entry.name] = entry
+        self._scheduler.resume(entry.name, entry.slaves, tries, trio.current_time())
         self._wake()
 
     def forget(self, builders: Collection[str]) -> None:
@@ -292,15 +381,34 @@ class Builds:
             run.interrupt(result, why)
         self._wake()
 
+    def hold(self, held: bool) -> None:
+        """Begin nothing for now, or begin things again."""
+        self._scheduler.hold(held)
+        self._wake()
+
+    def drain(self, result: Result, why: str, seconds: float) -> None:
+        """Begin nothing any more, let what runs end within some seconds, and then stop as with `stop`."""
+        self._drain_ends = result, why
+        self._scheduler.drain(trio.current_time() + seconds)
+        for run in self._runs.values():
+            if not run.started:
+                run.interrupt(result, why)
+        self._wake()
+
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until it was stopped, or with `until_idle` until nothing is wanted, and nothing runs."""
         async with open_nursery() as nursery:
             nursery.start_soon(self._watch_slaves)
             while True:
                 self._changed = trio.Event()
+                if self._drain_ends is not None and self._scheduler.drained(trio.current_time()):
+                    self.stop(*self._drain_ends)
+                    self._drain_ends = None
                 idle = {name: slave.idle_builders for name, slave in self._master.slaves.items()}
                 for start in self._scheduler.start(idle, trio.current_time()):
-                    run = self._runs[start.run] = Run(self._entries[start.builder], start.slave, start.attempt)
+                    run = self._runs[start.run] = Run(
+                        self._entries[start.builder], start.slave, start.attempt, self._vault
+                    )
                     nursery.start_soon(self._carry_out, start, run, self._master.slaves[start.slave])
                 nothing_left = until_idle and not self._scheduler.waiting
                 if not self._runs and (self._scheduler.stopped or nothing_left):
@@ -327,8 +435,14 @@ class Builds:
                 self._wake()
 
         result = await run.carry_out(slave, tell)
+        why = ""
+        if self._scheduler.is_last(start.run, result):
+            lost = "no slave took it" if result is None else "its slave was lost each time"
+            why = f"given up after {start.attempt} {'try' if start.attempt == 1 else 'tries'}: {lost}"
         if result is not None:
-            await tell(RunEnded(run, result))
+            await tell(RunEnded(run, Result.EXCEPTION if why else result, why))
+        elif why:
+            await tell(RunGivenUp(run, why))
         del self._runs[start.run]
         self._scheduler.over(start.run, result, trio.current_time())
         self._wake()

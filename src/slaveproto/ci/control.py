@@ -1,7 +1,8 @@
 """The control socket in the state directory, over which `slaveproto trigger` talks to its master in JSON lines.
 
 The program sends `{"trigger": BUILDER, "wait": BOOL}`. The master answers `{"error": TEXT}`, or `{"request": NUMBER}`
-and, if it was asked to wait, `{"build": NUMBER, "slave": NAME, "result": WORD}` when the build is over.
+once that is stored and, if it was asked to wait, `{"build": NUMBER, "slave": NAME, "result": WORD}` when the build is
+over. While it cannot store anything it says `{"waiting": TEXT}` first.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import UsageError, of_path
 
 SOCKET_NAME: Final = "master.sock"
 LONGEST_LINE: Final = 64 * 1024
@@ -25,6 +26,7 @@ def listen(state_dir: str) -> socket.socket:
 
     Raises:
         UsageError: it cannot be opened.
+        CannotStore: there is no room.
     """
     path = os.path.join(state_dir, SOCKET_NAME)
     server = socket.socket(socket.AF_UNIX)
@@ -40,7 +42,7 @@ def listen(state_dir: str) -> socket.socket:
         server.listen()
     except OSError as error:
         server.close()
-        raise UsageError(f"{path}: {error.strerror or error}") from None
+        raise of_path(error, path) from None
     return server
 
 

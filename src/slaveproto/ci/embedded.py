@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -50,10 +49,10 @@ async def run_embedded(
     )
     context = None
     if file.master.tls_cert is not None:
+        from transports.host.tls import client_context
+
         # It is our own certificate that has to be there, whatever its name and its signature.
-        context = ssl.create_default_context(cafile=file.master.tls_cert)
-        context.check_hostname = False
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context = client_context(ca=file.master.tls_cert, check_name=False)
     await run_slave(SlaveSession(config, _host(), jitter), on_event, ssl_context=context)
 
 

@@ -1,7 +1,42 @@
-"""Mistakes in a call of the program."""
+"""Errors that end the program with one line: a mistake in its call, and state that cannot be stored."""
 
 from __future__ import annotations
+
+import errno
+from typing import Final
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of the errors that more room would cure."""
 
 
 class UsageError(Exception):
     """The program was called wrongly; the message is shown as one line, the exit code is 2."""
+
+
+class CannotStore(Exception):
+    """State that cannot be written for now, though the call is right; the message has path and reason.
+
+    A master that runs waits until it can; a program that is not that far yet shows the message, with the exit code 75.
+
+    Args:
+        path: of the file.
+        why: the reason, for people.
+        full: whether the reason may be a lack of room.
+    """
+
+    def __init__(self, path: str, why: str, *, full: bool) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.full = full
+
+
+def of_path(error: OSError, path: str, what: str = "") -> UsageError | CannotStore:
+    """Return the error for a path that cannot be used: `CannotStore` where more room would cure it.
+
+    Args:
+        error: the system's.
+        path: the path.
+        what: words before those of the system.
+    """
+    why = f"{what}{error.strerror or error}"
+    return CannotStore(path, why, full=True) if error.errno in NO_ROOM else UsageError(f"{path}: {why}")

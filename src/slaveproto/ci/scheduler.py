@@ -2,16 +2,21 @@
 
 Rules.
 
-1. A builder is wanted once, however often it is wanted; wanting it again replaces the slaves that it may run on.
+1. A builder is wanted once, however often it is wanted; wanting it again replaces the slaves that it may run on, and
+   shortens no pause.
 2. It is started on the first of its slaves on which it is idle, which runs fewer builds than it may, and which does not
    run this builder already. What has waited longest is started first; what has no slave holds up nothing behind it.
 3. While a run of a builder is started and has not begun, no other run of it is started: the first may still take
    whatever the builder is wanted for.
-4. A run that was not taken by its slave is tried again after `PATIENCE`; one whose slave was lost (RETRY) at once,
-   behind what waits. After `attempts` tries its builder is given up. A builder that is wanted anew meanwhile is not
-   wanted twice.
+4. A run that was not taken by its slave, or whose slave was lost (RETRY), is tried again, behind what waits: after a
+   pause that doubles with each attempt, and on another slave rather than on this one. The last of `attempts` tries is
+   the end of it. A builder that is wanted anew meanwhile is not wanted twice: it takes pause and attempt over, but for
+   those of a last try.
 5. After `revise` a further try uses the new slaves, or does not happen where the builder is gone.
 6. After `stop` nothing is started, and everything that waits ends with the result of the stop.
+7. While it is held, because storage is unwell, nothing is started; all else goes on.
+8. After `drain` nothing is started, and what waits goes on waiting. Once nothing runs, or its time is over, it is
+   `drained`, and the time for `stop` has come.
 
 Not here: which builders of a slave are idle, which is the one answer of `MasterSession.idle_builders`; requests,
 changes and times of the day, which the service has.
@@ -27,7 +32,17 @@ import attrs
 from slaveproto.master.results import Result
 
 PATIENCE: Final = 10.0
-"""Seconds until a builder is tried again after a slave did not take it."""
+"""Seconds until a builder is tried again after a slave did not take it, the first time."""
+SHORTEST_PAUSE: Final = 1.0
+"""Seconds until a builder is tried again whose slave was lost, the first time."""
+LONGEST_PAUSE: Final = 300.0
+
+
+def pause(result: Result | None, attempt: int) -> float:
+    """Return how many seconds pass between an attempt that came to nothing and the next one."""
+    shortest = PATIENCE if result is None else SHORTEST_PAUSE
+    # No attempt doubles it more often than it takes to be the longest.
+    return min(LONGEST_PAUSE, shortest * 2.0 ** min(attempt - 1, 10))
 
 
 @attrs.frozen
@@ -81,6 +96,8 @@ class Scheduler:
         self._running: dict[int, _Running] = {}
         self._revised: Mapping[str, tuple[str, ...]] | None = None
         self._stopped: Result | None = None
+        self._held = False
+        self._drain_until: float | None = None
         self._last = 0
         self.finals: dict[str, Result] = {}
         """The result of each builder that is not wanted any more."""
@@ -102,11 +119,26 @@ class Scheduler:
 
     def want(self, builder: str, slaves: Iterable[str]) -> None:
         """Want a builder, on one of some slaves."""
-        self.forget([builder])
         if self._stopped is None:
-            self._wanted[builder] = _Wanted(builder, tuple(slaves))
+            before = self._wanted.pop(builder, _Wanted(builder, ()))
+            self._wanted[builder] = attrs.evolve(before, slaves=tuple(slaves))
         else:
             self.finals[builder] = self._stopped
+
+    def resume(self, builder: str, slaves: Iterable[str], tries: int, now: float) -> None:
+        """Want a builder that was tried before, by a master that is no more, or by this one when it forgot it.
+
+        Args:
+            builder: its name.
+            slaves: those that it may run on.
+            tries: how often it was tried in vain.
+            now: the time.
+        """
+        self.want(builder, slaves)
+        if tries and self._stopped is None:
+            self._wanted[builder] = attrs.evolve(
+                self._wanted[builder], attempt=tries + 1, not_before=now + pause(Result.RETRY, tries)
+            )
 
     def forget(self, builders: Collection[str]) -> None:
         """Want some builders no more; those that run go on."""
@@ -129,6 +161,18 @@ class Scheduler:
         self.finals |= dict.fromkeys(self._wanted, result)
         self._wanted.clear()
 
+    def hold(self, held: bool) -> None:
+        """Start nothing, or start things again."""
+        self._held = held
+
+    def drain(self, until: float) -> None:
+        """Start nothing any more; what runs may go on until then."""
+        self._drain_until = until
+
+    def drained(self, now: float) -> bool:
+        """Whether it was told to drain, and nothing runs any more or the time for that is over."""
+        return self._drain_until is not None and (not self._running or now >= self._drain_until)
+
     def start(self, idle: Mapping[str, Collection[str]], now: float) -> list[RunStart]:
         """Decide what is started now.
 
@@ -136,7 +180,9 @@ class Scheduler:
             idle: the builders on which a build can be started, by slave.
             now: the time.
         """
-        starts = []
+        starts: list[RunStart] = []
+        if self._held or self._drain_until is not None:
+            return starts
         for wanted in list(self._wanted.values()):
             slave = self._slave_for(wanted, idle, now)
             if slave is not None:
@@ -168,34 +214,44 @@ class Scheduler:
         """Take note that a slave has taken a run."""
         self._running[run].begun = True
 
+    def is_last(self, run: int, result: Result | None) -> bool:
+        """Whether a run that ends so comes to nothing and may not be tried again; with None, no slave took it."""
+        return self._goes_on(run, result) and self._attempts is not None and self._attempt(run) >= self._attempts
+
     def over(self, run: int, result: Result | None, now: float) -> None:
-        """Take note that a run is over; with None, no slave took it."""
-        wanted = self._running.pop(run).wanted
-        again = self._again(wanted, result, now)
-        if again is not None:
-            if wanted.builder not in self._wanted:
-                self._wanted[wanted.builder] = again
-        elif not self._dropped(wanted, result):
-            self.finals[wanted.builder] = result or self._stopped or Result.RETRY
+        """Take note that a run is over; with None, no slave took it. A last try ends with EXCEPTION."""
+        goes_on, last = self._goes_on(run, result), self.is_last(run, result)
+        running = self._running.pop(run)
+        builder = running.start.builder
+        if last:
+            self.finals[builder] = Result.EXCEPTION
+        elif goes_on:
+            self._try_again(running, result, now)
+        elif result not in (None, Result.RETRY) or self._stopped is not None:
+            self.finals[builder] = result or self._stopped or Result.RETRY
 
-    def _again(self, wanted: _Wanted, result: Result | None, now: float) -> _Wanted | None:
-        """Return what is wanted after a run is over, None if it is not tried again."""
-        if result not in (None, Result.RETRY) or self._stopped is not None:
-            return None
-        if self._attempts is not None and wanted.attempt >= self._attempts:
-            return None
-        if self._dropped(wanted, result):
-            return None
-        slaves = wanted.slaves if self._revised is None else self._revised[wanted.builder]
-        not_before = 0.0 if result is not None else now + PATIENCE
-        return _Wanted(wanted.builder, slaves, wanted.attempt + 1, not_before)
+    def _attempt(self, run: int) -> int:
+        return self._running[run].start.attempt
 
-    def _dropped(self, wanted: _Wanted, result: Result | None) -> bool:
-        """Whether a builder that would be tried again is gone from the file."""
-        gone = self._revised is not None and wanted.builder not in self._revised
-        return gone and result in (None, Result.RETRY) and self._stopped is None
+    def _goes_on(self, run: int, result: Result | None) -> bool:
+        """Whether a run came to nothing that is still wanted: it is not stopped, and its builder not gone."""
+        gone = self._revised is not None and self._running[run].start.builder not in self._revised
+        return result in (None, Result.RETRY) and self._stopped is None and not gone
+
+    def _try_again(self, running: _Running, result: Result | None, now: float) -> None:
+        start, wanted = running.start, running.wanted
+        if start.builder in self._wanted:
+            slaves = self._wanted[start.builder].slaves
+        else:
+            slaves = wanted.slaves if self._revised is None else self._revised[start.builder]
+        if start.slave in slaves:
+            slaves = (*(slave for slave in slaves if slave != start.slave), start.slave)
+        not_before = now + pause(result, start.attempt)
+        self._wanted[start.builder] = _Wanted(start.builder, slaves, start.attempt + 1, not_before)
 
     def deadline(self, now: float) -> float | None:
         """Return the next time at which `start` may decide otherwise by itself, None if there is none."""
-        later = (wanted.not_before for wanted in self._wanted.values() if wanted.not_before > now)
-        return min(later, default=None)
+        times = [] if self._held else [wanted.not_before for wanted in self._wanted.values()]
+        if self._drain_until is not None:
+            times = [self._drain_until]
+        return min((when for when in times if when > now), default=None)

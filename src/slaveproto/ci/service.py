@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 import secrets
 import signal
 import time
@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from slaveproto.ci import control
-from slaveproto.ci.builds import Builds
+from slaveproto.ci import control, leftovers
+from slaveproto.ci.builds import LAST_MOMENTS, Builds, RunEnded, RunEvent, RunGivenUp, last_moments
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
-from slaveproto.ci.errors import UsageError
-from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile, load
+from slaveproto.ci.errors import CannotStore, UsageError
+from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuildFile, load
+from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.listening import listening
-from slaveproto.ci.record import Memory, Record
-from slaveproto.ci.schedule import next_due
-from slaveproto.ci.show.console import STDERR
+from slaveproto.ci.memory import Memory
+from slaveproto.ci.record import Record
+from slaveproto.ci.reserve import Reserve
+from slaveproto.ci.schedule import Timetable, Triggers
+from slaveproto.ci.show.console import STDERR, say
 from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
 from slaveproto.ci.state_dir import lock
-from slaveproto.ci.store import Store
-from slaveproto.master.changes import Change
+from slaveproto.ci.store import Horizon, Store
+from slaveproto.master.config import MasterConfig
 from slaveproto.master.events import ChangeReceived, MasterEvent
 from slaveproto.master.results import Result
 from slaveproto.slave.events import SlaveEvent
+from slaveproto.wire.values import Failure
+from transports.host.service_manager import ServiceManager
+from transports.trio.heartbeats import keep_beating
 from transports.trio.nurseries import open_nursery
 from transports.trio.shortage import Shortage
 
@@ -36,41 +42,60 @@ if TYPE_CHECKING:
 
 LONGEST_NAP: Final = 60.0
 """Seconds after which the clock is looked at again, for it may have been set."""
+HORIZON_PAUSE: Final = 1.0
 UNSTORED_CHANGES: Final = 1000
 QUESTION_TIMEOUT: Final = 10.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_FIXED: Final = ("listen", "tls_cert", "state_dir")
+_FIXED: Final = ("listen", "tls_cert", "tls_client_ca", "state_dir", "max_tries")
 
 
-def run_master(file: BuildFile) -> int:
+def run_master(file: BuildFile, drain: float) -> int:
     """Run the master until it is told to stop; returns the exit code.
+
+    Args:
+        file: the file.
+        drain: seconds that builds have to end after SIGTERM.
 
     Raises:
         UsageError: it cannot listen where it should, or not keep its state.
+        CannotStore: there is no room for its state, or another program holds it.
     """
     with lock(file.master.state_dir):
-        store = Store(file.master.state_dir)
+        reserve = Reserve(file.master.state_dir)
+        store = _open_store(file.master.state_dir, reserve)
         # What comes outside of the program's own handling, at the very end, would decide the exit code.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         try:
-            return trio.run(_Service(file, store).run)
+            return trio.run(_Service(file, store, reserve, drain).run)
         finally:
             store.close()
 
 
+def _open_store(state_dir: str, reserve: Reserve) -> Store:
+    try:
+        return Store(state_dir)
+    except CannotStore as error:
+        if not (error.full and reserve.spend()):
+            raise
+        return Store(state_dir)
+
+
 class _Service:
-    def __init__(self, file: BuildFile, store: Store) -> None:
+    def __init__(self, file: BuildFile, store: Store, reserve: Reserve, drain: float) -> None:
         self._file = file
         self._store = store
-        self._memory = Memory(store)
+        self._drain = drain
+        self._manager = ServiceManager(os.environ)
+        self._memory = Memory(store.check, reserve, self._say, self._on_storage)
         self._password = secrets.token_hex(16)
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
-        self._changes_in, self._changes = trio.open_memory_channel[Change](UNSTORED_CHANGES)
+        self._changes_in, self._changes = trio.open_memory_channel[ChangeReceived](UNSTORED_CHANGES)
         self._reloaded = trio.Event()
-        self._begun = time.time()
+        self._ended = trio.Event()
         self._signals: list[int] = []
         self._working = False
+        self._stopped = False
         self._builds: Builds
         self._master: Master
         self._terminal: Terminal
@@ -78,6 +103,8 @@ class _Service:
     async def run(self) -> int:
         """Run to the end; returns the exit code."""
         async with open_nursery() as nursery:
+            if self._manager.heartbeat is not None:
+                nursery.start_soon(keep_beating, self._manager.heartbeat)
             async with open_terminal(STDERR) as self._terminal:
                 await nursery.start(self._obey_signals, nursery.cancel_scope)
                 address = self._file.master.listen or DEFAULT_LISTEN
@@ -85,34 +112,47 @@ class _Service:
                 async with listening(self._file, address, config, self._say, self._on_event) as self._master:
                     await self._work()
                 self._say("stopped")
+                self._stopped = True
             nursery.cancel_scope.cancel()
-        return 128 + self._signals[0] if len(self._signals) > 1 else 0
+        if len(self._signals) > 1:
+            return 128 + self._signals[0]
+        if not self._stopped:
+            say(STDERR, self._stamped("what was interrupted does not end: leaving"))
+        return 0
 
     async def _work(self) -> None:
         record = Record(self._store, self._memory, self._say, self._finished, self._log_max_size)
-        builds = Builds(self._master, [record.handle], most_builds(self._file))
+        builds = Builds(
+            self._master, [record.handle, self._on_run], most_builds(self._file), self._file.master.max_tries
+        )
         record.on_start = lambda builder: builds.forget([builder])
         self._builds, self._working = builds, True
-        changes_stored = trio.Event()
         async with open_nursery() as nursery:
+            nursery.start_soon(self._memory.run)
             await self._recover()
             nursery.start_soon(self._serve, control.listen(self._file.master.state_dir))
-            nursery.start_soon(self._store_changes, changes_stored)
+            nursery.start_soon(self._store_changes)
             nursery.start_soon(self._keep_schedule)
+            nursery.start_soon(self._keep_horizon)
             if not self._file.slaves:
                 master = self._master
                 nursery.start_soon(run_embedded, self._file, master.host, master.port, self._password, self._on_slave)
-            self._say(f"listening on {self._master.host}:{self._master.port}")
+            for line in exposed(self._file.private):
+                self._say(line)
+            listening_on = f"listening on {self._master.host}:{self._master.port}"
+            self._say(listening_on)
+            self._manager.ready(listening_on)
             if self._signals:
                 self._stop()
             await builds.run()
-            # A client that told of a change was told that it is known.
-            self._changes_in.close()
-            await changes_stored.wait()
             nursery.cancel_scope.cancel()
 
     def _say(self, text: str) -> None:
-        self._terminal.note(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+        self._terminal.note(self._stamped(text))
+
+    @staticmethod
+    def _stamped(text: str) -> str:
+        return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
 
     def _log_max_size(self) -> int:
         return self._file.master.log_max_size
@@ -121,24 +161,43 @@ class _Service:
         if is_worth_telling(event):
             self._say(f"embedded slave: {text_of(event)}")
 
+    def _on_storage(self, well: bool) -> None:
+        self._builds.hold(not well)
+
     # -- requests
 
     def _want(self, builder: str) -> None:
+        if builder not in self._builds.waiting:
+            self._resume(builder, 0)
+
+    def _resume(self, builder: str, tries: int) -> None:
         entry = self._file.builders.get(builder)
         if entry is None:
             self._say(f"a request waits for builder {builder}, which is not in the file")
-        elif builder not in self._builds.waiting:
-            self._builds.want(entry)
+        else:
+            self._builds.resume(entry, tries)
+
+    async def _remove_leftovers(self) -> None:
+        uploads = await self._memory(self._store.uploads)
+        for target, since in uploads:
+            for path in await trio.to_thread.run_sync(leftovers.remove, target, since):
+                self._say(f"removed {path}, which an upload left that did not end")
+        if uploads:
+            await self._memory(self._store.forget_uploads)
 
     async def _recover(self) -> None:
-        lost = await self._memory(self._store.recover, time.time())
-        if lost:
-            self._say(f"{lost} builds did not end when the master did, and are built again")
-        for builder in await self._memory(self._store.pending):
-            self._want(builder)
+        await self._remove_leftovers()
+        lost = await self._memory(self._store.recover, time.time(), self._file.master.max_tries)
+        for build, why in lost.items():
+            self._say(f"build {build} did not end when the master did, and is {why or 'built again'}")
+        await self._want_pending()
+
+    async def _want_pending(self) -> None:
+        for builder, tries in (await self._memory(self._store.pending)).items():
+            self._resume(builder, tries)
 
     async def _request(self, builder: str, reason: str, *, scheduled: bool = False) -> int:
-        number = await self._memory(self._store.add_request, builder, reason, time.time(), scheduled=scheduled)
+        number = await self._memory.new(self._store.add_request, builder, reason, time.time(), scheduled=scheduled)
         self._want(builder)
         return number
 
@@ -152,49 +211,60 @@ class _Service:
     def _on_event(self, event: MasterEvent) -> None:
         if isinstance(event, ChangeReceived):
             try:
-                self._changes_in.send_nowait(event.change)
+                self._changes_in.send_nowait(event)
             except trio.WouldBlock:
-                self._say("too many changes at once: this one is left out")
-            except trio.ClosedResourceError:
-                self._say("a change came when the master was stopped already: it is left out")
+                self._say("too many changes at once: this one is not taken")
+                self._master.answer_change(event, Failure("builtins.RuntimeError", "too many changes at once"))
 
-    async def _store_changes(self, over: trio.Event) -> None:
-        async for change in self._changes:
+    async def _store_changes(self) -> None:
+        async for event in self._changes:
+            change = event.change
             builders = [entry.name for entry in self._file.builders.values() if entry.triggers.wants(change)]
-            number = await self._memory(self._store.add_change, change, builders, time.time())
+            number = await self._memory.new(self._store.add_change, change, builders, time.time())
+            self._master.answer_change(event)
             self._say(f"change {number} is for {', '.join(builders) or 'no builder'}")
             for builder in builders:
                 self._want(builder)
-        over.set()
 
     # -- schedule
 
     async def _keep_schedule(self) -> None:
-        since = time.time()
-        # Of an interval, as of now; what was missed while no master ran is made up for once.
-        due: dict[str, float] = {}
+        last = await self._memory(self._store.last_scheduled)
+        table = Timetable(self._triggers(), last, time.time(), trio.current_time())
         while True:
             self._reloaded = trio.Event()
-            now = time.time()
-            for entry in list(self._file.builders.values()):
-                if _is_daily_due(entry, since, now) or due.get(entry.name, math.inf) <= now:
-                    await self._request(entry.name, "schedule", scheduled=True)
-            since = now
-            due = await self._intervals(now)
-            next_times = [
-                *due.values(),
-                *(next_due(entry.triggers.daily, now) for entry in self._file.builders.values()),
-            ]
-            with trio.move_on_after(max(0.0, min([LONGEST_NAP, *(when - time.time() for when in next_times)]))):
+            table.revise(self._triggers())
+            for builder in table.due(time.time(), trio.current_time()):
+                await self._request(builder, "schedule", scheduled=True)
+            with trio.move_on_after(min(LONGEST_NAP, table.next(time.time(), trio.current_time()))):
                 await self._reloaded.wait()
 
-    async def _intervals(self, now: float) -> dict[str, float]:
-        due = {}
-        for entry in list(self._file.builders.values()):
-            if entry.triggers.every is not None:
-                last = await self._memory(self._store.last_scheduled, entry.name)
-                due[entry.name] = (self._begun if last is None else last) + entry.triggers.every
-        return due
+    def _triggers(self) -> dict[str, Triggers]:
+        return {entry.name: entry.triggers for entry in self._file.builders.values()}
+
+    # -- what is remembered
+
+    async def _on_run(self, event: RunEvent) -> None:
+        if isinstance(event, RunEnded | RunGivenUp):
+            self._ended.set()
+
+    async def _keep_horizon(self) -> None:
+        told = ""
+        while True:
+            self._ended = trio.Event()
+            master = self._file.master
+            horizon = Horizon(master.keep_builds, master.keep_time, master.keep_bytes)
+            try:
+                while await self._memory(self._store.prune, horizon, time.time()):
+                    pass
+            except OSError as error:
+                trouble = f"an old log cannot be removed: {error.filename}: {error.strerror}"
+                if trouble != told:
+                    self._say(trouble)
+                told = trouble
+            # Looking through all builds is not free.
+            await trio.sleep(HORIZON_PAUSE)
+            await self._ended.wait()
 
     # -- signals
 
@@ -210,16 +280,35 @@ class _Service:
                 self._signals.append(number)
                 if len(self._signals) > 1:
                     everything.cancel()
-                self._say(f"received {signal.Signals(number).name}: stopping; once more to leave at once")
-                self._stop()
+                    return
+                running = self._builds.running if self._working else 0
+                drain = self._drain if number == signal.SIGTERM and running else 0.0
+                what = f"stopping when builds ({running}) have ended, within {drain:g} s" if drain else "stopping"
+                status = f"received {signal.Signals(number).name}: {what}; once more to leave at once"
+                self._say(status)
+                limit = drain + last_moments(self._file.builders.values())
+                self._manager.stopping(status, limit + LAST_MOMENTS)
+                if drain:
+                    for slave in self._master.slaves.values():
+                        slave.print(f"this master is about to end: no new builds, those that run have {drain:g} s")
+                    self._builds.drain(Result.RETRY, "the master stops", drain)
+                else:
+                    self._stop()
+                # A slave that is frozen would not let its build end.
+                everything.deadline = trio.current_time() + limit
 
     def _stop(self) -> None:
         if self._working:
             self._builds.stop(Result.RETRY, "the master stops")
+            self._memory.stop()
 
     async def _reload(self) -> None:
+        def read() -> tuple[BuildFile, MasterConfig]:
+            file = load(self._file.path)
+            return file, file.master_config(self._password, changes=True)
+
         try:
-            file = await trio.to_thread.run_sync(load, self._file.path)
+            file, config = await trio.to_thread.run_sync(read)
         except UsageError as error:
             self._say(f"the file stays as it was: {error}")
             return
@@ -230,11 +319,10 @@ class _Service:
             if getattr(file.master, key) != getattr(self._file.master, key):
                 self._say(f"{key} is different; a restart will see to that")
         self._file = file
-        self._master.configure(file.master_config(self._password, changes=True))
+        self._master.configure(config)
         self._builds.revise(file.builders, most_builds(file))
         self._builds.forget(list(self._builds.waiting))
-        for builder in await self._memory(self._store.pending):
-            self._want(builder)
+        await self._want_pending()
         self._reloaded.set()
         self._say(f"read {file.path} again")
 
@@ -268,13 +356,16 @@ class _Service:
         if not isinstance(builder, str) or builder not in self._file.builders:
             await _send(stream, {"error": f"no builder {builder!r}; there are {', '.join(self._file.builders)}"})
             return
+        if self._memory.trouble:
+            await _send(stream, {"waiting": self._memory.trouble})
         number = await self._request(builder, "trigger")
         sender, receiver = trio.open_memory_channel[dict[str, Any]](1)
         if question.get("wait"):
             # Nothing has happened since the request was stored: it cannot be done yet.
             self._waiting[number] = sender
         try:
-            await _send(stream, {"request": number})
+            note = {"note": "this master is about to end; the next one builds it"} if self._signals else {}
+            await _send(stream, {"request": number, **note})
             if question.get("wait"):
                 async with open_nursery() as nursery:
                     nursery.start_soon(_until_gone, stream, nursery.cancel_scope)
@@ -307,7 +398,3 @@ async def _until_gone(stream: trio.SocketStream, scope: trio.CancelScope) -> Non
     while await stream.receive_some(control.LONGEST_LINE):
         pass
     scope.cancel()
-
-
-def _is_daily_due(entry: BuilderEntry, since: float, now: float) -> bool:
-    return next_due(entry.triggers.daily, since) <= now

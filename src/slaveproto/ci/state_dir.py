@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import UsageError, of_path
 
 
 @contextlib.contextmanager
@@ -16,12 +16,13 @@ def lock(path: str) -> Iterator[None]:
 
     Raises:
         UsageError: another one is in it, or it cannot be made.
+        CannotStore: there is no room.
     """
     try:
         _make(path)
         descriptor = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise UsageError(f"{error.filename or path}: {error.strerror}") from None
+        raise of_path(error, error.filename or path) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,7 +32,7 @@ def lock(path: str) -> Iterator[None]:
             owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
             raise UsageError(f"{path}: in use by another slaveproto, process {owner}") from None
         except OSError as error:
-            raise UsageError(f"{path}: cannot be locked: {error.strerror}") from None
+            raise of_path(error, path, "cannot be locked: ") from None
         yield
     finally:
         os.close(descriptor)

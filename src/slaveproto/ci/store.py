@@ -6,9 +6,12 @@ its requests back, and so does one that was still running when the master itself
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,38 +19,66 @@ from typing import BinaryIO, Final
 
 import attrs
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import CannotStore, UsageError
+from slaveproto.ci.schedule import TOLD
 from slaveproto.master.changes import Change
 from slaveproto.master.results import Result
 
 FILE_NAME: Final = "state.sqlite"
-VERSION: Final = 1
+VERSION: Final = 2
 LARGEST: Final = 2**63 - 1
 _SCHEMA: Final = """
 CREATE TABLE changes (
-    id INTEGER PRIMARY KEY, received REAL NOT NULL, who TEXT NOT NULL, files TEXT NOT NULL, comments TEXT NOT NULL,
-    revision TEXT NOT NULL, branch TEXT NOT NULL, repository TEXT NOT NULL, project TEXT NOT NULL,
-    category TEXT NOT NULL, revlink TEXT NOT NULL, codebase TEXT NOT NULL, made REAL, properties TEXT NOT NULL
+    id INTEGER PRIMARY KEY AUTOINCREMENT, received REAL NOT NULL, who TEXT NOT NULL, files TEXT NOT NULL,
+    comments TEXT NOT NULL, revision TEXT NOT NULL, branch TEXT NOT NULL, repository TEXT NOT NULL,
+    project TEXT NOT NULL, category TEXT NOT NULL, revlink TEXT NOT NULL, codebase TEXT NOT NULL, made REAL,
+    properties TEXT NOT NULL
 );
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, slave TEXT NOT NULL, reason TEXT NOT NULL,
-    started REAL NOT NULL, ended REAL, result TEXT
+    started REAL NOT NULL, ended REAL, elapsed REAL, result TEXT,
+    why TEXT NOT NULL DEFAULT '', bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE requests (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, reason TEXT NOT NULL, scheduled INTEGER NOT NULL,
-    change INTEGER REFERENCES changes, created REAL NOT NULL, build INTEGER REFERENCES builds
+    id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, reason TEXT NOT NULL,
+    change INTEGER REFERENCES changes, created REAL NOT NULL, build INTEGER REFERENCES builds,
+    tries INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE schedules (builder TEXT PRIMARY KEY, last REAL NOT NULL);
 CREATE INDEX requests_of_builder ON requests (builder, build);
 CREATE INDEX requests_of_build ON requests (build);
+CREATE INDEX requests_of_change ON requests (change);
 CREATE TABLE steps (
     build INTEGER NOT NULL REFERENCES builds, number INTEGER NOT NULL, name TEXT NOT NULL, started REAL,
     elapsed REAL, result TEXT, rc INTEGER, why TEXT NOT NULL DEFAULT '', PRIMARY KEY (build, number)
+);
+CREATE TABLE uploads (
+    build INTEGER NOT NULL, step INTEGER NOT NULL, target BLOB NOT NULL, begun REAL NOT NULL, PRIMARY KEY (build, step)
 );
 CREATE TABLE logs (
     build INTEGER NOT NULL REFERENCES builds, step INTEGER NOT NULL, name TEXT NOT NULL, file TEXT NOT NULL,
     PRIMARY KEY (build, step, name)
 );
 """
+_PASSED: Final = """
+WITH
+    placed AS (
+        SELECT id, ended, bytes, row_number() OVER (PARTITION BY builder ORDER BY id DESC) AS place
+        FROM builds WHERE ended IS NOT NULL
+    ),
+    recent AS (
+        SELECT id, place, sum(bytes) OVER (ORDER BY id DESC) AS bytes_since
+        FROM placed WHERE place = 1 OR (place <= :builds AND ended >= :oldest)
+    )
+SELECT id FROM placed WHERE id NOT IN (SELECT id FROM recent WHERE place = 1 OR bytes_since <= :bytes)
+ORDER BY id LIMIT :most
+"""
+"""Builds that the horizon has passed, the oldest first."""
+_CHANGES_PASSED: Final = """
+id <= (SELECT max(id) FROM changes) - :builds AND id NOT IN (SELECT change FROM requests WHERE change IS NOT NULL)
+"""
+MOST_PRUNED: Final = 100
+"""Builds that are forgotten in one transaction."""
 _CHANGE_TEXTS: Final = (
     "who",
     "comments",
@@ -60,11 +91,37 @@ _CHANGE_TEXTS: Final = (
     "codebase",
 )
 MOST_REASONS: Final = 10
+PATIENCE: Final = 1.0
+"""Seconds that one call waits for another program to leave the file; a longer wait is the caller's affair."""
+_FOR_A_WHILE: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_BUSY: "another program holds it locked",
+    sqlite3.SQLITE_LOCKED: "another program holds it locked",
+    sqlite3.SQLITE_IOERR: "input or output fails, perhaps because the disk is full",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened, perhaps because the disk is full",
+    sqlite3.SQLITE_READONLY: "the disk can only be read",
+}
+"""Errors that may pass, in words; the code is the lower byte of SQLite's."""
+_NOT_AT_FIRST: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+"""Those that at the start of a program are a mistake in its call."""
+_ROOM: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
 
 @attrs.frozen
 class BuildRow:
-    """A build as it is remembered; `ended` and `result` are None while it runs."""
+    """A build as it is remembered; what is not known yet is None.
+
+    Args:
+        id: its number.
+        builder: what was built.
+        slave: where.
+        reason: why.
+        started: seconds since 1970, by a clock that may have been wrong.
+        ended: likewise.
+        elapsed: seconds by a clock that only goes on; None if it did not see the end.
+        result: its word.
+        why: the reason of the result, where no step has it.
+    """
 
     id: int
     builder: str
@@ -72,26 +129,47 @@ class BuildRow:
     reason: str
     started: float
     ended: float | None
+    elapsed: float | None
     result: str | None
+    why: str
+
+
+@attrs.frozen
+class Horizon:
+    """Limits of what is remembered: a build that is beyond one of them is forgotten, but for the last of its builder.
+
+    Args:
+        builds: how many of each builder; and how many changes that no build needed.
+        seconds: since their end; None for any time.
+        bytes: of the logs of all of them.
+    """
+
+    builds: int
+    seconds: float | None
+    bytes: int
 
 
 class Store:
     """The file. Times are in seconds since 1970. One thread at a time may use it.
+
+    Every method may raise `CannotStore`; nothing is changed then, and the call can be made again.
 
     Args:
         state_dir: the folder; it has to be there.
         read_only: whether nothing is to be changed, nor made.
 
     Raises:
-        UsageError: the file is no such file, or that of a later version.
+        UsageError: the file is no such file, that of another version, or only to be read.
     """
 
     def __init__(self, state_dir: str, *, read_only: bool = False) -> None:
         self._folder = state_dir
         self._path = os.path.join(state_dir, FILE_NAME)
-        with self._errors():
+        with self._errors(_NOT_AT_FIRST):
             address = f"file:{_quoted(self._path)}?mode={'ro' if read_only else 'rwc'}"
-            self._db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                address, uri=True, isolation_level=None, check_same_thread=False, timeout=PATIENCE
+            )
             try:
                 self._set_up(read_only)
             except BaseException:
@@ -105,16 +183,22 @@ class Store:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise UsageError(f"{self._path}: written by a later version of slaveproto (format {version})")
+        if version not in (0, VERSION):
+            raise UsageError(
+                f"{self._path}: written by another version of slaveproto (format {version}, not {VERSION})"
+            )
         if version == 0 and not read_only:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, mistakes: frozenset[int] = frozenset()) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
+            # An interface that is used wrongly has no code.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _FOR_A_WHILE and code not in mistakes:
+                raise CannotStore(self._path, f"{_FOR_A_WHILE[code]} ({error})", full=code in _ROOM) from None
             raise UsageError(f"{self._path}: {error}") from None
 
     @contextmanager
@@ -135,13 +219,61 @@ class Store:
         """Close the file."""
         self._db.close()
 
-    def recover(self, now: float) -> int:
-        """Give back the requests of builds that never ended; returns how many builds that were."""
+    def check(self) -> None:
+        """Write something that changes nothing."""
         with self._write() as db:
-            lost = [row[0] for row in db.execute("SELECT id FROM builds WHERE ended IS NULL")]
-            for build in lost:
-                _end(db, build, Result.RETRY, now)
-        return len(lost)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def prune(self, horizon: Horizon, now: float) -> int:
+        """Forget what is beyond the horizon, `MOST_PRUNED` builds at most, with their logs; returns how many builds.
+
+        Numbers are not given again. Builds that run are not forgotten, nor is what waits.
+
+        Raises:
+            OSError: a log cannot be removed; its build is still known.
+        """
+        oldest = -math.inf if horizon.seconds is None else now - horizon.seconds
+        limits = {"builds": horizon.builds, "oldest": oldest, "bytes": horizon.bytes, "most": MOST_PRUNED}
+        with self._errors():
+            passed = self._db.execute(_PASSED, limits).fetchall()
+            query = f"SELECT EXISTS (SELECT 1 FROM changes WHERE {_CHANGES_PASSED})"
+            (changes,) = self._db.execute(query, limits).fetchone()
+        # The logs first: what is interrupted here is done again by the next call.
+        for (build,) in passed:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._logs_of(build))
+        if passed or changes:
+            with self._write() as db:
+                for table, column in (("logs", "build"), ("steps", "build"), ("requests", "build"), ("builds", "id")):
+                    db.executemany(f"DELETE FROM {table} WHERE {column} = ?", passed)
+                db.execute(f"DELETE FROM changes WHERE {_CHANGES_PASSED}", limits)
+        return len(passed)
+
+    def _logs_of(self, build: int) -> str:
+        return os.path.join(self._folder, "logs", str(build))
+
+    def _size_of(self, build: int) -> int:
+        try:
+            with os.scandir(self._logs_of(build)) as logs:
+                return sum(log.stat().st_size for log in logs)
+        except OSError:
+            return 0
+
+    def recover(self, now: float, attempts: int) -> dict[int, str]:
+        """Give back the requests of builds that never ended, but for those that were tried `attempts` times.
+
+        Returns the reason why a build is given up, or an empty text, for each such build.
+        """
+        with self._write() as db:
+            query = (
+                "SELECT id, (SELECT max(tries) FROM requests WHERE build = builds.id) FROM builds WHERE ended IS NULL"
+            )
+            lost = {}
+            for build, tries in db.execute(query).fetchall():
+                last = tries is not None and tries >= attempts
+                lost[build] = f"given up after {tries} tries: the master ended in it" if last else ""
+                self._end(db, build, Result.EXCEPTION if last else Result.RETRY, now, None, lost[build])
+        return lost
 
     def add_change(self, change: Change, builders: Sequence[str], now: float) -> int:
         """Remember a change, and a request for each of the builders; returns the change's number."""
@@ -165,22 +297,20 @@ class Store:
     def add_request(self, builder: str, reason: str, now: float, *, scheduled: bool = False) -> int:
         """Remember that a builder is to be built; returns the request's number."""
         with self._write() as db:
-            return _add_request(db, builder, reason, now, scheduled=scheduled)
+            if scheduled:
+                db.execute("INSERT OR REPLACE INTO schedules (builder, last) VALUES (?, ?)", (builder, now))
+            return _add_request(db, builder, reason, now)
 
-    def pending(self) -> list[str]:
-        """Return the builders that requests wait for, the longest waiting first."""
+    def pending(self) -> dict[str, int]:
+        """Return the builders that requests wait for, the longest waiting first, and how often each was tried."""
         with self._errors():
-            found = self._db.execute(
-                "SELECT builder FROM requests WHERE build IS NULL GROUP BY builder ORDER BY min(id)"
-            )
-            return [row[0] for row in found]
+            query = "SELECT builder, max(tries) FROM requests WHERE build IS NULL GROUP BY builder ORDER BY min(id)"
+            return dict(self._db.execute(query))
 
-    def last_scheduled(self, builder: str) -> float | None:
-        """Return when a builder was last requested because it was time."""
+    def last_scheduled(self) -> dict[str, float]:
+        """Return when each builder was last requested because it was time, for those that ever were."""
         with self._errors():
-            query = "SELECT max(created) FROM requests WHERE builder = ? AND scheduled"
-            (when,) = self._db.execute(query, (builder,)).fetchone()
-        return None if when is None else float(when)
+            return dict(self._db.execute("SELECT builder, last FROM schedules"))
 
     def begin_build(self, builder: str, slave: str, now: float) -> int:
         """Remember that a build began, which takes all requests for its builder; returns its number."""
@@ -195,17 +325,52 @@ class Store:
                 (builder, slave, reason, now),
             )
             build = cursor.lastrowid or 0
-            db.execute("UPDATE requests SET build = ? WHERE builder = ? AND build IS NULL", (build, builder))
+            query = "UPDATE requests SET build = ?, tries = tries + 1 WHERE builder = ? AND build IS NULL"
+            db.execute(query, (build, builder))
         return build
 
-    def end_build(self, build: int, result: Result, now: float) -> list[int]:
-        """Remember how a build ended; returns the requests that are done with it."""
-        with self._write() as db:
-            return _end(db, build, result, now)
+    def change_of(self, build: int) -> dict[str, str]:
+        """Return the texts `TOLD` of the last change that a build answers; empty if it answers none."""
+        with self._errors():
+            last = "SELECT max(change) FROM requests WHERE build = ?"
+            query = f"SELECT {', '.join(TOLD)} FROM changes WHERE id = ({last})"
+            found = self._db.execute(query, (build,)).fetchone()
+        return {} if found is None else dict(zip(TOLD, found, strict=True))
 
-    def begin_step(self, build: int, number: int, name: str, now: float) -> None:
-        """Remember that a step began."""
+    def end_build(
+        self, build: int, result: Result, now: float, elapsed: float, why: str = "", *, counted: bool = True
+    ) -> list[int]:
+        """Remember how a build ended; returns the requests that are done with it.
+
+        Args:
+            build: its number.
+            result: how it ended.
+            now: seconds since 1970.
+            elapsed: seconds that it took.
+            why: the reason, where no step has it.
+            counted: whether it counts among the tries of its requests.
+        """
         with self._write() as db:
+            if not counted:
+                db.execute("UPDATE requests SET tries = tries - 1 WHERE build = ?", (build,))
+            return self._end(db, build, result, now, elapsed, why)
+
+    def _end(
+        self, db: sqlite3.Connection, build: int, result: Result, now: float, elapsed: float | None, why: str
+    ) -> list[int]:
+        query = "UPDATE builds SET result = ?, ended = ?, elapsed = ?, why = ?, bytes = ? WHERE id = ?"
+        db.execute(query, (result.word, now, elapsed, _text(why), self._size_of(build), build))
+        if result is Result.RETRY:
+            db.execute("UPDATE requests SET build = NULL WHERE build = ?", (build,))
+            return []
+        return [row[0] for row in db.execute("SELECT id FROM requests WHERE build = ?", (build,))]
+
+    def begin_step(self, build: int, number: int, name: str, now: float, target: str | None = None) -> None:
+        """Remember that a step began, and the path on the master that it writes to, until it ends."""
+        with self._write() as db:
+            if target is not None:
+                query = "INSERT INTO uploads (build, step, target, begun) VALUES (?, ?, ?, ?)"
+                db.execute(query, (build, number, os.fsencode(target), now))
             db.execute(
                 "INSERT INTO steps (build, number, name, started) VALUES (?, ?, ?, ?)",
                 (build, number, _text(name), now),
@@ -217,10 +382,22 @@ class Store:
             # What a slave says may be larger than what SQLite knows; the reason has it.
             rc = None
         with self._write() as db:
+            db.execute("DELETE FROM uploads WHERE build = ? AND step = ?", (build, number))
             db.execute(
                 "UPDATE steps SET result = ?, rc = ?, why = ?, elapsed = ? WHERE build = ? AND number = ?",
                 (result.word, rc, _text(why), elapsed, build, number),
             )
+
+    def uploads(self) -> list[tuple[str, float]]:
+        """Return the targets of the steps that did not end, and when these began."""
+        with self._errors():
+            found = self._db.execute("SELECT target, begun FROM uploads ORDER BY build, step")
+            return [(os.fsdecode(target), begun) for target, begun in found]
+
+    def forget_uploads(self) -> None:
+        """Forget those targets: nothing of them is left."""
+        with self._write() as db:
+            db.execute("DELETE FROM uploads")
 
     def skip_step(self, build: int, number: int, name: str) -> None:
         """Remember a step that was not run."""
@@ -230,8 +407,8 @@ class Store:
                 (build, number, _text(name), Result.SKIPPED.word),
             )
 
-    def open_log(self, build: int, step: int, name: str) -> BinaryIO:
-        """Make the file of a log.
+    def open_log(self, build: int, step: int, name: str) -> tuple[BinaryIO, str]:
+        """Make the file of a log, and return it with its path in the folder. Any thread may do so.
 
         Raises:
             OSError: it cannot be made.
@@ -242,40 +419,33 @@ class Store:
         for number in range(1, 1000):
             path = os.path.join(folder, f"{step}-{short}{f'-{number}' if number > 1 else ''}.log")
             try:
-                file = open(os.path.join(self._folder, path), "xb", buffering=0)  # noqa: SIM115
+                return open(os.path.join(self._folder, path), "xb", buffering=0), path
             except FileExistsError:
                 continue
-            with self._write() as db:
-                db.execute(
-                    "INSERT OR REPLACE INTO logs (build, step, name, file) VALUES (?, ?, ?, ?)",
-                    (build, step, _text(name), path),
-                )
-            return file
         raise FileExistsError(f"{path} and many like it")
+
+    def add_log(self, build: int, step: int, name: str, path: str) -> None:
+        """Remember the log that is in a file of the folder."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO logs (build, step, name, file) VALUES (?, ?, ?, ?)",
+                (build, step, _text(name), path),
+            )
 
     def builds(self, count: int) -> list[BuildRow]:
         """Return the last builds, the newest first."""
         with self._errors():
-            query = "SELECT id, builder, slave, reason, started, ended, result FROM builds ORDER BY id DESC LIMIT ?"
+            columns = ", ".join(attrs.fields_dict(BuildRow))
+            query = f"SELECT {columns} FROM builds ORDER BY id DESC LIMIT ?"
             return [BuildRow(*row) for row in self._db.execute(query, (count,))]
 
 
-def _add_request(
-    db: sqlite3.Connection, builder: str, reason: str, now: float, *, scheduled: bool = False, change: int | None = None
-) -> int:
+def _add_request(db: sqlite3.Connection, builder: str, reason: str, now: float, *, change: int | None = None) -> int:
     cursor = db.execute(
-        "INSERT INTO requests (builder, reason, scheduled, change, created) VALUES (?, ?, ?, ?, ?)",
-        (builder, _text(reason), scheduled, change, now),
+        "INSERT INTO requests (builder, reason, change, created) VALUES (?, ?, ?, ?)",
+        (builder, _text(reason), change, now),
     )
     return cursor.lastrowid or 0
-
-
-def _end(db: sqlite3.Connection, build: int, result: Result, now: float) -> list[int]:
-    db.execute("UPDATE builds SET result = ?, ended = ? WHERE id = ?", (result.word, now, build))
-    if result is Result.RETRY:
-        db.execute("UPDATE requests SET build = NULL WHERE build = ?", (build,))
-        return []
-    return [row[0] for row in db.execute("SELECT id FROM requests WHERE build = ?", (build,))]
 
 
 def _text(text: str) -> str:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 from slaveproto import __version__
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.show.console import STDERR, say
 
 INTERRUPTED = 130
+CANNOT_STORE = 75
+"""EX_TEMPFAIL of `sysexits.h`: to be tried again later."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         say(STDERR, f"slaveproto: {error}")
         return 2
+    except CannotStore as error:
+        say(STDERR, f"slaveproto: {error}")
+        return CANNOT_STORE
     except KeyboardInterrupt:
         return INTERRUPTED
     return code

@@ -6,6 +6,7 @@ import argparse
 
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import BuilderEntry, BuildFile, load
+from slaveproto.cli.drain import add_drain
 from slaveproto.cli.requirements import need_posix, need_trio
 
 
@@ -13,8 +14,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's description and arguments."""
     parser.description = (
         "Start a master, wait for its slaves, build the builders of FILE.toml, show what they write, and "
-        "end. If the file names no slave, one inside the program is used. Ctrl-C ends what runs; a second one does "
-        "not wait for it."
+        "end. If the file names no slave, one inside the program is used. Ctrl-C, SIGTERM or SIGHUP begins no new "
+        "build and ends what runs, after --drain SECONDS; a second one does not wait for it."
     )
     parser.epilog = (
         "exit codes: 0 all succeeded, 1 something did not, 2 called wrongly or a mistake in the file, "
@@ -24,6 +25,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--builder", metavar="NAME", action="append", help="only this one; may be given repeatedly")
     parser.add_argument("--slave", metavar="NAME", help="only on this one")
     parser.add_argument("--json", action="store_true", help="print one JSON object, and what happens on standard error")
+    add_drain(parser, 0.0)
     parser.set_defaults(run=run)
 
 
@@ -39,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     need_trio()
     from slaveproto.ci.build_once import run_build
 
-    return run_build(file, chosen, options.slave, json=options.json)
+    return run_build(file, chosen, options.slave, json=options.json, drain=options.drain)
 
 
 def choose(file: BuildFile, names: list[str] | None, slave: str | None) -> list[BuilderEntry]:

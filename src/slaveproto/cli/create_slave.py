@@ -6,13 +6,21 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.address import DEFAULT_PORT, parse_address
 from slaveproto.ci.show.console import STDOUT, say
-from slaveproto.cli.settings import FILE_NAME, SETTINGS, Setting, Settings, default_of, dump
+from slaveproto.cli.settings import (
+    FILE_NAME,
+    NEEDS,
+    PASSWORD_SOURCES,
+    SETTINGS,
+    Setting,
+    Settings,
+    default_of,
+    dump,
+)
 
 INFO: Final = {
     "admin": "Your Name Here <admin@youraddress.invalid>\n",
@@ -29,17 +37,24 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("basedir", metavar="BASEDIR", help="made if it is not there")
     parser.add_argument("master", metavar="MASTERHOST[:PORT]", help=f"the port is {DEFAULT_PORT} unless you say so")
     parser.add_argument("name", metavar="NAME", help="of the slave, as the master knows it")
-    parser.add_argument("password", metavar="PASSWORD", help="a lone - reads it from standard input")
+    parser.add_argument(
+        "password", metavar="PASSWORD", nargs="?",
+        help="a lone - reads it from standard input, for what stands here can be seen in the list of processes; or an "
+        "option says where the slave finds it at its start",
+    )  # fmt: skip
     parser.add_argument("-f", "--force", action="store_true", help="overwrite another configuration that is there")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     for key, setting in SETTINGS.items():
         if setting.options:
-            parser.add_argument(
-                *setting.options, dest=key, type=_type_of(setting), default=argparse.SUPPRESS, metavar=setting.metavar,
-                help=f"{setting.meaning} [{_shown_default(key, setting)}]",
-            )  # fmt: skip
+            what: dict[str, Any] = (
+                {"action": "store_true"}
+                if setting.metavar is None
+                else {"type": setting.argument, "metavar": setting.metavar}
+            )
+            meaning = f"{setting.meaning} [{_shown_default(key, setting)}]"
+            parser.add_argument(*setting.options, dest=key, default=argparse.SUPPRESS, help=meaning, **what)
     same = parser.add_argument_group(
-        "accepted for the sake of scripts written for buildslave",
+        "accepted for the sake of scripts written for buildslave and buildbot-worker",
         "They change nothing: the slave logs to standard error, which its supervisor may rotate, and its base "
         "directory can always be moved.",
     )
@@ -47,6 +62,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
     same.add_argument("-n", "--no-logrotate", action="store_true")
     same.add_argument("-s", "--log-size", type=_count, metavar="BYTES")
     same.add_argument("-l", "--log-count", type=_count_or_none, metavar="N")
+    same.add_argument("--verbose", action="store_true")
+    same.add_argument("--protocol", choices=("pb",), help="the only one that is spoken here")
     parser.set_defaults(run=run)
 
 
@@ -60,8 +77,18 @@ def run(options: argparse.Namespace) -> int:
     for what, text in (("BASEDIR", options.basedir), ("NAME", options.name)):
         if not text:
             raise UsageError(f"{what} is empty")
-    password = options.password if options.password != "-" else _read_password()
     chosen = {key: value for key, value in vars(options).items() if key in SETTINGS and SETTINGS[key].options}
+    # What is said of TLS is said because TLS is wanted.
+    if any(NEEDS.get(key) == "tls" for key in chosen):
+        chosen["tls"] = True
+    if "tls_key" in chosen and "tls_cert" not in chosen:
+        raise UsageError("--tls-key needs --tls-cert")
+    places = [f"--{key.replace('_', '-')}" for key in PASSWORD_SOURCES if chosen.get(key) is not None]
+    if options.password is not None:
+        places.insert(0, "PASSWORD")
+    if len(places) != 1:
+        raise UsageError(f"{' and '.join(places)} cannot be given together" if places else "PASSWORD is missing")
+    password = _read_password() if options.password == "-" else options.password or ""
     settings = Settings(
         host=host, port=port, name=options.name, password=password, basedir=options.basedir, **chosen
     )  # fmt: skip
@@ -113,16 +140,6 @@ def _make(basedir: str, text: bytes, *, force: bool) -> str:
         file.write(text)
     os.replace(fresh, path)
     return "ready"
-
-
-def _type_of(setting: Setting) -> Callable[[str], object]:
-    def parse(text: str) -> object:
-        try:
-            return setting.parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse
 
 
 def _shown_default(key: str, setting: Setting) -> str:

@@ -11,25 +11,40 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
 from slaveproto import __version__
 from slaveproto.ci.errors import UsageError
-from slaveproto.ci.show.console import STDERR, say
+from slaveproto.ci.file.privacy import exposed
+from slaveproto.ci.show.console import STDERR, one_line, say
 from slaveproto.ci.show.slave_report import text_of
-from slaveproto.cli.settings import load
+from slaveproto.cli.settings import FILE_NAME, SETTINGS, Settings, load, private_files
 from slaveproto.inputs import Stop
-from slaveproto.slave.events import AskShutdown, Input, SlaveEvent, Stopped
-from slaveproto.slave.session import SlaveSession
+from slaveproto.slave.events import (
+    AskShutdown,
+    Attached,
+    AttachRefused,
+    Connecting,
+    Detached,
+    Input,
+    Leaving,
+    SlaveEvent,
+    Stopped,
+)
+from slaveproto.slave.session import LAST_MOMENTS, SlaveSession
 from transports.host.describe import describe_host, jitter
+from transports.host.route import Route
+from transports.host.service_manager import Heartbeat, ServiceManager
 from transports.threads.runner import Runner
 
 GAVE_UP: Final = 3
 UNREAD_LINES: Final = 1000
 PATIENCE: Final = 1.0
 STAMP_INTERVAL: Final = 10.0
+OVERRIDES: Final = ("drain", "max_builds", "idle_exit")
+"""Settings of the file that options of `slave` replace."""
 
 if sys.platform == "win32":
     _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
@@ -42,13 +57,14 @@ else:
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's description and arguments."""
     parser.description = (
-        "Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGINT, SIGTERM or "
-        "SIGHUP stops it and kills what it runs; a second one does not wait for what dies slowly. Configured with "
-        "allow_shutdown, SIGHUP or the file shutdown.stamp asks the master for a graceful shutdown instead."
+        "Run the slave of BASEDIR until it is stopped, with a log on standard error. SIGTERM lets it leave: it takes "
+        "no new build, asks the master to let it go, and ends with what it runs, or after --drain SECONDS. SIGINT or "
+        "SIGHUP stops it and kills what it runs. A second signal waits for nothing. Configured with allow_shutdown, "
+        "SIGHUP or the file shutdown.stamp lets it leave without a limit."
     )
     parser.epilog = (
-        "exit codes: 0 stopped by a signal or by the master, 2 called wrongly or a bad configuration, "
-        f"{GAVE_UP} gave up after max_retries attempts"
+        "exit codes: 0 has left, or was stopped by a signal or by the master, 2 called wrongly or a bad configuration, "
+        f"{GAVE_UP} gave up after max_retries attempts, 129, 130 or 143 waited for nothing (128 and the first signal)"
     )
     parser.add_argument("basedir", metavar="BASEDIR", help="made by `slaveproto create-slave`")
     parser.add_argument(
@@ -57,6 +73,12 @@ def describe(parser: argparse.ArgumentParser) -> None:
         default="threads",
         help="what drives the slave: threads, or trio if that is installed [threads]",
     )
+    for key in OVERRIDES:
+        setting = SETTINGS[key]
+        parser.add_argument(
+            *setting.options, dest=key, type=setting.argument, default=argparse.SUPPRESS, metavar=setting.metavar,
+            help=f"{setting.meaning} [as the file says]",
+        )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -73,30 +95,36 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"the working directory: {error.strerror}") from None
     drive = _RUNNERS[options.runner]()
-    settings = load(basedir)
+    overrides: dict[str, Any] = {key: value for key, value in vars(options).items() if key in OVERRIDES}
+    settings = attrs.evolve(load(basedir), **overrides)
     if settings.allow_shutdown == "signal" and not _HANG_UP:
         raise UsageError(
             f'{basedir}: allow_shutdown = "signal" means SIGHUP, which this system does not have; "file" works'
         )
+    route = _route(basedir, settings)
     if settings.umask is not None:
         os.umask(settings.umask)
+    manager = ServiceManager(os.environ)
     session = SlaveSession(settings, describe_host(f"slaveproto {__version__}"), jitter)
-    log = _Log()
+    log = _Log(manager)
+    for line in exposed(private_files(settings)):
+        log.say(line)
+    signals = _Signals(settings)
 
     def obey(slave: _Slave) -> None:
-        _obey_signals(slave, settings.allow_shutdown)
+        signals.obey(slave)
         if settings.allow_shutdown == "file":
             stamp = os.path.join(basedir, "shutdown.stamp")
             threading.Thread(target=_watch_stamp, args=(stamp, slave), name="stamp", daemon=True).start()
 
     try:
-        drive(session, log.on_event, obey)
+        drive(session, route, log.on_event, obey, manager.heartbeat)
     finally:
         # A second signal may still come while Python shuts down, and would then decide the exit code.
         for number in (*_STOPPING, *_HANG_UP):
             signal.signal(number, signal.SIG_IGN)
         log.close()
-    return GAVE_UP if log.gave_up else 0
+    return signals.exit_code or (GAVE_UP if log.gave_up else 0)
 
 
 class _Slave(Protocol):
@@ -109,13 +137,50 @@ class _Slave(Protocol):
         """End the session."""
 
 
-_Drive: TypeAlias = Callable[[SlaveSession, Callable[[SlaveEvent], None], Callable[[_Slave], None]], None]
-"""Runner of a session; takes the session, a function for its announcements, and one for the running slave."""
+_OnEvent: TypeAlias = Callable[[SlaveEvent], None]
+_Obey: TypeAlias = Callable[[_Slave], None]
+_Drive: TypeAlias = Callable[[SlaveSession, Route, _OnEvent, _Obey, "Heartbeat | None"], None]
+"""Runner of a session; takes the session, its route, a function for its announcements, one for the running slave, and
+what the loop has to look at."""
+
+
+def _route(basedir: str, settings: Settings) -> Route:
+    """Return the route that the settings describe.
+
+    Raises:
+        UsageError: a file for TLS cannot be used.
+    """
+    proxy = context = None
+    if settings.proxy is not None:
+        from transports.host.proxy import parse_proxy
+
+        proxy = parse_proxy(settings.proxy)
+    if settings.tls:
+        from transports.host.pins import parse_pin
+        from transports.host.tls import client_context
+
+        pin = None if settings.tls_pin is None else parse_pin(settings.tls_pin)
+        try:
+            context = client_context(
+                ca=settings.tls_ca, pin=pin, certificate=settings.tls_cert, key=settings.tls_key
+            )  # fmt: skip
+        except ValueError as error:
+            raise UsageError(f"{os.path.join(basedir, FILE_NAME)}: TLS: {error}") from None
+    return Route(context, settings.tls_name, proxy)
 
 
 def _threads() -> _Drive:
-    def drive(session: SlaveSession, on_event: Callable[[SlaveEvent], None], obey: Callable[[_Slave], None]) -> None:
-        runner = Runner(session, on_event)
+    def drive(
+        session: SlaveSession, route: Route, on_event: _OnEvent, obey: _Obey, heartbeat: Heartbeat | None
+    ) -> None:
+        runner = Runner(
+            session,
+            on_event,
+            heartbeat,
+            ssl_context=route.ssl_context,
+            server_hostname=route.server_hostname,
+            proxy=route.proxy,
+        )
         obey(runner)
         runner.run()
 
@@ -130,6 +195,8 @@ def _trio() -> _Drive:
     import trio
 
     from transports.trio import Slave, open_slave
+    from transports.trio.heartbeats import keep_beating
+    from transports.trio.nurseries import open_nursery
 
     @attrs.frozen
     class FromOutside:
@@ -145,50 +212,117 @@ def _trio() -> _Drive:
             self.post(Stop(why))
 
     async def run(
-        session: SlaveSession, on_event: Callable[[SlaveEvent], None], obey: Callable[[_Slave], None]
+        session: SlaveSession, route: Route, on_event: _OnEvent, obey: _Obey, heartbeat: Heartbeat | None
     ) -> None:
-        async with open_slave(session) as slave:
+        async with (
+            open_nursery() as nursery,
+            open_slave(
+                session, ssl_context=route.ssl_context, server_hostname=route.server_hostname, proxy=route.proxy
+            ) as slave,
+        ):
+            if heartbeat is not None:
+                nursery.start_soon(keep_beating, heartbeat)
             obey(FromOutside(slave, trio.lowlevel.current_trio_token()))
             async for event in slave:
                 on_event(event)
+            nursery.cancel_scope.cancel()
 
-    return lambda session, on_event, obey: trio.run(run, session, on_event, obey)
+    return lambda *arguments: trio.run(run, *arguments)
 
 
 _RUNNERS: Final[Mapping[str, Callable[[], _Drive]]] = {"threads": _threads, "trio": _trio}
 
 
-def _obey_signals(slave: _Slave, allow_shutdown: str) -> None:
-    def stop(number: int, _: object) -> None:
-        slave.stop(f"received {signal.Signals(number).name}")
+class _Signals:
+    """Signals from the time when the configuration is read. The first that ends the slave may wait, the second not.
 
-    for number in _STOPPING:
-        signal.signal(number, stop)
-    for number in _HANG_UP:
-        if allow_shutdown == "signal":
-            signal.signal(number, lambda *_: slave.post(AskShutdown()))
-        elif signal.getsignal(number) is not signal.SIG_IGN:
-            # Unless it was started under nohup.
-            signal.signal(number, stop)
-    if sys.platform != "win32":
-        # A parent may have left it ignored, and then the kernel does not tell how a child ended.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    Args:
+        settings: of the slave.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._drain = settings.drain
+        self._slave: _Slave | None = None
+        # Those that came before there was a slave.
+        self._early: list[int] = []
+        self._received: list[int] = []
+        for number in _STOPPING:
+            signal.signal(number, self._take)
+        for number in _HANG_UP:
+            if settings.allow_shutdown == "signal":
+                signal.signal(number, self._ask)
+            elif signal.getsignal(number) is not signal.SIG_IGN:
+                # Unless it was started under nohup.
+                signal.signal(number, self._take)
+        if sys.platform != "win32":
+            # A parent may have left it ignored, and then the kernel does not tell how a child ended.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a slave that did not wait; else 0."""
+        return 128 + self._received[0] if len(self._received) > 1 else 0
+
+    def obey(self, slave: _Slave) -> None:
+        """Pass signals on to a slave."""
+        self._slave = slave
+        while self._early:
+            self._take(self._early.pop(0))
+
+    def _ask(self, number: int, _: object) -> None:
+        # Before there is a slave, there is no build to wait for: it is a stop.
+        if self._slave is None:
+            self._early.append(number)
+        else:
+            self._slave.post(AskShutdown(f"received {signal.Signals(number).name}"))
+
+    def _take(self, number: int, _: object = None) -> None:
+        if self._slave is None:
+            self._early.append(number)
+            return
+        self._received.append(number)
+        why = f"received {signal.Signals(number).name}"
+        if len(self._received) > 1:
+            self._slave.stop(why)
+            self._slave.stop("at once")
+        elif number == signal.SIGTERM and self._drain:
+            self._slave.post(AskShutdown(why, self._drain))
+        else:
+            self._slave.stop(why)
 
 
 class _Log:
-    """Log on standard error; remembers how the session ended. A reader that is stuck costs lines, never the slave."""
+    """Log on standard error, and what a service manager is told; remembers how the session ended.
 
-    def __init__(self) -> None:
+    A reader that is stuck costs lines, never the slave.
+    """
+
+    def __init__(self, manager: ServiceManager) -> None:
         self.gave_up = False
+        self._manager = manager
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
-    def on_event(self, event: SlaveEvent) -> None:
+    def say(self, text: str) -> None:
         if self._lines.qsize() < UNREAD_LINES:
-            self._lines.put(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text_of(event)}")
-        if isinstance(event, Stopped):
-            self.gave_up = event.gave_up
+            self._lines.put(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+
+    def on_event(self, event: SlaveEvent) -> None:
+        text = text_of(event)
+        self.say(text)
+        match event:
+            case Attached():
+                self._manager.ready(one_line(text))
+            case Leaving(_, within):
+                self._manager.stopping(one_line(text), None if within is None else within + 2 * LAST_MOMENTS)
+            case Stopped():
+                self.gave_up = event.gave_up
+                self._manager.stopping(one_line(text))
+            case Connecting() | Detached() | AttachRefused():
+                self._manager.say(one_line(text))
+            case _:
+                pass
 
     def close(self) -> None:
         """Wait until the last lines are written, or `PATIENCE` is over."""
@@ -207,7 +341,7 @@ def _watch_stamp(path: str, slave: _Slave) -> None:
         now = _changed(path)
         if now > seen:
             seen = now
-            slave.post(AskShutdown())
+            slave.post(AskShutdown("shutdown.stamp was touched"))
 
 
 def _changed(path: str) -> float:

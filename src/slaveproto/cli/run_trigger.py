@@ -27,11 +27,16 @@ def run_trigger(options: argparse.Namespace) -> int:
     with control.connect(file.master.state_dir) as client:
         answers = _answers(client, {"trigger": options.builder, "wait": options.wait})
         taken = next(answers, None)
+        if taken is not None and "waiting" in taken:
+            say(STDERR, f"slaveproto: the master waits until it can store the request: {taken['waiting']}")
+            taken = next(answers, None)
         if taken is None:
             say(STDERR, "slaveproto: the master ended before it answered")
             return 1
         if "error" in taken:
             raise UsageError(f"{file.path}: {taken['error']}")
+        if "note" in taken:
+            say(STDERR, f"slaveproto: {taken['note']}")
         if not options.wait:
             say(STDOUT, f"request {taken['request']} for {options.builder} is taken")
             return 0
@@ -67,9 +72,10 @@ def run_builds(options: argparse.Namespace) -> int:
     try:
         for build in store.builds(options.count):
             begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(build.started))
-            elapsed = "" if build.ended is None else f" {build.ended - build.started:.1f} s"
+            elapsed = "" if build.elapsed is None else f" {build.elapsed:.1f} s"
             words = f"{build.builder} on {build.slave}: {build.result or 'running'}{elapsed}"
-            say(STDOUT, f"{build.id:5} {begun} {words} ({build.reason or 'no reason is known'})")
+            why = f": {build.why}" if build.why else ""
+            say(STDOUT, f"{build.id:5} {begun} {words} ({build.reason or 'no reason is known'}){why}")
     finally:
         store.close()
     return 0

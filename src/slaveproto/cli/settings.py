@@ -7,6 +7,7 @@ Rules.
 * The file and the options are checked by the same kind. An option's `read` only turns its text into the value that the
   file would hold.
 * A setting without an option is an argument of `create-slave`, or is set by hand.
+* A password comes from exactly one place: the file itself, or one of those in `PASSWORD_SOURCES`.
 
 Not in the table: the base directory, which the command line names, and the times of `SlaveConfig` that need no
 change. `tests/cli/test_settings.py` lists them, and compares fields, rows and page.
@@ -14,6 +15,7 @@ change. `tests/cli/test_settings.py` lists them, and compares fields, rows and p
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -41,7 +43,16 @@ from slaveproto.slave.config import SlaveConfig, can_encode
 
 FILE_NAME: Final = "slaveproto.toml"
 SHUTDOWNS: Final = ("none", "signal", "file")
+SENT: Final = ("listed", "all")
 REQUIRED: Final = ("host", "port", "name", "password")
+NEEDS: Final = {
+    **dict.fromkeys(("tls_ca", "tls_pin", "tls_cert", "tls_key", "tls_name"), "tls"),
+    "tls_key": "tls_cert",
+}
+"""Settings that mean nothing without another one."""
+
+PASSWORD_SOURCES: Final = ("password_file", "password_environment", "password_descriptor")
+"""Settings that say where the password is, if it is not in the file."""
 
 
 @record
@@ -52,10 +63,32 @@ class Settings(SlaveConfig):
         umask: of the commands; None leaves that of the program.
         allow_shutdown: how the slave can be asked for a graceful shutdown: `none`, `signal` (SIGHUP) or `file` (touch
             `shutdown.stamp`).
+        password_file: file whose first line is the password, relative to the base directory.
+        password_environment: name of the variable that holds the password.
+        password_descriptor: number of an open descriptor from which the password is read.
+        tls: whether to speak TLS; the paths below are absolute.
+        tls_ca: file with the authorities of the master's certificate; None for those of the system.
+        tls_pin: SHA-256 of the master's certificate, as text; None for any that is verified.
+        tls_cert: file with our certificate; None for none.
+        tls_key: file with its key; None for that of the certificate.
+        tls_name: the name that the master's certificate has to be for; None for `host`.
+        proxy: URL of the HTTP proxy that connections go through; None for none.
+        drain: seconds that what runs has to end after SIGTERM; with 0 it is interrupted at once.
     """
 
     umask: int | None = None
     allow_shutdown: str = "none"
+    password_file: str | None = None
+    password_environment: str | None = None
+    password_descriptor: int | None = None
+    tls: bool = False
+    tls_ca: str | None = None
+    tls_pin: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_name: str | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)
+    drain: float = 600.0
 
 
 @record
@@ -66,7 +99,7 @@ class Setting:
         kind: the check of its value.
         meaning: for the page and `create-slave --help`.
         options: of `create-slave`; empty for none.
-        metavar: of the option's argument.
+        metavar: of the option's argument; None for an option that takes none, and sets true.
         read: turns the option's text into the value that the file would hold; ValueError says why it cannot.
         unset: words for a default of None.
         show: returns the value as the file shows it.
@@ -92,6 +125,13 @@ class Setting:
         except UsageError as error:
             raise ValueError(str(error).removeprefix(": ")) from None
 
+    def argument(self, text: str) -> object:
+        """Return the value of an option's text, for `argparse`, which is told of a mistake in its own way."""
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
 
 def default_of(key: str) -> Any:
     """Return the value of a setting that the file does not name; `attrs.NOTHING` if it is required."""
@@ -99,7 +139,10 @@ def default_of(key: str) -> Any:
 
 
 def load(basedir: str) -> Settings:
-    """Read the file of a base directory.
+    """Read the file of a base directory, and the password from where the file says that it is.
+
+    A variable with the password is removed from the environment, so that commands do not get it; a descriptor is
+    closed.
 
     Raises:
         UsageError: it is missing, unreadable or wrong; the message names the place.
@@ -110,18 +153,55 @@ def load(basedir: str) -> Settings:
     except FileNotFoundError:
         raise UsageError(_not_ours(basedir)) from None
     values = read_table(At(document), document.values, _KINDS)
-    missing = [key for key in REQUIRED if key not in values]
+    sources = [key for key in PASSWORD_SOURCES if key in values]
+    missing = [key for key in REQUIRED if key not in values and (key != "password" or not sources)]
     if missing:
         raise UsageError(f"{path}: {', '.join(missing)} missing")
+    for key, needed in NEEDS.items():
+        if key in values and not values.get(needed):
+            raise At(document).key(key).wrong(f"needs {needed}{' = true' if needed == 'tls' else ''}")
+    if sources:
+        at = At(document).key(sources[-1])
+        if "password" in values or len(sources) > 1:
+            raise at.wrong("is one place too many for the password")
+        values["password"] = _password_of(at, sources[0], values[sources[0]], basedir)
     return Settings(basedir=basedir, **values)
+
+
+def private_files(settings: Settings) -> list[str]:
+    """Return the files that only the slave's user should be able to read."""
+    password = settings.password_file
+    if password is not None:
+        return [os.path.join(settings.basedir, password)]
+    from_elsewhere = settings.password_environment is not None or settings.password_descriptor is not None
+    return [] if from_elsewhere else [os.path.join(settings.basedir, FILE_NAME)]
+
+
+def _password_of(at: At, key: str, source: Any, basedir: str) -> str:
+    try:
+        if key == "password_environment":
+            line = os.fsencode(os.environ.pop(source, ""))
+        else:
+            with open(os.path.join(basedir, source) if key == "password_file" else source, "rb") as file:
+                line = file.readline()
+        password = line.decode().rstrip("\r\n")
+    except OSError as error:
+        raise at.wrong(f"{source!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise at.wrong(f"{source!r} is not UTF-8") from None
+    if not password:
+        raise at.wrong(f"{source!r} has no password")
+    return password
 
 
 def dump(settings: Settings) -> str:
     """Return the text of the file."""
-    lines = ["# Written by `slaveproto create-slave`, read by `slaveproto slave`. Holds a password: keep it private.\n"]
+    elsewhere = any(getattr(settings, key) is not None for key in PASSWORD_SOURCES)
+    holds = "" if elsewhere else " Holds a password: keep it private."
+    lines = [f"# Written by `slaveproto create-slave`, read by `slaveproto slave`.{holds}\n"]
     for key, setting in SETTINGS.items():
         value = getattr(settings, key)
-        if value is not None:
+        if value is not None and not (key == "password" and elsewhere):
             lines.append(f"{key} = {setting.show(value)}\n")
     return "".join(lines)
 
@@ -152,6 +232,10 @@ def _whole(text: str) -> object:
     return int(text)
 
 
+def _whole_or_none(text: str) -> object:
+    return None if text == "None" else _whole(text)
+
+
 def _octal(text: str) -> object:
     if text == "None":
         return None
@@ -159,6 +243,10 @@ def _octal(text: str) -> object:
     if not (0 < len(digits) <= 4 and set(digits) <= set("01234567")):
         raise ValueError(f"{text!r} is no umask, such as 022")
     return int(digits, 8)
+
+
+def _absolute(text: str) -> object:
+    return text and os.path.abspath(text)
 
 
 def _zero_or_one(text: str) -> object:
@@ -203,14 +291,75 @@ def _encoding(at: At, value: object) -> str:
     return found
 
 
+def _send_environment(at: At, value: object) -> str | tuple[str, ...]:
+    """One of listed, all, or an array of names."""
+    if not isinstance(value, list):
+        return str(one_of(SENT)(at, value))
+    names = tuple(filled(at.item(index), item) for index, item in enumerate(value))
+    for index, name in enumerate(names):
+        if "=" in name or not name.isprintable():
+            raise at.item(index).wrong(f"should be the name of a variable, not {name!r}")
+    return names
+
+
+def _names(text: str) -> object:
+    return text if text in SENT else text.split(",")
+
+
+def _sent(value: str | tuple[str, ...]) -> str:
+    return _quoted(value) if isinstance(value, str) else f"[{', '.join(map(_quoted, value))}]"
+
+
+def _path(at: At, value: object) -> str:
+    """A path, relative to the base directory."""
+    return os.path.normpath(os.path.join(at.document.folder, filled(at, value)))
+
+
+def _pin(at: At, value: object) -> str:
+    """A string of 64 hexadecimal digits, with or without colons."""
+    from transports.host.pins import parse_pin
+
+    try:
+        return parse_pin(string(at, value)).hex()
+    except ValueError as error:
+        raise at.wrong(str(error)) from None
+
+
+def _proxy(at: At, value: object) -> str:
+    """A string: http://[user:password@]host[:port]."""
+    from transports.host.proxy import parse_proxy
+
+    found = string(at, value)
+    try:
+        parse_proxy(found)
+    except ValueError as error:
+        raise at.wrong(str(error)) from None
+    return found
+
+
 SETTINGS: Final[Mapping[str, Setting]] = {
     "host": Setting(filled, "name or address of the master", show=_quoted),
     "port": Setting(whole(1, 65535), "the master's port for slaves"),
     "name": Setting(filled, "the slave's name, as the master knows it", show=_quoted),
-    "password": Setting(string, "the slave's password, in clear", show=_quoted),
+    "password": Setting(string, "the slave's password, in clear; or one of the next three", show=_quoted),
+    "password_file": Setting(
+        filled, "file whose first line is the password, relative to BASEDIR",
+        ("--password-file",), "FILE", unset="none", show=_quoted,
+    ),
+    "password_environment": Setting(
+        filled, "environment variable with the password; commands do not get it",
+        ("--password-environment",), "NAME", unset="none", show=_quoted,
+    ),
+    "password_descriptor": Setting(
+        whole(0, 1_000_000), "number of an open descriptor from which a line with the password is read at the start",
+        ("--password-descriptor",), "N", read=_whole, unset="none",
+    ),
     "keepalive": Setting(
-        number(0), "seconds between two keepalive calls; 0 for none",
+        number(0), "seconds without a byte of the master's after which it is asked for one; 0 for never",
         ("-k", "--keepalive"), "SECONDS", read=_number, show=_seconds,
+    ),
+    "silence": Setting(
+        number(0.1), "seconds that the answer may take until the master is taken for dead", show=_seconds
     ),
     "max_delay": Setting(
         number(0.1), "most seconds between two attempts to connect",
@@ -224,6 +373,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         flag, "whether commands run on a pseudo-terminal, if the master leaves that to the slave",
         ("--usepty",), "0|1", read=_zero_or_one, show=_true_or_false,
     ),
+    "kill_leftovers": Setting(
+        flag, "whether what a command leaves running is killed when it ends by itself, unless the master says",
+        ("--kill-leftovers",), "0|1", read=_zero_or_one, show=_true_or_false,
+    ),
     "umask": Setting(
         bits(0o777), "umask of the commands, in octal",
         ("--umask",), "MASK", read=_octal, unset="that of the program", show=_in_octal,
@@ -235,6 +388,58 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         one_of(SHUTDOWNS),
         "ask for a graceful shutdown at SIGHUP (signal), or when BASEDIR/shutdown.stamp is touched (file)",
         ("-a", "--allow-shutdown"), "signal|file", read=_shutdown, show=_quoted,
+    ),
+    "send_environment": Setting(
+        _send_environment,
+        "variables of its environment that the master is told: a list of harmless ones, all, or more besides that list",
+        ("--send-environment",), "listed|all|NAME,NAME", read=_names, show=_sent,
+    ),
+    "tls": Setting(
+        flag, "speak TLS with the master, and verify its certificate", ("--tls", "--use-tls"), show=_true_or_false
+    ),
+    "tls_ca": Setting(
+        _path, "file with the authorities that may sign the master's certificate, or with that certificate itself",
+        ("--tls-ca",), "FILE", read=_absolute, unset="those of the system", show=_quoted,
+    ),
+    "tls_pin": Setting(
+        _pin, "SHA-256 of the master's certificate: no other one is accepted, and without tls_ca nothing else is asked",
+        ("--tls-pin",), "SHA256", unset="any that is verified", show=_quoted,
+    ),
+    "tls_cert": Setting(
+        _path, "file with the certificate that the slave shows, and those that lead to its authority",
+        ("--tls-cert",), "FILE", read=_absolute, unset="none", show=_quoted,
+    ),
+    "tls_key": Setting(
+        _path, "file with its private key, without a passphrase",
+        ("--tls-key",), "FILE", read=_absolute, unset="that of tls_cert", show=_quoted,
+    ),
+    "tls_name": Setting(
+        filled, "name that the master's certificate has to be for",
+        ("--tls-name",), "NAME", unset="that of host", show=_quoted,
+    ),
+    "proxy": Setting(
+        _proxy, "HTTP proxy to reach the master through, by CONNECT",
+        ("--proxy",), "URL", unset="none", show=_quoted,
+    ),
+    "drain": Setting(
+        number(0), "seconds that what runs has to end after SIGTERM; 0 interrupts it at once",
+        ("--drain",), "SECONDS", read=_number, show=_seconds,
+    ),
+    "max_builds": Setting(
+        whole(1, LONGEST), "builds after which the slave leaves and ends",
+        ("--max-builds",), "N", read=_whole, unset="any number",
+    ),
+    "idle_exit": Setting(
+        number(0.1), "seconds without a command or a new build after which the slave leaves and ends",
+        ("--idle-exit",), "SECONDS", read=_number, unset="never", show=_seconds,
+    ),
+    "numcpus": Setting(
+        whole(1, LONGEST), "number of processors that the master is told",
+        ("--numcpus",), "N", read=_whole_or_none, unset="those of the host",
+    ),
+    "delete_leftover_dirs": Setting(
+        flag, "whether directories of no builder are removed from the base directory when the slave is attached",
+        ("--delete-leftover-dirs",), show=_true_or_false,
     ),
 }  # fmt: skip
 

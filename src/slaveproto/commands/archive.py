@@ -1,4 +1,8 @@
-"""A tar archive of a directory, made while it is sent."""
+"""A tar archive of a directory, made while it is sent.
+
+Rules. One entry that cannot be sent does not cost the others: it is left out, and a line of text says so. What was
+begun must keep the length that its header says: a file that became shorter is filled up with zeros, and told of, too.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +28,15 @@ _TYPE: Final = 0o170000
 _DIRECTORY: Final = 0o040000
 _REGULAR: Final = 0o100000
 _LINK: Final = 0o120000
-_FIFO: Final = 0o010000
 
 _TYPES: Final = {
     _DIRECTORY: tarfile.DIRTYPE,
     _REGULAR: tarfile.REGTYPE,
     _LINK: tarfile.SYMTYPE,
-    _FIFO: tarfile.FIFOTYPE,
 }
+
+MOST_LINES: Final = 100
+"""Entries that were left out that are told of one by one."""
 
 
 def is_directory(info: PathInfo) -> bool:
@@ -42,18 +47,6 @@ def is_directory(info: PathInfo) -> bool:
 def is_regular(info: PathInfo) -> bool:
     """Whether it is a regular file."""
     return info.mode & _TYPE == _REGULAR
-
-
-class Changed(Exception):
-    """A file became shorter than its header says, which cannot be taken back any more.
-
-    Args:
-        path: of the file.
-    """
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
 
 
 class _Compressor(Protocol):
@@ -83,7 +76,7 @@ class TreeArchive:
     """Archive of one directory, in the order of the names; links stay links.
 
     The top is called `/`, as in the archives of real slaves. If a file grows meanwhile, only its first part is kept.
-    Entries that are neither file, directory, link nor fifo are left out.
+    What is neither file, directory nor link, or cannot be read or named, is left out.
 
     Args:
         pipeline: performs the effects.
@@ -96,17 +89,16 @@ class TreeArchive:
     context: CommandContext
     feed: Callable[[bytes], Script[None]]
     compressor: _Compressor
+    left_out: int = attrs.field(default=0, init=False)
+    """Entries that are not in it, or not as they were."""
+    lines: list[str] = attrs.field(factory=list, init=False)
+    """A line about each of the first of them."""
     _size: int = attrs.field(default=0, init=False)
     # Files that have several names, by device and inode: the first name that they had here.
     _names: dict[tuple[int, int], str] = attrs.field(factory=dict, init=False)
 
     def make(self, path: str, info: PathInfo, entries: tuple[TreeEntry, ...]) -> Script[None]:
-        """Archive the directory `path`, whose entries are known already.
-
-        Raises:
-            HostError: something in it cannot be read.
-            Changed: a file became shorter on the way.
-        """
+        """Archive the directory `path`, whose entries are known already."""
         yield from self._add(TreeEntry("", info, ""), path, "")
         todo: list[tuple[str, str, Iterator[TreeEntry]]] = [(path, "", iter(entries))]
         while todo:
@@ -116,26 +108,36 @@ class TreeArchive:
                 todo.pop()
                 continue
             here, name = join_paths(self.context.posix, directory, entry.name), prefix + entry.name
-            yield from self._add(entry, here, name)
-            if is_directory(entry.info):
+            added = yield from self._add(entry, here, name)
+            if added and is_directory(entry.info):
                 try:
                     inner = yield from self.pipeline.perform(ScanDir(here))
                 except HostError as error:
-                    raise HostError(error.errno, f"{error.strerror}: {here!r}") from None
-                todo.append((here, name + "/", iter(inner)))
+                    if error.is_shortage:
+                        raise
+                    self._leave_out(here, error.strerror)
+                else:
+                    todo.append((here, name + "/", iter(inner)))
         yield from self._put(bytes(2 * tarfile.BLOCKSIZE))
         yield from self._put(bytes(-self._size % tarfile.RECORDSIZE))
         yield from self.feed(self.compressor.flush())
 
-    def _add(self, entry: TreeEntry, path: str, name: str) -> Script[None]:
+    def _leave_out(self, path: str, why: str) -> None:
+        self.left_out += 1
+        if len(self.lines) < MOST_LINES:
+            self.lines.append(f"{path!r}: {why}")
+
+    def _add(self, entry: TreeEntry, path: str, name: str) -> Script[bool]:
+        """Add an entry; return whether it could be."""
         info = entry.info
         kind = _TYPES.get(info.mode & _TYPE)
         if kind is None:
-            return
+            self._leave_out(path, "neither file, directory nor link")
+            return False
         header = tarfile.TarInfo(name)
         header.type, header.linkname = kind, entry.link if self.context.posix else entry.link.replace("\\", "/")
         if is_regular(info):
-            first = self._names.setdefault((info.device, info.inode), name) if info.links > 1 else name
+            first = self._names.get((info.device, info.inode), name) if info.links > 1 else name
             if first != name:
                 header.type, header.linkname = tarfile.LNKTYPE, first
             else:
@@ -144,23 +146,47 @@ class TreeArchive:
         whole = self.context.dialect is Dialect.BYTES
         # Slaves of the 0.8 generation wrote whole seconds in the older format.
         header.mtime = info.modified // 10**9 if whole else info.modified / 10**9
-        yield from self._put(
-            header.tobuf(tarfile.GNU_FORMAT if whole else tarfile.PAX_FORMAT, self.context.encoding, "surrogateescape")
-        )
-        if header.size:
-            yield from self._add_content(path, header.size)
+        try:
+            # Before its header, for that cannot be taken back.
+            start = (yield from self._read(path, 0, header.size)) if header.size else b""
+            block = header.tobuf(
+                tarfile.GNU_FORMAT if whole else tarfile.PAX_FORMAT, self.context.encoding, "surrogateescape"
+            )
+        except HostError as error:
+            if error.is_shortage:
+                raise
+            self._leave_out(path, error.strerror)
+            return False
+        except UnicodeEncodeError:
+            self._leave_out(path, f"its name cannot be said in {self.context.encoding}")
+            return False
+        if header.isreg() and info.links > 1:
+            self._names[info.device, info.inode] = name
+        yield from self._put(block)
+        yield from self._add_content(path, start, header.size)
+        return True
 
-    def _add_content(self, path: str, size: int) -> Script[None]:
-        offset = 0
+    def _read(self, path: str, offset: int, size: int) -> Script[bytes]:
+        return self.pipeline.perform(ReadFile(path, offset, min(CHUNK, size - offset)))
+
+    def _add_content(self, path: str, start: bytes, size: int) -> Script[None]:
+        data, offset, problem = start, 0, ""
         while offset < size:
-            try:
-                data = yield from self.pipeline.perform(ReadFile(path, offset, min(CHUNK, size - offset)))
-            except HostError as error:
-                raise HostError(error.errno, f"{error.strerror}: {path!r}") from None
             if not data:
-                raise Changed(path)
+                problem = problem or "became shorter while it was sent"
+                data = bytes(min(CHUNK, size - offset))
             yield from self._put(data)
             offset += len(data)
+            data = b""
+            if offset < size and not problem:
+                try:
+                    data = yield from self._read(path, offset, size)
+                except HostError as error:
+                    if error.is_shortage:
+                        raise
+                    problem = error.strerror
+        if problem:
+            self._leave_out(path, f"{problem}; the rest of it is zeros")
         yield from self._put(bytes(-size % tarfile.BLOCKSIZE))
 
     def _put(self, data: bytes) -> Script[None]:

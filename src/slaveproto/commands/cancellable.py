@@ -62,6 +62,8 @@ def remove_tree(
     try:
         problems = yield from perform_cancellable(RemoveTree(path), silence, lifetime, context)
     except HostError as error:
+        if error.is_shortage:
+            raise
         return (yield from _complain("rmdir", (f"{path}: {error.strerror}",)))
     return (yield from _complain("rmdir", problems))
 
@@ -73,6 +75,8 @@ def copy_tree(source: str, target: str, lifetime: float | None, context: Command
     try:
         problems = yield from perform_cancellable(CopyTree(source, target), None, lifetime, context)
     except HostError as error:
+        if error.is_shortage:
+            raise
         return (yield from _complain("cpdir", (f"{target}: {error.strerror}",)))
     return (yield from _complain("cpdir", problems))
 

@@ -23,6 +23,8 @@ class CommandContext:
         use_pty: whether a command that leaves it to the slave gets a pseudo-terminal.
         posix: whether the host is POSIX.
         python2: whether the master runs on Python 2, which all those do that read bytes.
+        unlisted: names of variables of `environ` that the master is not told.
+        kill_leftovers: whether what commands leave behind is killed if the master leaves it to the slave.
     """
 
     directory: str
@@ -32,6 +34,8 @@ class CommandContext:
     use_pty: bool
     posix: bool
     python2: bool = False
+    unlisted: frozenset[str] = frozenset()
+    kill_leftovers: bool = False
 
     @property
     def shows_python2(self) -> bool:

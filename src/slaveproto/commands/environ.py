@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import attrs
+
 from slaveproto.commands.context import CommandContext
 from slaveproto.errors import CommandError
 from slaveproto.wire.values import Value
@@ -43,8 +45,26 @@ def merged_environ(changes: Value, context: CommandContext) -> dict[str, str]:
         if name == "PYTHONPATH":
             words.append(context.environ.get("PYTHONPATH", ""))
         text = context.path_separator.join(words)
-        merged[name] = _VARIABLE.sub(lambda match: context.environ.get(context.variable(match[1]), ""), text)
+        merged[name] = _VARIABLE.sub(lambda match: _own(context, match), text)
     return merged
+
+
+def shown_environ(changes: Value, context: CommandContext) -> dict[str, str]:
+    """Return what `merged_environ` does, without what the master is not told.
+
+    A variable that the master sets itself is shown, whatever its name. In its value `${NAME}` stays as it is if the
+    slave's own variable of that name is not told.
+
+    Raises:
+        CommandError: as `merged_environ`.
+    """
+    told = {name: value for name, value in context.environ.items() if name not in context.unlisted}
+    return merged_environ(changes, attrs.evolve(context, environ=told))
+
+
+def _own(context: CommandContext, match: re.Match[str]) -> str:
+    name = context.variable(match[1])
+    return context.environ.get(name, match[0] if name in context.unlisted else "")
 
 
 def raw_environ(environ: Mapping[str, str], context: CommandContext) -> dict[bytes, bytes]:

@@ -90,6 +90,8 @@ def _short(name: str, path: str, effect: Effect[T], report: Callable[[T], Script
 
 
 def _failed(name: str, path: str, error: HostError) -> Script[None]:
+    if error.is_shortage:
+        raise error
     yield from SendText("header", f"{name}: {error.strerror}: {path}\n")
     yield from SendItem("rc", error.errno or 1)
 

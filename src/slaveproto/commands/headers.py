@@ -64,6 +64,7 @@ def shown_seconds(seconds: float, dialect: Dialect) -> str:
     return str(int(seconds) if dialect is Dialect.BYTES else seconds)
 
 
-def environment_text(environ: Mapping[str, str]) -> str:
-    """Return the block that lists the environment."""
-    return " environment:\n" + "".join(f"  {name}={environ[name]}\n" for name in sorted(environ))
+def environment_text(environ: Mapping[str, str], left_out: int = 0) -> str:
+    """Return the block that lists the environment; `left_out` is the number of variables that are not in it."""
+    more = f"  ({left_out} more that the slave does not tell)\n" if left_out else ""
+    return " environment:\n" + "".join(f"  {name}={environ[name]}\n" for name in sorted(environ)) + more

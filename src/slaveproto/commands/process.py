@@ -17,6 +17,7 @@ from slaveproto.effects import (
     Abandon,
     CallDone,
     EffectDone,
+    FindHolders,
     Interrupted,
     MakeDirs,
     NextEvent,
@@ -43,6 +44,11 @@ BACKUP_TIMEOUT: Final = 5.0
 DRAIN_TIMEOUT: Final = 1.0
 """Seconds that output may still come after a process that we killed is gone."""
 
+HELD_NOTICE: Final = 5.0
+"""Seconds after the end of a process until the log tells who still holds its output."""
+
+_MOST_HOLDERS: Final = 3
+
 KEPT: Final = 1024 * 1024
 """Bytes of a stream that a script may look at; what comes after them is only sent."""
 
@@ -68,8 +74,9 @@ class ProcessSpec:
         max_lines: the number of lines that it may write.
         signal: the signal that ends it, without SIG.
         patience: if set, TERM is sent first, and the signal after this time.
+        kill_leftovers: whether what it leaves behind is killed when it ends by itself.
         logfiles: files to read while it runs, as the master names them.
-        show_environ: whether the log lists the environment.
+        shown_environ: the part of the environment that the log lists; None for none of it.
         keep: which of its outputs the script wants to read, up to `KEPT` bytes.
     """
 
@@ -86,8 +93,9 @@ class ProcessSpec:
     max_lines: int | None = None
     signal: str = "KILL"
     patience: float | None = None
+    kill_leftovers: bool = False
     logfiles: Value = None
-    show_environ: bool = True
+    shown_environ: Mapping[str, str] | None = None
     keep: frozenset[str] = frozenset()
 
 
@@ -125,13 +133,24 @@ def run_process(spec: ProcessSpec, context: CommandContext, *, send_rc: bool) ->
     except HostError as error:
         raise CommandError("builtins.OSError", f"[Errno {error.errno}] {error.strerror}: {spec.workdir!r}") from None
     yield from SendText("header", _header(spec, context))
-    start = spawn(spec.command, spec.environ, spec.workdir, context, stdin=spec.stdin or b"", use_pty=spec.use_pty)
+    start = spawn(
+        spec.command,
+        spec.environ,
+        spec.workdir,
+        context,
+        stdin=spec.stdin or b"",
+        use_pty=spec.use_pty,
+        kill_leftovers=spec.kill_leftovers,
+    )
     for log in logs:
         yield from log.begin()
     started = yield from Now()
     try:
         process = yield from start
     except HostError as error:
+        if error.is_shortage:
+            text = f"[Errno {error.errno}] {error.strerror}: the slave's host cannot start a process at present"
+            raise CommandError("builtins.OSError", text) from None
         program = "cmd.exe" if start.script else start.argv[0].decode(context.encoding, "surrogateescape")
         yield from SendText("stderr", f"{program}: {error.strerror}\n")
         ended = ProcessEnd(1, False, False, {})
@@ -192,6 +211,8 @@ class _Supervision:
                         yield from self.kill()
                     elif self.phase is _Phase.KILL_SENT:
                         yield from self.drain()
+                    else:
+                        yield from SetTimer("held", HELD_NOTICE)
                 case Interrupted():
                     self.interrupted = True
                     yield from self.end("command interrupted", None)
@@ -204,6 +225,8 @@ class _Supervision:
                     yield from self.end(self.timed_out(self.spec.lifetime, "elapsed"), "timeout")
                 case TimerFired(key="logs"):
                     yield from self.poll_logs()
+                case TimerFired(key="held"):
+                    yield from self.tell_holders()
                 case TimerFired(key="drain"):
                     yield from Abandon(self.process)
                     closed = True
@@ -219,7 +242,7 @@ class _Supervision:
                     assert_never(event)
         if self.exited.signal is not None:
             yield from SendText("header", f"process killed by signal {self.exited.signal}\n")
-        for timer in ("silence", "lifetime", "logs", "kill", "drain"):
+        for timer in ("silence", "lifetime", "logs", "kill", "held", "drain"):
             yield from SetTimer(timer, None)
         by_us = self.phase is not _Phase.RUNNING
         code = -1 if self.exited.signal is not None or (by_us and self.exited.code == 0) else self.exited.code
@@ -245,6 +268,23 @@ class _Supervision:
                 yield from SetTimer("silence", self.spec.silence)
         yield from SetTimer("logs", POLL_INTERVAL)
 
+    def tell_holders(self) -> Script[None]:
+        try:
+            found = yield from FindHolders(self.process)
+        except HostError:
+            found = ()
+        names = [f"process {one.pid} ({one.name})" for one in found[:_MOST_HOLDERS]]
+        if len(found) > _MOST_HOLDERS:
+            names.append(f"{len(found) - _MOST_HOLDERS} more")
+        limits = [
+            f"{shown_seconds(limit, self.context.dialect)} seconds {how}"
+            for limit, how in ((self.spec.silence, "without output"), (self.spec.lifetime, "in all"))
+            if limit
+        ]
+        who, most = " and ".join(names) or "another process", " or ".join(limits)
+        text = f"the command has ended, but its output is held open by {who}; waiting for that"
+        yield from SendText("header", f"\n{text}, {f'at most {most}' if most else 'without limit'}\n")
+
     def timed_out(self, seconds: float | None, how: str) -> str:
         return f"command timed out: {shown_seconds(seconds or 0, self.context.dialect)} seconds {how}{self.running()}"
 
@@ -258,8 +298,8 @@ class _Supervision:
         """Begin to end the process; a second reason changes nothing."""
         if self.phase is not _Phase.RUNNING:
             return
-        yield from SetTimer("silence", None)
-        yield from SetTimer("lifetime", None)
+        for timer in ("silence", "lifetime", "held"):
+            yield from SetTimer(timer, None)
         if reason is not None and self.context.dialect is Dialect.TEXT:
             yield from SendItem("failure_reason", reason)
         yield from SendText("header", f"\n{why}, attempting to kill\n")
@@ -310,6 +350,11 @@ class _Supervision:
         raise CommandError("builtins.RuntimeError", text)
 
 
+def _environment(spec: ProcessSpec) -> str:
+    shown = spec.shown_environ
+    return "" if shown is None else environment_text(shown, len(spec.environ) - len(shown))
+
+
 def _header(spec: ProcessSpec, context: CommandContext) -> str:
     dialect = context.dialect
     return "".join(
@@ -321,7 +366,7 @@ def _header(spec: ProcessSpec, context: CommandContext) -> str:
             limit_text("maxTime", spec.lifetime, dialect) + "\n",
             f" watching logfiles {shown(spec.logfiles or {}, python2=context.shows_python2)}\n",
             f" argv: {shown_command(spec.shown, context)}\n",
-            environment_text(spec.environ) if spec.show_environ else "",
+            _environment(spec),
             f" writing {len(spec.stdin)} bytes to stdin\n" if spec.stdin else "",
             f" using PTY: {spec.use_pty}\n",
         )

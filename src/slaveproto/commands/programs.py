@@ -26,6 +26,7 @@ def spawn(
     *,
     stdin: bytes = b"",
     use_pty: bool = False,
+    kill_leftovers: bool = False,
 ) -> Spawn:
     """Return the effect that runs a command: a list of words, or one text for the shell.
 
@@ -38,7 +39,8 @@ def spawn(
     argv, script = _argv(command, context)
     if not argv:
         raise CommandError("builtins.ValueError", "an empty command")
-    return Spawn(argv, raw_environ(environ, context), directory, stdin, use_pty, script, context.encoding)
+    environment = raw_environ(environ, context)
+    return Spawn(argv, environment, directory, stdin, use_pty, script, context.encoding, kill_leftovers)
 
 
 def _argv(command: bytes | str | Sequence[bytes | str], context: CommandContext) -> tuple[tuple[bytes, ...], bool]:

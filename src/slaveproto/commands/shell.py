@@ -12,7 +12,7 @@ import attrs
 
 from slaveproto.commands.arguments import count, seconds
 from slaveproto.commands.context import CommandContext
-from slaveproto.commands.environ import merged_environ
+from slaveproto.commands.environ import merged_environ, shown_environ
 from slaveproto.commands.process import ProcessSpec, Words, run_process
 from slaveproto.effects import Script
 from slaveproto.errors import CommandError
@@ -47,16 +47,20 @@ def shell(arguments: Mapping[str, Value], context: CommandContext) -> Script[Non
         max_lines=count("max_lines", get("max_lines")),
         signal=_signal_name(get("interruptSignal"), context),
         patience=seconds("sigtermTime", get("sigtermTime")),
+        kill_leftovers=context.kill_leftovers if get("kill_leftovers") is None else bool(get("kill_leftovers")),
         logfiles=get("logfiles"),
-        show_environ=bool(get("logEnviron", True)),
     )
-    return _run(spec, get("env"), context)
+    return _run(spec, get("env") or None, context, show=bool(get("logEnviron", True)))
 
 
-def _run(spec: ProcessSpec, env: Value, context: CommandContext) -> Script[None]:
+def _run(spec: ProcessSpec, env: Value, context: CommandContext, *, show: bool) -> Script[None]:
     # From here on the command has been started as far as the master is concerned: what goes wrong ends it.
-    environ = {**merged_environ(env or None, context), "PWD": spec.workdir}
-    yield from run_process(attrs.evolve(spec, environ=environ), context, send_rc=True)
+    environ = {**merged_environ(env, context), "PWD": spec.workdir}
+    shown = environ
+    if context.unlisted:
+        shown = {**shown_environ(env, context), "PWD": spec.workdir}
+    spec = attrs.evolve(spec, environ=environ, shown_environ=shown if show else None)
+    yield from run_process(spec, context, send_rc=True)
 
 
 def _command(value: Value, context: CommandContext) -> tuple[Words, Words]:

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from slaveproto.commands.archive import Changed, TreeArchive, compressor, is_directory, is_regular
+from slaveproto.commands.archive import TreeArchive, compressor, is_directory, is_regular
 from slaveproto.commands.arguments import at_home, count, either, remote
 from slaveproto.commands.context import CommandContext
 from slaveproto.commands.pipelining import (
@@ -42,7 +42,7 @@ from slaveproto.effects import (
 from slaveproto.errors import CommandError, HostError
 from slaveproto.limits import SIZE_LIMIT
 from slaveproto.records import record
-from slaveproto.updates import Dialect
+from slaveproto.updates import LEFT_OUT, Dialect
 from slaveproto.wire.values import Remote, Value
 
 CHUNK: Final = 256 * 1024
@@ -103,6 +103,11 @@ def _transfer(arguments: Arguments, context: CommandContext, peer: str, *names: 
     )
 
 
+def _problem(error: HostError, text: str) -> Exception:
+    """Return what an error leads to: a shortage of the host is no failure of the step."""
+    return error if error.is_shortage else _Problem(text)
+
+
 def _guarded(
     transfer: _Transfer, pipeline: Pipeline, script: Script[tuple[int, str]], last: str | None
 ) -> Script[None]:
@@ -117,6 +122,9 @@ def _guarded(
         pass
     except PipelineStopped:
         yield from pipeline.give_up(last)
+    except HostError:
+        yield from pipeline.give_up(last)
+        raise
     except BlockRefused as refused:
         failure = refused.failure
         yield from pipeline.give_up(last)
@@ -144,14 +152,14 @@ def _upload_file(transfer: _Transfer, pipeline: Pipeline, keepstamp: bool) -> Sc
     try:
         before = yield from pipeline.perform(StatPath(transfer.path))
         first = yield from pipeline.perform(ReadFile(transfer.path, 0, CHUNK)) if is_regular(before) else _no_file()
-    except HostError:
-        raise _Problem(cannot_open) from None
+    except HostError as error:
+        raise _problem(error, cannot_open) from None
     writer = BlockWriter(pipeline, transfer.blocksize, transfer.maxsize)
     try:
         yield from _send_file(transfer, pipeline, writer, first)
         after = yield from pipeline.perform(StatPath(transfer.path))
     except HostError as error:
-        raise _Problem(f"Cannot read file '{transfer.shown}': {error.strerror}") from None
+        raise _problem(error, f"Cannot read file '{transfer.shown}': {error.strerror}") from None
     if (before.device, before.inode) != (after.device, after.inode):
         raise _Problem(f"File '{transfer.shown}' was replaced while it was sent")
     yield from pipeline.call("close")
@@ -190,9 +198,10 @@ def _upload_directory(transfer: _Transfer, pipeline: Pipeline, compression: str)
             raise HostError(20, "Not a directory")
         entries = yield from pipeline.perform(ScanDir(transfer.path))
     except HostError as error:
-        raise _Problem(
+        raise _problem(
+            error,
             f"Cannot read directory '{transfer.shown}' for upload: "
-            f"[Errno {error.errno}] {error.strerror}: {transfer.shown!r}"
+            f"[Errno {error.errno}] {error.strerror}: {transfer.shown!r}",
         ) from None
     yield from SendText("header", transfer.line(f"sending {transfer.shown}"))
     writer = BlockWriter(pipeline, transfer.blocksize, transfer.maxsize)
@@ -203,17 +212,17 @@ def _upload_directory(transfer: _Transfer, pipeline: Pipeline, compression: str)
             raise _Problem(transfer.truncated)
 
     archive = TreeArchive(pipeline, transfer.context, feed, compressor(compression))
-    try:
-        yield from archive.make(transfer.path, info, entries)
-    except HostError as error:
-        raise _Problem(
-            f"Cannot read directory '{transfer.shown}' for upload: [Errno {error.errno}] {error.strerror}"
-        ) from None
-    except Changed as changed:
-        raise _Problem(f"File '{changed.path}' became shorter while it was sent") from None
+    yield from archive.make(transfer.path, info, entries)
     yield from writer.feed(b"", last=True)
     if writer.full:
         raise _Problem(transfer.truncated)
+    for line in archive.lines:
+        yield from SendText("stderr", f"left out: {line}\n")
+    if archive.left_out > len(archive.lines):
+        yield from SendText("stderr", f"left out: {archive.left_out - len(archive.lines)} more\n")
+    if archive.left_out:
+        # Real masters pass over it. Ours knows by it that a success is not a whole one.
+        yield from SendItem(LEFT_OUT, archive.left_out)
     yield from pipeline.call("unpack")
     return 0, ""
 
@@ -232,8 +241,8 @@ def download_file(arguments: Arguments, context: CommandContext) -> Script[None]
 def _download_file(transfer: _Transfer, pipeline: Pipeline, mode: int | None) -> Script[tuple[int, str]]:
     try:
         temp = yield from CreateTemp(transfer.path)
-    except HostError:
-        raise _Problem(f"Cannot open file '{transfer.shown}' for download") from None
+    except HostError as error:
+        raise _problem(error, f"Cannot open file '{transfer.shown}' for download") from None
     try:
         if mode is None:
             mode = yield from _present_mode(transfer.path)
@@ -243,7 +252,7 @@ def _download_file(transfer: _Transfer, pipeline: Pipeline, mode: int | None) ->
         # Half a file must not stay, whatever the reason.
         yield from _remove(temp)
         if isinstance(error, HostError):
-            raise _Problem(f"Cannot write file '{transfer.shown}': {error.strerror}") from None
+            raise _problem(error, f"Cannot write file '{transfer.shown}': {error.strerror}") from None
         raise
     # The file is complete: if the master cannot close its reader, that is no failure of this command.
     yield from pipeline.give_up("close")

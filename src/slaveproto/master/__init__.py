@@ -34,6 +34,7 @@ from slaveproto.master.events import MasterNotice as MasterNotice
 from slaveproto.master.events import Outcome as Outcome
 from slaveproto.master.events import Ping as Ping
 from slaveproto.master.events import Ponged as Ponged
+from slaveproto.master.events import Print as Print
 from slaveproto.master.events import Secured as Secured
 from slaveproto.master.events import ShutDownSlave as ShutDownSlave
 from slaveproto.master.events import ShutdownWanted as ShutdownWanted
@@ -53,6 +54,7 @@ from slaveproto.master.steps import AnyStep as AnyStep
 from slaveproto.master.steps import CopyDirectory as CopyDirectory
 from slaveproto.master.steps import DownloadFile as DownloadFile
 from slaveproto.master.steps import DownloadString as DownloadString
+from slaveproto.master.steps import EnvValue as EnvValue
 from slaveproto.master.steps import Glob as Glob
 from slaveproto.master.steps import ListDirectory as ListDirectory
 from slaveproto.master.steps import LogFile as LogFile

@@ -7,6 +7,8 @@ Rules.
 * What has to wait (another list of builders, a departure, a dismissal) is looked at whenever a build is over, a list is
   settled, or the configuration is another one (`look`).
 * A slave that is asked for a sign of life and says anything else instead is alive.
+* What a slave is asked again and again is its version: all know it, and none writes a line into its log about it, as
+  they do about `print`.
 
 Source: manual page, sections "Setup" and "Bot methods"; `buildslave.py`, `process/slavebuilder.py` of Buildbot 0.8.4p1;
 `worker/protocols/pb.py` of 4.3.0.
@@ -17,7 +19,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from slaveproto.effects import Script
+from slaveproto.effects import CountUnacknowledged, Script
+from slaveproto.errors import HostError
+from slaveproto.liveness import LOOKS
 from slaveproto.machine import Machine
 from slaveproto.master.builder import RemoteBuilder
 from slaveproto.master.config import SlaveAccount
@@ -173,7 +177,7 @@ class BuildSlave:
         self._list.want(account.builders)
         self._show_builders()
         if self.attached:
-            self._set_keepalive(self.peer.last_heard + self._context.config.keepalive)
+            self._set_keepalive(self.peer.liveness.sign + self._context.config.keepalive)
             self.look()
 
     def _send_list(self) -> Script[None]:
@@ -193,6 +197,10 @@ class BuildSlave:
         elif self._list.stale:
             self._start(self._send_list())
 
+    def print(self, text: str) -> None:
+        """Write a line into its log."""
+        self.peer.call(self._bot, "print", (text,))
+
     # -- signs of life
 
     def ping(self) -> None:
@@ -203,16 +211,16 @@ class BuildSlave:
         if (yield from self._sign_of_life("ping", self._context.config.ping_timeout)):
             self._context.announce(Ponged(self.name))
 
-    def arbitrate(self, timeout: float) -> None:
+    def arbitrate(self) -> None:
         """Ask for a sign of life because another connection came by the same name; report it.
 
         A slave that is late with this answer but sends other bytes counts as alive. Else its connection ends.
         """
-        self._start(self._arbitrating(timeout))
+        self._start(self._arbitrating())
 
-    def _arbitrating(self, timeout: float) -> Script[None]:
+    def _arbitrating(self) -> Script[None]:
         text = "master got a duplicate connection; keeping this one"
-        if (yield from self._sign_of_life(text, timeout, lenient=True)):
+        if (yield from self._sign_of_life(text, self._context.config.silence, lenient=True)):
             self._context.report(HolderAlive(self.peer.number))
 
     def _sign_of_life(self, text: str, timeout: float, *, lenient: bool = False) -> Script[bool]:
@@ -224,16 +232,27 @@ class BuildSlave:
         return True
 
     def keep_alive(self) -> None:
-        """Ask for a sign of life, unless the slave has said something anyway."""
-        now, config = self._context.now, self._context.config
-        due = self.peer.last_heard + config.keepalive
-        if due <= now:
-            self._start(self._keeping_alive())
-            due = now + config.keepalive
+        """Ask for a sign of life unless there was one, or look how far the question has come."""
+        now, config, liveness = self._context.now, self._context.config, self.peer.liveness
+        due = (now if self.peer.paused else liveness.sign) + config.keepalive
+        if liveness.asked or due <= now:
+            due = now + config.silence / LOOKS
+            if not liveness.asked:
+                self._start(self._keeping_alive())
+            elif liveness.under_way:
+                self._start(self._looking())
         self._set_keepalive(due)
 
     def _keeping_alive(self) -> Script[None]:
-        yield from self._sign_of_life("keepalive", self._context.config.silence)
+        # Whatever it answers, it answers.
+        yield from Ask(((self._bot, "getVersion", ()),), self._context.config.silence, probing=True)
+
+    def _looking(self) -> Script[None]:
+        try:
+            unacknowledged = yield from CountUnacknowledged(self.peer.number)
+        except HostError:
+            return
+        self.peer.liveness.look(unacknowledged, self._context.now)
 
     def _set_keepalive(self, due: float) -> None:
         key = (self.peer.number, Alarm.KEEPALIVE, 0)

@@ -7,9 +7,11 @@ Rules.
 * Output goes to the step's spool at once, and is announced once until it is taken. Output of an abandoned step is
   dropped.
 * A file of the step is put in its place when the last command has ended well; only then the step is over.
-* A slave ends its commands in their time. One that is `GRACE` late is asked to interrupt the command, whose step is
-  then an EXCEPTION; so is one that says an exit code, and then nothing. A slave that does not end an interrupted
-  command is given up. Each word of the step puts that off, and a slave that is not read is not late.
+* A slave ends its shell commands in their time; all other limits are the master's, for slaves know none of them, and
+  where they do (`OF_SLAVES`), theirs come first. A slave that is late with the end of a shell command by `GRACE` is
+  asked to interrupt it, and the step is an EXCEPTION; so is one that says an exit code, and then nothing. A slave that
+  does not end an interrupted command is given up. Each word of the step puts that off, and a slave that is not read is
+  not late.
 
 Source: `process/buildstep.py` (RemoteCommand, LoggedRemoteCommand) of Buildbot 0.8.4p1, `process/remotecommand.py` of
 4.3.0.
@@ -20,23 +22,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import attrs
+
 from slaveproto.effects import FileStamp, Script, Stat
 from slaveproto.errors import HostError, LocalProtocolError, RemoteProtocolError
 from slaveproto.machine import Machine
 from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.events import Outcome, StartStep, StepFinished, StepSpoke
-from slaveproto.master.happenings import CommandOver, SourceFound, StepOver
+from slaveproto.master.happenings import CommandOver, SourceFound, StepOver, TransferOver
 from slaveproto.master.info import text_of
 from slaveproto.master.output import STDIO, Output, Spool
 from slaveproto.master.peer import Peer
 from slaveproto.master.results import Result
 from slaveproto.master.sizes import MOST_OF_A_MESSAGE, size_of
 from slaveproto.master.states import REMOTE_COMMAND, STEP, RemoteCommandEvent, StepEvent, StepState
-from slaveproto.master.steps import AnyStep, DownloadFile, DownloadString, Shell, UploadDirectory, UploadFile
+from slaveproto.master.steps import (
+    AnyStep,
+    CopyDirectory,
+    DownloadFile,
+    DownloadString,
+    RemoveDirectory,
+    Secret,
+    Shell,
+    UploadDirectory,
+    UploadFile,
+)
 from slaveproto.master.tasks import Ask, MasterTask
 from slaveproto.master.transfer import Reader, Transfer, Writer
 from slaveproto.master.translate import CommandRequest
-from slaveproto.updates import plain
+from slaveproto.updates import LEFT_OUT, plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
 from slaveproto.wire.serving import no_such_method, parameters
@@ -58,6 +72,12 @@ GRACE: Final = 120.0
 
 UNENDED: Final = "it did not end an interrupted step"
 """The reason for which a slave is given up."""
+
+PATIENCE: Final = 10.0
+"""Seconds that a step beyond its limit has to end, and that the slave's own limit may be late."""
+
+OF_SLAVES: Final = (RemoveDirectory, CopyDirectory)
+"""Steps whose limits slaves know, but not all slaves all of them."""
 
 
 class StepOutput:
@@ -222,6 +242,15 @@ class RemoteCommand:
                 output.keep(key, value)
 
 
+@attrs.frozen
+class _Due:
+    """A limit of a step: when it is reached, in words why, and the result of the step that is interrupted then."""
+
+    when: float
+    why: str
+    result: Result
+
+
 class StepRun:
     """One step of a build.
 
@@ -247,11 +276,10 @@ class StepRun:
         self._command: RemoteCommand | None = None
         self._transfer: Transfer | None = None
         self._judged: tuple[Result, str] = (Result.EXCEPTION, "")
-        # The time when its command was sent.
+        # The time when its first command was sent.
         self._sent = context.now
-        # Why it was interrupted, and what it is then.
-        self._reason = ""
-        self._interrupted = Result.CANCELLED
+        # How it ends because it was interrupted; the first reason counts.
+        self._cut: tuple[Result, str] | None = None
         self._rcs: list[int | None] = []
 
     @property
@@ -295,7 +323,8 @@ class StepRun:
             if isinstance(what, (UploadFile, UploadDirectory)):
                 self._transfer = Writer(self.number, what, self._peer, self._context)
             elif isinstance(what, DownloadString):
-                self._transfer = Reader(self.number, what.data, len(what.data), self._peer, self._context)
+                data = what.data.data if isinstance(what.data, Secret) else what.data
+                self._transfer = Reader(self.number, data, len(data), self._peer, self._context)
             self._send()
 
     def _looking(self, source: str) -> Script[None]:
@@ -314,7 +343,7 @@ class StepRun:
         if self.over:
             return
         if self._machine.state is StepState.UNWANTED:
-            self._conclude(Result.CANCELLED, self._reason)
+            self._conclude(*(self._cut or (Result.CANCELLED, "")))
         elif found.size is None or not isinstance(self.what, DownloadFile):
             self._conclude(Result.FAILURE, found.problem)
         else:
@@ -322,6 +351,8 @@ class StepRun:
             self._send()
 
     def _send(self) -> None:
+        if self._machine.state is StepState.PREPARING:
+            self._sent = self._context.now
         self._machine.fire(StepEvent.COMMAND)
         request = self._requests.pop(0)
         for note in request.notes:
@@ -335,7 +366,7 @@ class StepRun:
         number = self._context.next_command()
         peer = self._peer.number
         command = self._command = RemoteCommand(self.number, peer, request, number, self._output, self._context)
-        self._sent = self._output.heard = self._context.now
+        self._output.heard = self._context.now
         self._expect(self._due)
         self._peer.serve(command.local, command)
         head = plain((number, request.command), self._peer.dialect.text, "utf-8")
@@ -345,53 +376,68 @@ class StepRun:
     # -- on the way
 
     @property
-    def _due(self) -> tuple[float | None, str]:
-        """The time when its command is late, None for never, and the reason."""
-        what, now = self.what, self._context.now
-        heard = now if self._peer.paused else self._output.heard
-        patience = GRACE + (what.sigterm_time or 0.0) if isinstance(what, Shell) else GRACE
+    def _due(self) -> _Due | None:
+        """The time when its command is late, None for never."""
+        what, now, paused = self.what, self._context.now, self._peer.paused
+        heard = max(self._output.heard, self._transfer.heard if self._transfer is not None else 0.0)
+        heard = now if paused else heard
+        grace = GRACE + (what.sigterm_time or 0.0) if isinstance(what, Shell) else GRACE
         if self._machine.state is StepState.INTERRUPTED:
-            return heard + patience, UNENDED
+            given_up = heard + grace
+            if what.max_time is not None and not isinstance(what, Shell):
+                given_up = min(given_up, self._sent + what.max_time + PATIENCE)
+            return _Due(given_up, UNENDED, Result.RETRY)
         if self._command is not None and self._command.said_rc:
-            return heard + GRACE, f"the slave told its exit code, and not that it is over, for {GRACE:g} s"
-        found: tuple[float | None, str] = None, ""
+            why = f"the slave told its exit code, and not that it is over, for {GRACE:g} s"
+            return _Due(heard + GRACE, why, Result.EXCEPTION)
+        dues = []
         if isinstance(what, Shell):
             if what.timeout and what.want_stdout and what.want_stderr:
                 why = f"nothing was heard of it for {what.timeout:g} s, and the slave did not end it"
-                found = heard + what.timeout + patience, why
+                dues.append(_Due(heard + what.timeout + grace, why, Result.EXCEPTION))
             if what.max_time:
-                end = self._sent + what.max_time + patience
-                if found[0] is None or end < found[0]:
-                    why = f"it ran for more than {what.max_time:g} s, and the slave did not end it"
-                    found = (max(now + GRACE, end) if self._peer.paused else end), why
-        return found
+                why = f"it ran for more than {what.max_time:g} s, and the slave did not end it"
+                end = self._sent + what.max_time + grace
+                dues.append(_Due(max(now + GRACE, end) if paused else end, why, Result.EXCEPTION))
+        else:
+            of_slave = isinstance(what, OF_SLAVES)
+            if what.timeout is not None and not of_slave:
+                dues.append(_Due(heard + what.timeout, f"nothing came for {what.timeout:g} s", Result.FAILURE))
+            if what.max_time is not None:
+                end = self._sent + what.max_time + (PATIENCE if of_slave else 0.0)
+                dues.append(_Due(end, f"not over within {what.max_time:g} s", Result.FAILURE))
+        return min(dues, key=lambda due: due.when, default=None)
 
-    def _expect(self, due: tuple[float | None, str]) -> None:
-        when, _ = due
+    def _expect(self, due: _Due | None) -> None:
         key = self._peer.number, Alarm.OVERDUE, self.number
-        if when is None:
+        if due is None:
             self._context.timers.cancel(key)
         else:
-            self._context.timers.set(key, when)
+            self._context.timers.set(key, due.when)
 
     def look(self) -> None:
         """Interrupt it if its command is late, and give the slave up if it was interrupted; else wait on."""
-        due = when, why = self._due
-        if when is None or when > self._context.now:
+        due, now = self._due, self._context.now
+        if due is None or due.when > now:
             self._expect(due)
         elif self._machine.state is StepState.RUNNING:
-            self.interrupt(why, Result.EXCEPTION)
+            if due.result is Result.FAILURE:
+                self._output.say(STDIO, "header", f"\ncommand timed out: {due.why}\n".encode())
+                self._context.timers.set((self._peer.number, Alarm.STEP, self.number), now + PATIENCE)
+            self._interrupt(due.result, due.why)
         elif self._machine.state is StepState.INTERRUPTED:
-            self._peer.end(why)
+            self._peer.end(due.why)
 
-    def interrupt(self, why: str, result: Result = Result.CANCELLED) -> None:
-        """Ask the slave to end it, as `result`. Only the first time counts, and only while a command runs."""
+    def interrupt(self, why: str) -> None:
+        """Ask the slave to end it. Only the first time counts, and only while a command runs."""
+        self._interrupt(Result.CANCELLED, why or "interrupted")
+
+    def _interrupt(self, result: Result, why: str) -> None:
         before = self._machine.state
         state = self._machine.fire(StepEvent.INTERRUPT)
         if state is StepState.OVER:
             return
-        if not self._reason:
-            self._reason, self._interrupted = why or "interrupted", result
+        self._cut = self._cut or (result, why)
         if before is StepState.RUNNING and self._command is not None:
             self._output.heard = self._context.now
             self._expect(self._due)
@@ -417,7 +463,7 @@ class StepRun:
             self._command.lose()
         if self._transfer is not None:
             self._transfer.settle(wanted=False)
-        self._conclude(self._interrupted if self._reason else Result.RETRY, self._reason or why)
+        self._conclude(*(self._cut or (Result.RETRY, why)))
 
     # -- to the end
 
@@ -444,15 +490,22 @@ class StepRun:
             self._context.timers.cancel((self._peer.number, Alarm.OVERDUE, self.number))
             self._transfer.settle(wanted=result is Result.SUCCESS)
 
-    def transfer_over(self, problem: str) -> None:
-        """End once the file is in its place, or removed."""
+    def transfer_over(self, report: TransferOver) -> None:
+        """End once the file is in its place, or removed. A problem of ours is the reason of what the slave tells."""
         # The connection may be lost while a file is put in its place.
         if self.over:
             return
         result, why = self._judged
+        problem = report.problem
+        for line in report.left_out:
+            self._output.say(STDIO, "header", f"left out: {line}\n".encode(errors="backslashreplace"))
         if problem and result is Result.SUCCESS:
             self._output.say(STDIO, "header", f"{problem}\n".encode(errors="replace"))
             result, why = Result.FAILURE, problem
+        elif result is Result.SUCCESS and (report.left_out or LEFT_OUT in self._output.items):
+            result, why = Result.WARNINGS, "the directory is not whole"
+        elif report.ours and result in (Result.FAILURE, Result.EXCEPTION):
+            why = problem
         self._conclude(result, why)
 
     @property
@@ -464,7 +517,7 @@ class StepRun:
 
     def _judge(self, failure: Failure | None) -> tuple[Result, str]:
         if self._machine.state is StepState.INTERRUPTED:
-            return self._interrupted, self._reason
+            return self._cut or (Result.CANCELLED, "")
         if failure is not None:
             return Result.EXCEPTION, f"{failure.kind}: {failure.message}"
         rc, what = self._rc, self.what

@@ -16,19 +16,28 @@ class SlaveAccount:
         name: its user name.
         password: in clear, for the login needs it so.
         builders: the slave's builders, each with its directory on the slave, which is relative to the slave's basedir.
+        certificate: the name of the TLS certificate that the slave has to show besides; None for none.
     """
 
     name: str
     password: str = attrs.field(repr=False)
     builders: Mapping[str, str] = attrs.field(factory=dict)
+    certificate: str | None = None
 
 
 @attrs.frozen
 class ChangeAccount:
-    """A user such as `change`, who tells of changes: what `buildbot sendchange` logs in as."""
+    """A user such as `change`, who tells of changes: what `buildbot sendchange` logs in as.
+
+    Args:
+        name: the user name.
+        password: in clear.
+        confirm: whether each change waits for the program's `AnswerGuest`, such as until it is stored.
+    """
 
     name: str
     password: str = attrs.field(repr=False)
+    confirm: bool = False
 
 
 @attrs.frozen
@@ -65,8 +74,9 @@ class MasterConfig:
         login_timeout: from the opening of a connection to the response to our challenge, the handshake of TLS included.
         attach_timeout: for each answer of a slave that is being attached.
         ping_timeout: for the answer to a ping, and for a slave that was shut down to be gone.
-        keepalive: between two signs of life that are asked of a slave; 0 for none.
-        silence: for the answer to such a question, after which the slave is taken for dead.
+        keepalive: without a byte of a slave's, until it is asked for a sign of life; 0 for never.
+        silence: for the answer, counted from the arrival of the question, after which the slave is taken for dead; also
+            of the holder of a name by which another slave comes.
         upload_max_size: bytes of a file, or of the archive of a directory, that comes in, unless its step says another
             number; 0 for any.
         visitors: most connections that have not logged in, those whose TLS handshake is under way included.
@@ -78,8 +88,8 @@ class MasterConfig:
     login_timeout: float = 30.0
     attach_timeout: float = 120.0
     ping_timeout: float = 60.0
-    keepalive: float = 600.0
-    silence: float = 120.0
+    keepalive: float = 5.0
+    silence: float = 52.0
     upload_max_size: int = 2 * 1024**3
     visitors: int = 500
     visitors_per_address: int = 100

@@ -21,6 +21,7 @@ class Alarm(Symbol):
     """Deadlines of a connection."""
 
     LOGIN = auto()
+    HANDSHAKE = auto()
     ANSWER = auto()
     KEEPALIVE = auto()
     DEPARTURE = auto()

@@ -15,7 +15,7 @@ from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop,
 from slaveproto.master.changes import Change
 from slaveproto.master.config import Account, MasterConfig
 from slaveproto.master.results import Result
-from slaveproto.master.steps import AnyStep
+from slaveproto.master.steps import AnyStep, EnvValue
 from slaveproto.wire.values import Failure, Value
 
 # -- inputs
@@ -47,9 +47,16 @@ class Accepted:
 
 @attrs.frozen
 class Secured:
-    """The TLS handshake of a connection that was accepted with `secure=False` is done. One that is over is fine."""
+    """The TLS handshake of a connection that was accepted with `secure=False` is done. One that is over is fine.
+
+    Args:
+        connection: your number of the connection.
+        names: the names for which the peer's certificate was made, if it showed one and an authority that you trust has
+            signed it: its common name, and its alternative names.
+    """
 
     connection: int
+    names: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -72,7 +79,7 @@ class AnswerAccount:
 
 @attrs.frozen
 class AnswerGuest:
-    """The answer to `GuestCalled`; a `Failure` makes the call fail."""
+    """The answer to `GuestCalled`, or to a `ChangeReceived` that waits for it; a `Failure` makes the call fail."""
 
     connection: int
     call: int
@@ -84,6 +91,14 @@ class Ping:
     """Ask a slave for a sign of life; ends in `Ponged`, or in the loss of the slave."""
 
     slave: str
+
+
+@attrs.frozen
+class Print:
+    """Write a line into a slave's log, for the people there."""
+
+    slave: str
+    text: str
 
 
 @attrs.frozen
@@ -115,7 +130,7 @@ class StartStep:
     step: int
     build: int
     what: AnyStep
-    env: Mapping[str, str | tuple[str, ...] | None] = attrs.field(factory=dict)
+    env: Mapping[str, EnvValue] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -189,6 +204,7 @@ MasterInput: TypeAlias = (
     | AnswerAccount
     | AnswerGuest
     | Ping
+    | Print
     | StartBuild
     | StartStep
     | InterruptStep
@@ -286,10 +302,19 @@ class GuestCalled:
 
 @attrs.frozen
 class ChangeReceived:
-    """A user told of a change."""
+    """A user told of a change.
+
+    Args:
+        user: its name.
+        change: the change.
+        connection: the user's.
+        call: the number to answer with; None if it is answered, as it is without `ChangeAccount.confirm`.
+    """
 
     user: str
     change: Change
+    connection: int
+    call: int | None
 
 
 @attrs.frozen

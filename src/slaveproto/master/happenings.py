@@ -89,10 +89,19 @@ class CommandOver:
 
 @attrs.frozen
 class TransferOver:
-    """The file of a step is in its place, or removed; the problem is empty if all went well."""
+    """The file of a step is in its place, or removed.
+
+    Args:
+        step: its number.
+        problem: what went wrong; empty if all went well.
+        ours: whether that was on the master.
+        left_out: lines about entries of a directory that are not in it.
+    """
 
     step: int
     problem: str
+    ours: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -4,8 +4,8 @@ Rules.
 
 * The peer is a stranger until its login is accepted. Until then its limits are those of `STRANGER`, and its time is
   counted from the moment when it was accepted, however much it says.
-* After the login, silence is counted from the last byte: on a slow link an answer may well wait behind a large message.
-  A peer that is not read is not silent.
+* After the login, silence is counted from the last sign of life (`liveness`): on a slow link an answer may well wait
+  behind a large message, and so may a question. A peer that is not read is not silent.
 * `receive` takes bytes; the session takes their events one by one, and has `on_event` carry each out, so that whatever
   an event led to is done before the next.
 * Every object of the peer that arrives is given back, unless a receiver keeps it.
@@ -28,6 +28,7 @@ import attrs
 from slaveproto.effects import CloseConnection
 from slaveproto.errors import CallFailed, LocalProtocolError, RemoteProtocolError
 from slaveproto.limits import Limits
+from slaveproto.liveness import Liveness
 from slaveproto.machine import Machine
 from slaveproto.master.context import Alarm, MasterContext
 from slaveproto.master.dialect import SLAVE, SlaveDialect
@@ -75,8 +76,14 @@ MOST_REFUSED: Final = 100
 
 SPEAKS_HTTP: Final = "it speaks HTTP, as a browser, a proxy, or a worker with protocol=msgpack_..."
 
+SPEAKS_TLS: Final = "it speaks TLS, and this port is plain (tls_cert)"
+
 _HTTP: Final = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) ")
-_LONGEST_HTTP: Final = 8
+_TLS: Final = b"\x16\x03"
+_LONGEST_FIRST: Final = 8
+
+PATIENCE_FOR_TLS: Final = 3.0
+"""Seconds without a handshake until people are told what may be wrong."""
 
 # Every connection has the same.
 _ROOT: Final = Local("root")
@@ -89,6 +96,7 @@ class _Asked:
     task: MasterTask | None
     lenient: bool
     keep: bool
+    probing: bool
     answers: list[Answer | None]
     left: int
 
@@ -119,8 +127,8 @@ class Peer:
     # A master has thousands.
     __slots__ = (
         "_context", "_first", "_leaving", "_login", "_login_until", "_pending", "_perspective", "_refused", "_serving",
-        "_timeout", "_trusted", "connection", "dialect", "group", "last_heard", "machine", "mind", "name", "number",
-        "peer", "questions", "slave", "unread",
+        "_timeout", "_trusted", "connection", "dialect", "group", "liveness", "machine", "mind", "name", "names",
+        "number", "peer", "questions", "slave", "unread",
     )  # fmt: skip
 
     def __init__(self, accepted: Accepted, group: str, context: MasterContext, trusted: Limits) -> None:
@@ -133,10 +141,12 @@ class Peer:
         """The user name: as the peer said it, from the login on as the account has it."""
         self.slave: str | None = None
         """The same, once it is a slave."""
+        self.names: tuple[str, ...] = ()
+        """Names of its certificate; none without one that was verified."""
         self.mind: Remote | None = None
         self.dialect: SlaveDialect = SLAVE
         self.unread = UnreadBytes()
-        self.last_heard = context.now
+        self.liveness = Liveness(context.now)
         self.questions: dict[int, None] = {}
         """Calls of the peer that the program has not answered yet."""
         self._context = context
@@ -155,6 +165,8 @@ class Peer:
         context.timers.set((self.number, Alarm.LOGIN, 0), self._login_until)
         if accepted.secure:
             self.secured()
+        else:
+            context.timers.set((self.number, Alarm.HANDSHAKE, 0), context.now + PATIENCE_FOR_TLS)
 
     @property
     def state(self) -> PeerState:
@@ -177,12 +189,19 @@ class Peer:
 
     def data_to_send(self) -> bytes:
         """Return bytes for the connection and forget them; none while TLS is agreed on."""
-        return b"" if self.machine.state is PeerState.SECURING else self.connection.data_to_send()
+        if self.machine.state is PeerState.SECURING:
+            return b""
+        data = self.connection.data_to_send()
+        self.liveness.taken += len(data)
+        return data
 
     # -- incoming
 
-    def secured(self) -> None:
+    def secured(self, names: tuple[str, ...] = ()) -> None:
         """Begin to speak: the handshake of TLS is done, or there is none.
+
+        Args:
+            names: of the certificate that the peer showed.
 
         Raises:
             LocalProtocolError: no handshake is under way.
@@ -190,10 +209,12 @@ class Peer:
         if self.machine.state is not PeerState.SECURING:
             raise LocalProtocolError(f"no handshake of connection {self.number} is under way")
         self.machine.fire(PeerEvent.SECURED)
+        self.names = names
+        self._context.timers.cancel((self.number, Alarm.HANDSHAKE, 0))
         self.touch()
 
     def receive(self, data: bytes) -> bool:
-        """Take bytes, whose events come from `connection`; False if they are those of HTTP, which end the connection.
+        """Take bytes, whose events come from `connection`; False if they are of HTTP or TLS, which ends the connection.
 
         Raises:
             LocalProtocolError: the handshake of TLS is not done.
@@ -201,12 +222,12 @@ class Peer:
         context, state = self._context, self.machine.state
         if state is PeerState.SECURING:
             raise LocalProtocolError(f"the handshake of connection {self.number} is under way")
-        self.last_heard = context.now
+        self.liveness.heard(context.now)
         context.touched[self.number] = None
         if state is PeerState.NEGOTIATING:
-            self._first += data[: _LONGEST_HTTP - len(self._first)]
-            if _HTTP.match(self._first):
-                self.end(f"broke the protocol: {SPEAKS_HTTP}")
+            self._first += data[: _LONGEST_FIRST - len(self._first)]
+            if _HTTP.match(self._first) or self._first.startswith(_TLS):
+                self.end(f"broke the protocol: {SPEAKS_TLS if self._first.startswith(_TLS) else SPEAKS_HTTP}")
                 return False
         self.connection.receive_data(data)
         return True
@@ -285,6 +306,8 @@ class Peer:
         asked = pending.asked
         if asked is None:
             return
+        if asked.probing:
+            self.liveness.answered()
         asked.answers[pending.place] = answer
         asked.left -= 1
         if not asked.left and asked.task is not None:
@@ -296,18 +319,25 @@ class Peer:
             secured = self.machine.state is not PeerState.SECURING
             what = "did not log in" if secured else "TLS: no handshake"
             self.end(f"{what} within {self._timeout:g} s")
+        elif alarm is Alarm.HANDSHAKE:
+            # A slave without TLS waits for our first word, as we wait for its.
+            self.notice(f"no TLS for {PATIENCE_FOR_TLS:g} s: a slave that was not told to speak it? (tls = true)")
         elif alarm is Alarm.ANSWER and number in self._pending:
             pending = self._pending[number]
+            asked, liveness = pending.asked, self.liveness
             assert pending.timeout is not None
-            # A peer that is not read, or has just said something, is not silent.
-            heard = self._context.now if self.paused else self.last_heard
-            if heard + pending.timeout <= self._context.now:
+            assert asked is not None
+            sign = liveness.sign if asked.lenient else liveness.spoke
+            if self.paused:
+                # A peer that is not read is not silent.
+                sign = self._context.now
+            if sign + pending.timeout <= self._context.now:
                 self.end(f"did not answer {pending.method} within {pending.timeout:g} s")
-            elif pending.asked is not None and pending.asked.lenient and pending.asked.task is not None:
-                task, pending.asked.task = pending.asked.task, None
+            elif asked.lenient and asked.task is not None and not liveness.asked:
+                task, asked.task = asked.task, None
                 self._context.report(AnswersCame(task, ()))
             else:
-                self._context.timers.set((self.number, Alarm.ANSWER, number), heard + pending.timeout)
+                self._context.timers.set((self.number, Alarm.ANSWER, number), sign + pending.timeout)
 
     # -- outgoing
 
@@ -318,13 +348,15 @@ class Peer:
             LocalProtocolError: the arguments of one cannot be sent.
         """
         count = len(ask.calls)
-        asked = _Asked(task, ask.lenient, ask.keep, [None] * count, count)
+        asked = _Asked(task, ask.lenient, ask.keep, ask.probing, [None] * count, count)
         self.touch()
         for place, (target, method, args) in enumerate(ask.calls):
             number = self.connection.call(target, method, args)
             self._pending[number] = _Pending(method, ask.timeout, asked, place)
             if ask.timeout is not None:
                 self._context.timers.set((self.number, Alarm.ANSWER, number), self._context.now + ask.timeout)
+        if ask.probing:
+            self.liveness.ask(self.connection.unsent)
 
     def call(self, target: Remote, method: str, args: tuple[Value, ...]) -> None:
         """Call the peer; its answer does not matter.
@@ -438,6 +470,7 @@ class Peer:
         self._pending.clear()
         self._serving.clear()
         self._context.timers.cancel((self.number, Alarm.LOGIN, 0))
+        self._context.timers.cancel((self.number, Alarm.HANDSHAKE, 0))
         if unknown:
             self._report(why)
         self._context.report(PeerLeft(self.number, why))

@@ -11,8 +11,8 @@ Rules.
 * The session owns its connections (`Peer`), the slaves that they belong to (`BuildSlave`), and the registries of builds
   and steps. Children know no parent: they report by values (`happenings`), and `_settle` carries those out one by one,
   before the next event of a connection is taken.
-* One name, one seat: who comes under a name that is taken is the contender, and the holder has `ARBITRATION` seconds to
-  show that it is alive. A newer contender takes the older one's place.
+* One name, one seat: who comes under a name that is taken is the contender, and the holder has as long to show that it
+  is alive as after any question (`MasterConfig.silence`). A newer contender takes the older one's place.
 * A connection is left unread while too much of what it brought is not taken. If that holds up other builds of its slave
   for `STALL` seconds, the output that is not taken is set apart: see `slaveproto.master.output`.
 * What the program wants is refused with `LocalProtocolError`, and then nothing has changed. What happened a moment ago,
@@ -56,6 +56,7 @@ from slaveproto.master.events import (
     MasterInput,
     Outcome,
     Ping,
+    Print,
     Secured,
     ShutDownSlave,
     StartBuild,
@@ -88,13 +89,12 @@ from slaveproto.wire.events import Call
 from slaveproto.wire.serving import no_such_method
 from slaveproto.wire.values import Failure
 
-ARBITRATION: Final = 10.0
-"""Seconds that the holder of a name has to answer when another connection comes by the same name."""
-
 STALL: Final = 2.0
 """Seconds for which a step whose output is not taken may hold up other builds of its slave."""
 
 DUPLICATE: Final = "builtins.RuntimeError"
+
+OTHER_CERTIFICATE: Final = "builtins.PermissionError"
 
 UNHANDLED: Final = "twisted.cred.error.UnhandledCredentials"
 
@@ -148,7 +148,10 @@ class MasterSession:
         return self._context.timers.deadline
 
     def requests(self) -> list[Request]:
-        """Return the effects to start now: `FileEffect`, and `CloseConnection` with your number of the connection."""
+        """Return the effects to start now: `FileEffect`, `CloseConnection`, `CountUnacknowledged`.
+
+        The latter two name your number of the connection.
+        """
         return self._context.take_requests()
 
     def connections_to_send(self) -> list[int]:
@@ -267,9 +270,9 @@ class MasterSession:
                 pass
             case Accepted():
                 self._accept(item)
-            case Secured(number):
+            case Secured(number, names):
                 if number in self._peers:
-                    self._peers[number].secured()
+                    self._peers[number].secured(names)
             case Received(number, data):
                 if number in self._peers:
                     self._receive(self._peers[number], data)
@@ -284,6 +287,8 @@ class MasterSession:
                 self._answer_guest(item)
             case Ping():
                 self._slave(item.slave).ping()
+            case Print():
+                self._slave(item.slave).print(item.text)
             case ShutDownSlave():
                 slave = self._slave(item.slave)
                 if item.graceful:
@@ -321,7 +326,7 @@ class MasterSession:
 
     def _expired(self, peer: Peer, alarm: Alarm, number: int) -> None:
         match alarm:
-            case Alarm.LOGIN | Alarm.ANSWER:
+            case Alarm.LOGIN | Alarm.HANDSHAKE | Alarm.ANSWER:
                 peer.expired(alarm, number)
             case Alarm.KEEPALIVE:
                 self._expect_holder(peer).keep_alive()
@@ -362,7 +367,7 @@ class MasterSession:
                     self._steps[happening.step].command_over(happening)
             case TransferOver():
                 if happening.step in self._steps:
-                    self._steps[happening.step].transfer_over(happening.problem)
+                    self._steps[happening.step].transfer_over(happening)
             case SourceFound():
                 if happening.step in self._steps:
                     self._steps[happening.step].source_found(happening)
@@ -513,9 +518,14 @@ class MasterSession:
         peer.name = account.name
         match account:
             case SlaveAccount():
+                if account.certificate is not None and account.certificate not in peer.names:
+                    shown = ", ".join(peer.names) or "none"
+                    why = f"needs the certificate of {account.certificate}, and showed that of {shown}"
+                    peer.refuse(why, kind=OTHER_CERTIFICATE, message=f"{account.name} {why}", credentials=True)
+                    return
                 self._take_seat(peer, account)
             case ChangeAccount():
-                peer.admit(f"perspective of {account.name}", _ChangePerspective(account, self._context))
+                peer.admit(f"perspective of {account.name}", _ChangePerspective(account, peer, self._context))
                 self._strangers.leave(peer.number)
             case GuestAccount():
                 peer.admit(f"perspective of {account.name}", _GuestPerspective(account, peer, self._context))
@@ -544,7 +554,7 @@ class MasterSession:
         if rival is not None:
             rival[0].refuse("a newer connection took its place", kind=DUPLICATE, message="rejecting duplicate slave")
         if not contested:
-            holder.arbitrate(ARBITRATION)
+            holder.arbitrate()
 
     def _holder_alive(self, connection: int) -> None:
         holder = self._peers.get(connection)
@@ -642,16 +652,22 @@ class MasterSession:
 class _ChangePerspective:
     """The perspective of a user that tells of changes."""
 
-    def __init__(self, account: ChangeAccount, context: MasterContext) -> None:
+    def __init__(self, account: ChangeAccount, peer: Peer, context: MasterContext) -> None:
         self._account = account
+        self._peer = peer
         self._context = context
 
     def handle(self, connection: Connection, call: Call) -> None:
         if call.method != "addChange":
             raise no_such_method(call, "perspective")
         change = read_change(call)
-        connection.answer(call.id)
-        self._context.announce(ChangeReceived(self._account.name, change))
+        waits = self._account.confirm
+        if waits:
+            self._peer.questions[call.id] = None
+        else:
+            connection.answer(call.id)
+        number = call.id if waits else None
+        self._context.announce(ChangeReceived(self._account.name, change, self._peer.number, number))
 
 
 class _GuestPerspective:

@@ -36,6 +36,9 @@ class Step:
         flunk_on_warnings: whether warnings make the build a failure.
         warn_on_warnings: whether warnings leave the build with warnings.
         always_run: whether it runs even when the build has been ended by a step before it.
+        timeout: how long the slave may say nothing about it; None for ever.
+        max_time: how long it may take; None for ever. Of a command the slave sees to both, else the master: a step that
+            is beyond its limit is interrupted, and a FAILURE.
     """
 
     name: str = ""
@@ -46,6 +49,8 @@ class Step:
     flunk_on_warnings: bool = False
     warn_on_warnings: bool = True
     always_run: bool = False
+    timeout: float | None = None
+    max_time: float | None = None
 
     @property
     def title(self) -> str:
@@ -58,15 +63,23 @@ class Step:
 
 @attrs.frozen
 class Secret:
-    """A word of a command that is not shown. Slaves before 0.8.9 show it nevertheless.
+    """A text that is not shown: a word of a command, a variable, what a command reads or a file holds.
+
+    Slaves before 0.8.9 show a word nevertheless. No slave shows a variable, for a command that has a secret one is
+    never asked to show its environment. On the slave's host, the words of a command stand in the list of processes.
 
     Args:
-        real: what is run.
+        real: what is sent and used.
         shown: what is shown instead.
     """
 
     real: str = attrs.field(repr=False)
     shown: str = "XXXX"
+
+    @property
+    def data(self) -> bytes:
+        """The real text in UTF-8."""
+        return self.real.encode()
 
 
 @attrs.frozen
@@ -84,6 +97,9 @@ class LogFile:
 
 Word: TypeAlias = "str | Secret"
 
+EnvValue: TypeAlias = "str | tuple[str, ...] | Secret | None"
+"""Value of a variable. A tuple is joined by the path separator; None removes the variable."""
+
 
 @attrs.frozen(kw_only=True)
 class Shell(Step):
@@ -91,34 +107,34 @@ class Shell(Step):
 
     Args:
         command: a list of words, or one text for `/bin/sh`.
-        env: variables to set (a list is joined by the path separator), or to remove (None).
-        timeout: how long it may write nothing; None for ever.
-        max_time: how long it may run; None for ever.
+        env: variables to set or to remove.
         max_lines: how many lines it may write; None for any number (workers since 4.1.0).
         logfiles: files to read while it runs, by the name of the log.
         use_pty: whether it gets a pseudo-terminal; None leaves it to the slave.
         initial_stdin: what it reads; None for nothing.
         want_stdout: whether its output is sent.
         want_stderr: likewise.
-        log_environ: whether the environment is shown.
+        log_environ: whether the environment is shown; it never is where a variable is a `Secret`.
         interrupt_signal: what ends it, without SIG (slaves since 0.8.6).
         sigterm_time: how long it gets after a TERM before that; None for no TERM (slaves since 0.8.9).
+        kill_leftovers: whether what it leaves running is killed when it ends by itself; None leaves it to the slave
+            (ours; Buildbot's know no such thing).
         success_rc: exit codes that are a SUCCESS, those of `warnings_rc` are WARNINGS, any other is a FAILURE.
     """
 
     command: str | tuple[Word, ...]
-    env: Mapping[str, str | tuple[str, ...] | None] = attrs.field(factory=dict)
+    env: Mapping[str, EnvValue] = attrs.field(factory=dict)
     timeout: float | None = 1200
-    max_time: float | None = None
     max_lines: int | None = None
     logfiles: Mapping[str, LogFile] = attrs.field(factory=dict)
     use_pty: bool | None = None
-    initial_stdin: bytes | None = None
+    initial_stdin: bytes | Secret | None = None
     want_stdout: bool = True
     want_stderr: bool = True
     log_environ: bool = True
     interrupt_signal: str = "KILL"
     sigterm_time: float | None = None
+    kill_leftovers: bool | None = None
     success_rc: tuple[int, ...] = (0,)
     warnings_rc: tuple[int, ...] = ()
     halt_on_failure: bool = False
@@ -147,7 +163,6 @@ class RemoveDirectory(Step):
 
     Args:
         dirs: the directories.
-        timeout: how long the slave may be silent about it.
     """
 
     dirs: tuple[str, ...]
@@ -164,7 +179,6 @@ class CopyDirectory(Step):
     Args:
         source: the directory.
         dest: what the copy is called.
-        timeout: how long the slave may be silent about it.
     """
 
     source: str
@@ -298,7 +312,7 @@ class DownloadString(Step):
         mode: permission bits; None leaves them to the slave.
     """
 
-    data: bytes
+    data: bytes | Secret
     dest: str
     block_size: int = BLOCK_SIZE
     mode: int | None = None

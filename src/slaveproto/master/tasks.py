@@ -33,14 +33,16 @@ class Ask(Effect[tuple[Answer, ...]]):
         calls: for each the object, the method and the arguments.
         timeout: seconds after which a peer that has said nothing is taken for dead, and its connection ends. A peer
             that has said something gets as many seconds from there.
-        lenient: whether a peer that did not answer in time, but has said something, will do: then the reply is empty.
+        lenient: whether a peer that did not answer in time, but says other things, will do: then the reply is empty.
         keep: whether the script sees to the objects in the answers; else they are given back.
+        probing: whether this is the question after a silence, whose arrival is watched.
     """
 
     calls: tuple[tuple[Remote, str, tuple[Value, ...]], ...]
     timeout: float | None = None
     lenient: bool = False
     keep: bool = False
+    probing: bool = False
 
 
 class MasterTask(Task):

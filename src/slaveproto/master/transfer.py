@@ -111,7 +111,11 @@ class Writer:
             self._most = context.config.upload_max_size or None
         self._times: tuple[float, float] | None = None
         self._problem = ""
+        self._where = ""
         self._wanted = False
+        self._left_out: tuple[str, ...] = ()
+        self.heard = context.now
+        """The time of the last call."""
         self._task = MasterTask(peer.number, self._serving())
         context.start(self._task)
 
@@ -148,6 +152,7 @@ class Writer:
                         raise CallFailed("builtins.TypeError", "utime takes a pair of numbers")
             case _:
                 raise no_such_method(call)
+        self.heard = self._context.now
         job = _Job(call.id, self._size, len(data), data)
         self._size += len(data)
         self._peer.unread.size += len(data)
@@ -165,9 +170,11 @@ class Writer:
     def _broken(self) -> bool:
         return self._machine.state is TransferState.BROKEN
 
-    def _break(self, why: str) -> None:
+    def _break(self, why: str, *, ours: bool = False) -> None:
         self._machine.fire(TransferEvent.BREAK)
-        self._problem = self._problem or why
+        if not self._problem:
+            # The slave is not told our path.
+            self._problem, self._where = why, f"{self._step.dest} on the master: " if ours else ""
 
     def _serving(self) -> Script[None]:
         temp: str | None = None
@@ -191,10 +198,10 @@ class Writer:
                 if not self._broken:
                     yield from WriteFile(temp, job.offset, job.data)
         except HostError as error:
-            self._break(error.strerror)
+            self._break(error.strerror, ours=True)
         self._peer.unread.size -= job.size
         if self._broken:
-            self._answers.fail(job, self._problem)
+            self._answers.fail(job, f"the master: {self._problem}" if self._where else self._problem)
         else:
             self._answers.answer(job, None)
         return temp
@@ -208,10 +215,11 @@ class Writer:
                 if self._wanted:
                     temp = yield from self._place(temp)
             except HostError as error:
-                self._break(error.strerror)
+                self._break(error.strerror, ours=True)
         if temp is not None:
             self._context.have_done(Unlink(temp))
-        self._context.report(TransferOver(self._number, self._problem))
+        problem, ours = self._where + self._problem, bool(self._where)
+        self._context.report(TransferOver(self._number, problem, ours=ours, left_out=self._left_out))
 
     @property
     def _beside(self) -> str:
@@ -222,7 +230,8 @@ class Writer:
         """Put the file where it belongs; return what is still to be removed."""
         step = self._step
         if isinstance(step, UploadDirectory):
-            yield from UnpackTree(temp, step.compress, step.dest, step.unpack_limit, step.unpack_entries)
+            unpack = UnpackTree(temp, step.compress, step.dest, step.unpack_limit, step.unpack_entries)
+            self._left_out = yield from unpack
             # The archive goes in either case.
             return temp
         yield from PlaceFile(temp, step.dest, step.mode)
@@ -231,7 +240,7 @@ class Writer:
                 yield from SetTimes(step.dest, *self._times)
             except HostError as error:
                 # It is in its place all the same.
-                self._break(error.strerror)
+                self._break(error.strerror, ours=True)
         return None
 
 
@@ -256,6 +265,8 @@ class Reader:
         self._offset = 0
         self._problem = ""
         self._owed: dict[int, _Job] = {}
+        self.heard = context.now
+        """The time of the last call."""
         self._task = MasterTask(peer.number, self._serving())
         context.start(self._task)
 
@@ -276,6 +287,7 @@ class Reader:
                 parameters(call)
             case _:
                 raise no_such_method(call)
+        self.heard = self._context.now
         job = self._owed[call.id] = _Job(call.id, 0, size)
         self._context.tell(self._task, job)
 

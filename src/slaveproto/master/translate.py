@@ -21,6 +21,7 @@ from slaveproto.master.steps import (
     CopyDirectory,
     DownloadFile,
     DownloadString,
+    EnvValue,
     Glob,
     ListDirectory,
     MakeDirectory,
@@ -37,7 +38,7 @@ from slaveproto.paths import join_paths
 from slaveproto.updates import Dialect, plain
 from slaveproto.wire.values import Value
 
-Env: TypeAlias = Mapping[str, "str | tuple[str, ...] | None"]
+Env: TypeAlias = Mapping[str, EnvValue]
 
 OF_WORKERS: Final = (3, 0)
 """The version of the commands since which their arguments speak of workers, and of text."""
@@ -139,10 +140,12 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
     version = slave.version("shell")
     notes = []
     separator = ":" if slave.posix else ";"
-    changes: dict[Value, Value] = {
-        name: separator.join(value) if isinstance(value, tuple) else value
-        for name, value in {**env, **step.env}.items()
-    }
+    variables = {**env, **step.env}
+    changes: dict[Value, Value] = {name: _variable(value, separator) for name, value in variables.items()}
+    shows = step.log_environ
+    if shows and any(isinstance(value, Secret) for value in variables.values()):
+        shows = False
+        notes.append("the environment is not shown, for it holds a secret")
     arguments: dict[str, Value] = {
         "command": _command(step, version, slave),
         "workdir": step.workdir,
@@ -151,7 +154,7 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
         "want_stderr": int(step.want_stderr),
         "timeout": step.timeout,
         "maxTime": step.max_time,
-        "logEnviron": step.log_environ,
+        "logEnviron": shows,
         "logfiles": {},
     }
     if version == (0,):
@@ -168,7 +171,11 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
         arguments["usePTY"] = bool(step.use_pty)
         # Ours know it: what a process writes comes as it is. Workers pass over what they do not know, and make text.
         arguments["raw_output"] = True
+        if step.kill_leftovers is not None:
+            arguments["kill_leftovers"] = step.kill_leftovers
     else:
+        if step.kill_leftovers is not None:
+            notes.append("the slave knows no kill_leftovers")
         arguments["usePTY"] = "slave-config"
         if step.use_pty is not None:
             if version < (2, 7):
@@ -176,7 +183,7 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
             else:
                 arguments["usePTY"] = step.use_pty
     if step.initial_stdin is not None:
-        arguments["initial_stdin"] = step.initial_stdin
+        arguments["initial_stdin"] = _data(step.initial_stdin)
     for key, value, default, since in (
         ("interruptSignal", step.interrupt_signal, "KILL", (2, 15)),
         ("sigtermTime", step.sigterm_time, None, (2, 16)),
@@ -187,6 +194,16 @@ def _shell(step: Shell, env: Env, slave: _Translator) -> CommandRequest:
         elif value != default:
             notes.append(f"the slave knows no {key}")
     return slave.order("shell", arguments, notes=tuple(notes))
+
+
+def _variable(value: EnvValue, separator: str) -> str | None:
+    if isinstance(value, Secret):
+        return value.real
+    return separator.join(value) if isinstance(value, tuple) else value
+
+
+def _data(data: bytes | Secret) -> bytes:
+    return data.data if isinstance(data, Secret) else data
 
 
 def _command(step: Shell, version: tuple[int, ...], slave: _Translator) -> Value:
@@ -211,7 +228,7 @@ def _make_directory(step: MakeDirectory, slave: _Translator) -> tuple[CommandReq
 def _remove_directory(step: RemoveDirectory, slave: _Translator) -> tuple[CommandRequest, ...]:
     version = slave.version("rmdir")
     paths = [slave.path(step, path) for path in step.dirs]
-    more: dict[str, Value] = {"timeout": step.timeout}
+    more = _limits(step)
     if len(paths) > 1 and version >= (2, 14):
         return (slave.order("rmdir", {"dir": list(paths), **more}),)
     return tuple(slave.order("rmdir", {"dir": path, **more}) for path in paths)
@@ -222,9 +239,14 @@ def _copy_directory(step: CopyDirectory, slave: _Translator) -> tuple[CommandReq
     arguments: dict[str, Value] = {
         "fromdir": slave.path(step, step.source),
         "todir": slave.path(step, step.dest),
-        "timeout": step.timeout,
+        **_limits(step),
     }
     return (slave.order("cpdir", arguments),)
+
+
+def _limits(step: RemoveDirectory | CopyDirectory) -> dict[str, Value]:
+    """Return the limits as the slave takes them; it is not told of one that real masters do not know."""
+    return {"timeout": step.timeout, **({} if step.max_time is None else {"maxTime": step.max_time})}
 
 
 def _remove_file(step: RemoveFile, slave: _Translator) -> tuple[CommandRequest, ...]:

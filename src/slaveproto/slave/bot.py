@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from slaveproto.commands.registry import SLAVE_VERSION, WORKER_VERSION
-from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, Script
+from slaveproto.effects import Interrupted, ListDir, MakeDirs, ReadDir, RemoveTree, Script
 from slaveproto.errors import CallFailed, CommandError, HostError
 from slaveproto.paths import folded
 from slaveproto.scripts import failure_of
@@ -48,6 +48,11 @@ class Bot:
     def builder_names(self) -> tuple[str, ...]:
         """The names of the builders that the present master listed, sorted."""
         return tuple(sorted(self._builders)) if self._listed else ()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command runs."""
+        return any(isinstance(task, RunningCommand) for task in self._context.pool.tasks)
 
     def attach(self) -> None:
         """Forget what the last master listed, and its kind: those of the new one will show."""
@@ -126,10 +131,10 @@ class Bot:
         host = self._context.host
         return {
             **{f"os_{key.lower()}": value for key, value in host.release.items()},
-            "numcpus": host.cpus,
+            "numcpus": self._context.config.numcpus or host.cpus,
             "version": host.version,
             "worker_commands": self._versions(WORKER_VERSION),
-            "delete_leftover_dirs": False,
+            "delete_leftover_dirs": self._context.config.delete_leftover_dirs,
         }
 
     def _info(self, method: str, more: Callable[[], dict[Value, Value]]) -> Script[Value]:
@@ -146,7 +151,13 @@ class Bot:
                 info[context.plain(name)] = context.plain(contents)
         key = method, context.dialect
         if key not in self._known:
-            environ: Value = dict(context.host.environ.items())
+            own = context.host.environ
+            environ: Value = {name: value for name, value in own.items() if name not in context.unlisted}
+            if context.unlisted and not self._known:
+                told = (
+                    f"the master is told {len(own) - len(context.unlisted)} of {len(own)} variables of the environment"
+                )
+                context.announce(SlaveNotice(f"{told}; send_environment in the configuration changes that"))
             about = {"environ": environ, "system": context.host.system, "basedir": context.config.basedir, **more()}
             self._known[key] = {context.plain(name): context.plain(value) for name, value in about.items()}
         return info | self._known[key]
@@ -189,18 +200,37 @@ class Bot:
         self, directories: list[str], added: list[str], removed: list[str], answer: dict[Value, Value]
     ) -> Script[Value]:
         for directory in directories:
-            yield from MakeDirs(directory)
+            try:
+                yield from MakeDirs(directory)
+            except HostError as error:
+                text = f"the directory {directory} of a builder cannot be made: {error.strerror}"
+                self._context.announce(SlaveNotice(f"{text}; the master cannot use this slave"))
+                raise
         posix = self._context.posix
-        known = {folded(posix, path) for path in (self._path(INFO_DIRECTORY), *directories)}
+        separator = "/" if posix else "\\"
+        # One may lie deeper: what is above it belongs to it.
+        known = {f"{folded(posix, path)}{separator}" for path in (self._path(INFO_DIRECTORY), *directories)}
         try:
             entries = yield from ListDir(self._context.config.basedir)
         except HostError:
             entries = ()
-        leftover = tuple(sorted(name for name in entries if folded(posix, self._path(name)) not in known))
+        places = {name: f"{folded(posix, self._path(name))}{separator}" for name in sorted(entries)}
+        leftover = tuple(name for name in places if not any(path.startswith(places[name]) for path in known))
         if added or removed or leftover != self._leftover:
             self._leftover = leftover
             self._context.announce(BuildersListed(tuple(added), tuple(removed), leftover))
+        if self._context.config.delete_leftover_dirs:
+            for name in leftover:
+                yield from self._remove(name)
         return answer
+
+    def _remove(self, leftover: str) -> Script[None]:
+        try:
+            problems = yield from RemoveTree(self._path(leftover))
+        except HostError as error:
+            problems = (error.strerror,)
+        said = f": {problems[0]}" if problems else ""
+        self._context.announce(SlaveNotice(f"the directory {leftover} of no builder is removed{said}"))
 
     def _shutdown(self, call: Call, now: float) -> _Outcome:
         parameters(call)

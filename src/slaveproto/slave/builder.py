@@ -15,9 +15,9 @@ from slaveproto.machine import Machine
 from slaveproto.slave.command import RunningCommand
 from slaveproto.slave.context import SlaveContext
 from slaveproto.slave.dialect import UNKNOWN_COMMAND, UNKNOWN_COMMAND_PARENTS, is_python2, output_dialect
-from slaveproto.slave.events import CommandStarted, MasterSaid
-from slaveproto.slave.reports import ShutdownAsked
-from slaveproto.slave.states import SLAVE_BUILDER, SlaveBuilderEvent
+from slaveproto.slave.events import CommandStarted, MasterSaid, SlaveNotice
+from slaveproto.slave.reports import BuildBegun, BuildNotTaken, ShutdownAsked
+from slaveproto.slave.states import SLAVE_BUILDER, IntakeEvent, SlaveBuilderEvent
 from slaveproto.updates import UpdateBuffer
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
@@ -92,8 +92,15 @@ class SlaveBuilder:
 
     def _start_build(self, connection: Connection, call: Call, now: float) -> None:
         parameters(call)
+        try:
+            self._context.intake.fire(IntakeEvent.START_BUILD)
+        except RemoteProtocolError:
+            self._context.reports.append(BuildNotTaken())
+            self._context.announce(SlaveNotice(f"{self.name}: refused a new build"))
+            raise CallFailed("twisted.spread.pb.Error", "this slave is leaving and takes no new build") from None
         self._machine.fire(SlaveBuilderEvent.START_BUILD)
         connection.answer(call.id)
+        self._context.reports.append(BuildBegun())
 
     def _start_command(self, connection: Connection, call: Call, now: float) -> None:
         listener, number, command, arguments = parameters(call, "stepref", "stepId", "command", "args")

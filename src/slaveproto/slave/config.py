@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from slaveproto.commands.listed_variables import is_listed
 from slaveproto.records import record
 
 
@@ -33,15 +34,25 @@ class SlaveConfig:
         name: the slave's name.
         password: the slave's password.
         basedir: the directory of the builders' directories, absolute.
-        keepalive: the time between two keepalive calls; 0 for none.
-        silence: the time that the master may send nothing before the login, or after a keepalive call, until the
-            connection is taken for dead.
+        keepalive: the time without a byte of the master's after which a keepalive call asks for one; 0 for never.
+        silence: the time that the master may then still send nothing, counted from the arrival of the call, until it is
+            taken for dead.
+        login_silence: the time that the master may send nothing before the login is answered.
         connect_timeout: the time that opening the connection may take.
-        max_delay: the longest time between two attempts.
+        max_delay: the longest time between two attempts; if it is less than a minute, after a refused login, too.
         max_retries: failed attempts in a row after which the session ends; None for never. The loss of a connection
             on which the slave was attached does not count.
         use_pty: whether commands get a pseudo-terminal if the master leaves the choice to the slave.
+        max_builds: builds after which the slave asks the master to let it go; None for any number.
+        idle_exit: the time without a command and a new build after which it does so; None for never.
+        kill_leftovers: whether what a command started and left behind is killed when the command ends by itself, unless
+            the master decides that.
         encoding: the encoding of text from and for processes; should be that of the host's file names.
+        send_environment: the variables of its environment that the master is told: `listed`, those of
+            `slaveproto.commands.listed_variables`; `all`; or the names of others besides those that are listed.
+        numcpus: the number of processors that the master is told; None for those of the host.
+        delete_leftover_dirs: whether directories in the base directory that belong to no builder are removed when the
+            master lists its builders.
     """
 
     host: str
@@ -49,13 +60,27 @@ class SlaveConfig:
     name: str
     password: str = attrs.field(repr=False)
     basedir: str
-    keepalive: float = 600.0
-    silence: float = 120.0
+    # A second more than our master's, so that its question serves both sides.
+    keepalive: float = 6.0
+    silence: float = 52.0
+    login_silence: float = 120.0
     connect_timeout: float = 30.0
     max_delay: float = 300.0
     max_retries: int | None = None
     use_pty: bool = False
+    max_builds: int | None = None
+    idle_exit: float | None = None
+    kill_leftovers: bool = False
     encoding: str = attrs.field(default="utf-8", validator=_check_encoding)
+    numcpus: int | None = None
+    delete_leftover_dirs: bool = False
+    send_environment: str | tuple[str, ...] = "listed"
+
+    def tells(self, name: str) -> bool:
+        """Whether the master is told the variable of that name."""
+        if isinstance(self.send_environment, tuple):
+            return is_listed(name) or name in self.send_environment
+        return self.send_environment == "all" or is_listed(name)
 
 
 @record

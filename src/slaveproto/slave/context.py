@@ -10,12 +10,14 @@ import attrs
 from slaveproto.commands.context import CommandContext
 from slaveproto.commands.registry import Command
 from slaveproto.effects import Script
+from slaveproto.machine import Machine
 from slaveproto.scripts import Task, TaskPool
 from slaveproto.slave.command import RunningCommand
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.dialect import FIRST
 from slaveproto.slave.events import SlaveEvent
 from slaveproto.slave.reports import Report
+from slaveproto.slave.states import INTAKE, IntakeEvent, IntakeState
 from slaveproto.updates import Dialect, plain
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call
@@ -37,6 +39,8 @@ class SlaveContext:
         calls: the commands that wait for an answer of the master, by the connection's number of the call.
         dialect: how the present master reads text.
         last_command: the number of the newest command.
+        unlisted: names of the environment's variables that the master is not told.
+        intake: whether new builds are taken.
     """
 
     config: SlaveConfig
@@ -48,6 +52,11 @@ class SlaveContext:
     calls: dict[int, RunningCommand] = attrs.field(factory=dict)
     dialect: Dialect = FIRST
     last_command: int = 0
+    intake: Machine[IntakeState, IntakeEvent] = attrs.field(factory=lambda: Machine(INTAKE))
+    unlisted: frozenset[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.unlisted = frozenset(name for name in self.host.environ if not self.config.tells(name))
 
     @property
     def posix(self) -> bool:
@@ -77,7 +86,15 @@ class SlaveContext:
         """
         config = self.config
         return CommandContext(
-            directory, self.host.environ, self.dialect, config.encoding, config.use_pty, self.posix, python2
+            directory,
+            self.host.environ,
+            self.dialect,
+            config.encoding,
+            config.use_pty,
+            self.posix,
+            python2,
+            self.unlisted,
+            config.kill_leftovers,
         )
 
 

@@ -18,14 +18,29 @@ class Start:
 
 @record
 class AskShutdown:
-    """Ask the master to let us go once it is done with us; without a master, stop at once."""
+    """Take no new build, and ask the master to let us go once it is done with us; without a master, stop at once.
+
+    Args:
+        why: for people.
+        within: seconds after which the session ends as with `Stop`, and `LAST_MOMENTS` later waits for nothing any
+            more; None for no limit.
+    """
+
+    why: str = "asked to leave"
+    within: float | None = None
 
 
 @record
 class Connected:
-    """The connection that request `connection`, an `OpenConnection`, asked for is there."""
+    """The connection that request `connection`, an `OpenConnection`, asked for is there.
+
+    Args:
+        connection: the request.
+        secure: whether it has TLS.
+    """
 
     connection: int
+    secure: bool = False
 
 
 Input: TypeAlias = (
@@ -111,6 +126,14 @@ class CommandFinished:
 
 
 @record
+class Leaving:
+    """The slave takes no new build and waits for the end of what runs, for at most `within` seconds if not None."""
+
+    why: str
+    within: float | None
+
+
+@record
 class SlaveNotice:
     """Another message for people."""
 
@@ -135,6 +158,7 @@ SlaveEvent: TypeAlias = (
     | BuildersListed
     | CommandStarted
     | CommandFinished
+    | Leaving
     | SlaveNotice
     | Stopped
 )

@@ -23,10 +23,22 @@ class CommandEnded:
         self.number = number
 
 
+class BuildBegun:
+    """The master began a build."""
+
+    __slots__ = ()
+
+
+class BuildNotTaken:
+    """The master wanted to begin a build, and was refused because the slave leaves."""
+
+    __slots__ = ()
+
+
 class ShutdownAsked:
     """The master told the slave to go."""
 
     __slots__ = ()
 
 
-Report: TypeAlias = CommandEnded | ShutdownAsked
+Report: TypeAlias = CommandEnded | BuildBegun | BuildNotTaken | ShutdownAsked

@@ -23,13 +23,22 @@ from enum import auto
 from typing import Final, assert_never
 
 from slaveproto.commands.registry import COMMANDS, Command
-from slaveproto.effects import CloseConnection, OpenConnection, ProcessClosed, ProcessExited, ProcessOutput, Request
+from slaveproto.effects import (
+    CloseConnection,
+    CountUnacknowledged,
+    OpenConnection,
+    ProcessClosed,
+    ProcessExited,
+    ProcessOutput,
+    Request,
+)
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.limits import Limits
+from slaveproto.liveness import LOOKS, Liveness
 from slaveproto.machine import Machine, Symbol
 from slaveproto.scripts import TaskPool
-from slaveproto.slave.backoff import Backoff
+from slaveproto.slave.backoff import LASTING, Backoff
 from slaveproto.slave.bot import Bot
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.context import SlaveContext
@@ -41,14 +50,15 @@ from slaveproto.slave.events import (
     Connecting,
     Detached,
     Input,
+    Leaving,
     SlaveEvent,
     SlaveNotice,
     Start,
     Stopped,
     WaitingForMaster,
 )
-from slaveproto.slave.reports import CommandEnded, ShutdownAsked
-from slaveproto.slave.states import LINK, LinkEvent, LinkState
+from slaveproto.slave.reports import BuildBegun, BuildNotTaken, CommandEnded, ShutdownAsked
+from slaveproto.slave.states import LINK, IntakeEvent, LinkEvent, LinkState
 from slaveproto.timers import Timers
 from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection, Role
@@ -70,13 +80,28 @@ from slaveproto.wire.values import Remote
 
 HIGH_WATER: Final = 512 * 1024
 """Bytes that may wait to be sent before the children's output is left unread."""
+GRACE: Final = 30.0
+"""Seconds without a command after which a slave goes by itself whose master refused to let it go."""
+LAST_MOMENTS: Final = 10.0
+"""Seconds that children have to die once the time for leaving is over."""
+
+
+HUSH: Final = 3.0
+"""Seconds that a master may take for its first word, until people are told what may be wrong."""
 
 
 class _Timer(Symbol):
     CONNECT = auto()
-    SILENCE = auto()
+    HUSH = auto()
+    LOGIN = auto()
     KEEPALIVE = auto()
+    SILENCE = auto()
     RETRY = auto()
+    QUIET = auto()
+    LEAVE = auto()
+
+
+_OF_LINK: Final = (_Timer.CONNECT, _Timer.HUSH, _Timer.LOGIN, _Timer.KEEPALIVE, _Timer.SILENCE, _Timer.RETRY)
 
 
 class SlaveSession:
@@ -85,7 +110,7 @@ class SlaveSession:
     Args:
         config: who the slave is.
         host: what the core cannot look up itself.
-        jitter: makes the real delay before a new attempt out of the nominal one, both in seconds.
+        jitter: draws a number between 0 and the one that it is given, each as likely as any other: when to try again.
         commands: what the master may start.
         limits: what the master may make us hold.
     """
@@ -107,13 +132,19 @@ class SlaveSession:
         self._link = Machine(LINK)
         self._backoff = Backoff(config.max_delay, jitter)
         self._timers: Timers[_Timer] = Timers()
+        self._attached_at = 0.0
         # The present connection, and the id of the request that opened it.
         self._connection: Connection | None = None
         self._connection_id: int | None = None
+        self._liveness = Liveness(0.0)
+        # The request to count what is not acknowledged.
+        self._look: int | None = None
         self._login: ClientLogin | None = None
         self._avatar: Remote | None = None
-        self._shutdown_wanted = False
         self._shutdown_call: int | None = None
+        self._builds = 0
+        # The time of the last beginning of a build, end of a command, or refusal to let us go.
+        self._quiet_since = 0.0
 
     # -- the doors out
 
@@ -125,6 +156,8 @@ class SlaveSession:
     @property
     def deadline(self) -> float | None:
         """The time at which `handle(Wakeup(), ...)` is due, in the clock of `now`; None if not before another input."""
+        if self.finished:
+            return None
         own, scripts = self._timers.deadline, self._pool.deadline
         if own is None or scripts is None:
             return scripts if own is None else own
@@ -151,7 +184,11 @@ class SlaveSession:
 
     def data_to_send(self) -> bytes:
         """Return bytes for the present connection and forget them."""
-        return self._connection.data_to_send() if self._connection is not None else b""
+        if self._connection is None:
+            return b""
+        data = self._connection.data_to_send()
+        self._liveness.taken += len(data)
+        return data
 
     def requests(self) -> list[Request]:
         """Return the effects to start now. What would make more data waits while the master is slow to take it."""
@@ -174,17 +211,24 @@ class SlaveSession:
             case Start():
                 self._link.fire(LinkEvent.START)
                 self._connect(now)
+                self._quiet_since = now
+                if self._config.idle_exit is not None:
+                    self._timers.set(_Timer.QUIET, now + self._config.idle_exit)
             case Connected():
                 if item.connection == self._connection_id:
-                    self._connected(now)
+                    self._connected(item, now)
             case Received():
                 if item.connection == self._connection_id and self._connection is not None:
                     self._received(self._connection, item.data, now)
             case Disconnected():
                 if item.connection == self._connection_id:
                     self._disconnected(item.why, now)
+            case Completed() if item.request == self._look:
+                self._looked(item.result, now)
             case Completed():
                 self._pool.complete(item.request, item.result, now)
+            case Rejected() if item.request == self._look:
+                self._look = None
             case Rejected():
                 self._pool.reject(item.request, item.error, now)
             case ProcessOutput() | ProcessExited() | ProcessClosed():
@@ -192,7 +236,7 @@ class SlaveSession:
             case Stop():
                 self._stop(item.why, now, gave_up=False)
             case AskShutdown():
-                self._ask_shutdown(now)
+                self._leave(item.why, item.within, now)
             case Wakeup():
                 pass
             case _:
@@ -209,6 +253,15 @@ class SlaveSession:
             match report := reports.popleft():
                 case CommandEnded():
                     self._bot.command_ended(report)
+                    self._quiet_since = now
+                case BuildBegun():
+                    self._quiet_since = now
+                    self._builds += 1
+                    if self._builds == self._config.max_builds:
+                        self._leave(f"{self._builds} builds are enough", None, now)
+                case BuildNotTaken():
+                    # A 0.8 master looks whether it may let us go when it is asked, and when a build is over: not now.
+                    self._call_shutdown()
                 case ShutdownAsked():
                     self._stop("the master asked for it", now, gave_up=False)
                 case _:
@@ -218,14 +271,25 @@ class SlaveSession:
         match timer:
             case _Timer.CONNECT:
                 self._lose(f"no connection within {self._config.connect_timeout:g} s", now)
-            case _Timer.SILENCE:
+            case _Timer.HUSH:
+                # A server of TLS waits for the client's first word, as we wait for the master's.
+                text = f"connected, but the master has said nothing for {HUSH:g} s; does its port expect TLS?"
+                self._events.append(SlaveNotice(f"{text} (then tls = true)"))
+            case _Timer.LOGIN:
                 what = "spoke no Perspective Broker" if self._link.state is LinkState.NEGOTIATING else "said nothing"
-                self._lose(f"the master {what} for {self._config.silence:g} s", now)
+                self._lose(f"the master {what} for {self._config.login_silence:g} s", now)
             case _Timer.KEEPALIVE:
                 self._keep_alive(now)
+            case _Timer.SILENCE:
+                self._miss_answer(now)
             case _Timer.RETRY:
                 self._link.fire(LinkEvent.RETRY)
                 self._connect(now)
+            case _Timer.QUIET:
+                self._on_quiet(now)
+            case _Timer.LEAVE:
+                self._timers.set(_Timer.LEAVE, now + LAST_MOMENTS)
+                self._stop("the time for leaving is over", now, gave_up=False)
             case _:
                 assert_never(timer)
 
@@ -236,19 +300,21 @@ class SlaveSession:
         self._timers.set(_Timer.CONNECT, now + self._config.connect_timeout)
         self._events.append(Connecting(self._config.host, self._config.port))
 
-    def _connected(self, now: float) -> None:
+    def _connected(self, item: Connected, now: float) -> None:
         self._link.fire(LinkEvent.CONNECTED)
         self._timers.cancel(_Timer.CONNECT)
-        self._timers.set(_Timer.SILENCE, now + self._config.silence)
+        self._timers.set(_Timer.LOGIN, now + self._config.login_silence)
+        if not item.secure:
+            self._timers.set(_Timer.HUSH, now + HUSH)
         self._connection = Connection(Role.CLIENT, limits=self._limits)
+        self._liveness = Liveness(now)
         self._bot.attach()
         self._events.append(WaitingForMaster())
 
     def _received(self, connection: Connection, data: bytes, now: float) -> None:
-        if self._link.state is LinkState.ATTACHED:
-            self._timers.cancel(_Timer.SILENCE)
-        else:
-            self._timers.set(_Timer.SILENCE, now + self._config.silence)
+        self._liveness.heard(now)
+        if self._avatar is None:
+            self._timers.set(_Timer.LOGIN, now + self._config.login_silence)
         connection.receive_data(data)
         try:
             # What an event leads to may end the connection, and with it the reading.
@@ -265,6 +331,7 @@ class SlaveSession:
         match event:
             case Opened():
                 self._link.fire(LinkEvent.OPENED)
+                self._timers.cancel(_Timer.HUSH)
                 name = self._config.name.encode("utf-8", "surrogateescape")
                 password = self._config.password.encode("utf-8", "surrogateescape")
                 self._login = ClientLogin(connection, name, password, self._bot.local)
@@ -279,6 +346,10 @@ class SlaveSession:
                     what = "to let us go" if event.id == self._shutdown_call else f"call {event.id}"
                     failure = event.failure
                     self._events.append(SlaveNotice(f"the master refused {what}: {failure.kind}: {failure.message}"))
+                    if event.id == self._shutdown_call:
+                        self._link.fire(LinkEvent.REFUSED)
+                        self._quiet_since = now
+                        self._timers.set(_Timer.QUIET, now + GRACE)
                 else:
                     for remote in event.remotes:
                         connection.release(remote)
@@ -296,16 +367,17 @@ class SlaveSession:
         outcome = login.handle(event)
         match outcome:
             case LoggedIn(avatar):
-                self._link.fire(LinkEvent.ACCEPTED)
+                state = self._link.fire(LinkEvent.ACCEPTED)
                 self._login = None
                 self._avatar = avatar
-                self._backoff.reset()
-                self._timers.cancel(_Timer.SILENCE)
+                self._backoff.failures = 0
+                self._attached_at = now
+                self._timers.cancel(_Timer.LOGIN)
                 if self._config.keepalive:
                     self._timers.set(_Timer.KEEPALIVE, now + self._config.keepalive)
                 self._events.append(Attached(self._bot.builder_names))
-                if self._shutdown_wanted:
-                    self._ask_shutdown(now)
+                if state is LinkState.LEAVING:
+                    self._call_shutdown()
             case Refusal(failure):
                 why = "wrong name or password" if outcome.unauthorized else f"{failure.kind}: {failure.message}"
                 self._lose(why, now, refused=True)
@@ -315,12 +387,35 @@ class SlaveSession:
                 assert_never(outcome)
 
     def _keep_alive(self, now: float) -> None:
-        if self._connection is not None and self._avatar is not None:
-            self._connection.call(self._avatar, "keepalive")
-            self._timers.set(_Timer.KEEPALIVE, now + self._config.keepalive)
-            # What was asked before and is not answered yet counts from then.
-            if _Timer.SILENCE not in self._timers:
-                self._timers.set(_Timer.SILENCE, now + self._config.silence)
+        """Ask for a sign of life unless there was one, or look how far the question has come."""
+        connection, liveness, config = self._connection, self._liveness, self._config
+        if connection is None or self._avatar is None:
+            return
+        due = liveness.sign + config.keepalive
+        if liveness.asked or due <= now:
+            due = now + config.silence / LOOKS
+            if not liveness.asked:
+                connection.call(self._avatar, "keepalive")
+                liveness.ask(connection.unsent)
+                self._timers.set(_Timer.SILENCE, now + config.silence)
+            elif liveness.under_way and self._look is None and self._connection_id is not None:
+                self._look = self._pool.request(CountUnacknowledged(self._connection_id))
+        self._timers.set(_Timer.KEEPALIVE, due)
+
+    def _looked(self, unacknowledged: object, now: float) -> None:
+        self._look = None
+        assert isinstance(unacknowledged, int)
+        # Of another connection it would count for nothing: there nothing is asked yet.
+        self._liveness.look(unacknowledged, now)
+
+    def _miss_answer(self, now: float) -> None:
+        due = self._liveness.sign + self._config.silence
+        if not self._liveness.asked:
+            return
+        if due > now:
+            self._timers.set(_Timer.SILENCE, due)
+        else:
+            self._lose(f"the master said nothing for {self._config.silence:g} s", now, late=True)
 
     def _disconnected(self, why: str, now: float) -> None:
         reason = why or "the master closed the connection"
@@ -330,12 +425,17 @@ class SlaveSession:
         self._connection_id = None
         self._lose(reason, now)
 
-    def _lose(self, why: str, now: float, *, refused: bool = False) -> None:
-        """Give up the connection and all that belongs to it, and try again later."""
+    def _lose(self, why: str, now: float, *, refused: bool = False, late: bool = False) -> None:
+        """Give up the connection and all that belongs to it, and try again later; `late` if it may be long dead."""
         announcement = AttachRefused if refused else Detached
         # What was attached is no failed attempt.
-        failed = self._link.state is not LinkState.ATTACHED
-        self._link.fire(LinkEvent.LOST)
+        failed = self._avatar is None
+        if not failed and now - self._attached_at >= LASTING:
+            self._backoff.begin(late=late)
+        if self._link.fire(LinkEvent.LOST) is LinkState.STOPPED:
+            self._events.append(announcement(why, None))
+            self._end("there is no master any more that could let us go", now, gave_up=False)
+            return
         self._drop_connection(now)
         delay = self._backoff.failed(refused=refused, counts=failed)
         retries = self._config.max_retries
@@ -352,7 +452,8 @@ class SlaveSession:
         self._login = None
         self._avatar = None
         self._shutdown_call = None
-        self._timers.clear()
+        for timer in _OF_LINK:
+            self._timers.cancel(timer)
         if connection is not None:
             connection.close()
         if self._connection_id is not None:
@@ -360,15 +461,41 @@ class SlaveSession:
             self._connection_id = None
         self._bot.detach(now)
 
-    def _ask_shutdown(self, now: float) -> None:
-        """Ask the master to let us go, now or as soon as there is one; where there is none, stop."""
-        self._shutdown_wanted = True
+    def _leave(self, why: str, within: float | None, now: float) -> None:
+        """Take no new build and ask the master to let us go, as soon as there is a perspective; without one, stop."""
         before = self._link.state
         after = self._link.fire(LinkEvent.ASK_SHUTDOWN)
-        if after is LinkState.ATTACHED and self._connection is not None and self._avatar is not None:
+        if after is LinkState.STOPPED:
+            if before is not after:
+                self._end(f"{why}, with no master to ask first", now, gave_up=False)
+            return
+        self._context.intake.fire(IntakeEvent.CLOSE)
+        if before is not after:
+            self._timers.cancel(_Timer.QUIET)
+        if within is not None:
+            self._timers.set(_Timer.LEAVE, now + within)
+        if before is not after or within is not None:
+            self._events.append(Leaving(why, within))
+        if after is LinkState.LEAVING:
+            self._call_shutdown()
+
+    def _call_shutdown(self) -> None:
+        if self._connection is not None and self._avatar is not None:
             self._shutdown_call = self._connection.call(self._avatar, "shutdown")
-        if after is LinkState.STOPPED and before is not after:
-            self._end("asked to stop, with no master to ask first", now, gave_up=False)
+
+    def _on_quiet(self, now: float) -> None:
+        """Go if nothing ran for long enough; else look again when that may be so."""
+        alone = self._link.state is LinkState.LEAVING_ALONE
+        patience = GRACE if alone else self._config.idle_exit
+        assert patience is not None
+        if self._bot.busy:
+            self._timers.set(_Timer.QUIET, now + patience)
+        elif now < self._quiet_since + patience:
+            self._timers.set(_Timer.QUIET, self._quiet_since + patience)
+        elif alone:
+            self._stop(f"no command for {GRACE:g} s, and the master does not let us go", now, gave_up=False)
+        else:
+            self._leave(f"nothing ran for {patience:g} s", None, now)
 
     def _stop(self, why: str, now: float, *, gave_up: bool) -> None:
         before = self._link.state
@@ -380,4 +507,7 @@ class SlaveSession:
 
     def _end(self, why: str, now: float, *, gave_up: bool) -> None:
         self._drop_connection(now)
+        self._timers.cancel(_Timer.QUIET)
+        if _Timer.LEAVE in self._timers:
+            self._timers.set(_Timer.LEAVE, now + LAST_MOMENTS)
         self._events.append(Stopped(why, gave_up))

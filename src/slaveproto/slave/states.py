@@ -23,6 +23,9 @@ class LinkState(Symbol):
     NEGOTIATING = auto()
     LOGGING_IN = auto()
     ATTACHED = auto()
+    LEAVING_EARLY = auto()
+    LEAVING = auto()
+    LEAVING_ALONE = auto()
     WAITING = auto()
     STOPPED = auto()
 
@@ -37,6 +40,7 @@ class LinkEvent(Symbol):
     ACCEPTED = auto()
     LOST = auto()
     ASK_SHUTDOWN = auto()
+    REFUSED = auto()
     STOP = auto()
 
 
@@ -65,12 +69,30 @@ LINK: Table[LinkState, LinkEvent] = Table(
         LinkState.LOGGING_IN: {
             LinkEvent.ACCEPTED: LinkState.ATTACHED,
             LinkEvent.LOST: LinkState.WAITING,
-            LinkEvent.ASK_SHUTDOWN: LinkState.LOGGING_IN,
+            LinkEvent.ASK_SHUTDOWN: LinkState.LEAVING_EARLY,
             LinkEvent.STOP: LinkState.STOPPED,
         },
         LinkState.ATTACHED: {
             LinkEvent.LOST: LinkState.WAITING,
-            LinkEvent.ASK_SHUTDOWN: LinkState.ATTACHED,
+            LinkEvent.ASK_SHUTDOWN: LinkState.LEAVING,
+            LinkEvent.STOP: LinkState.STOPPED,
+        },
+        LinkState.LEAVING_EARLY: {
+            LinkEvent.ACCEPTED: LinkState.LEAVING,
+            LinkEvent.LOST: LinkState.STOPPED,
+            LinkEvent.ASK_SHUTDOWN: LinkState.LEAVING_EARLY,
+            LinkEvent.STOP: LinkState.STOPPED,
+        },
+        LinkState.LEAVING: {
+            LinkEvent.LOST: LinkState.STOPPED,
+            LinkEvent.ASK_SHUTDOWN: LinkState.LEAVING,
+            LinkEvent.REFUSED: LinkState.LEAVING_ALONE,
+            LinkEvent.STOP: LinkState.STOPPED,
+        },
+        LinkState.LEAVING_ALONE: {
+            LinkEvent.LOST: LinkState.STOPPED,
+            LinkEvent.ASK_SHUTDOWN: LinkState.LEAVING_ALONE,
+            LinkEvent.REFUSED: LinkState.LEAVING_ALONE,
             LinkEvent.STOP: LinkState.STOPPED,
         },
         LinkState.WAITING: {
@@ -80,12 +102,40 @@ LINK: Table[LinkState, LinkEvent] = Table(
         },
         LinkState.STOPPED: {LinkEvent.ASK_SHUTDOWN: LinkState.STOPPED, LinkEvent.STOP: LinkState.STOPPED},
     },
-    theirs=frozenset({LinkEvent.OPENED, LinkEvent.ACCEPTED}),
+    theirs=frozenset({LinkEvent.OPENED, LinkEvent.ACCEPTED, LinkEvent.REFUSED}),
 )
 """Connect, negotiate, log in, stay; whatever ends it, a refused login too, is LOST, and after a while we try again.
 
-ASK_SHUTDOWN asks the master to let the slave go. Without a master to ask, the slave stops at once.
+ASK_SHUTDOWN asks the master to let the slave go, and its `shutdown` stops the slave. Without a master to ask, and once
+it is lost, the slave stops at once. LEAVING_ALONE: the master refused, so the slave decides by itself when it may go.
 """
+
+
+class IntakeState(Symbol):
+    """The states of a slave's intake of builds."""
+
+    OPEN = auto()
+    CLOSED = auto()
+
+
+class IntakeEvent(Symbol):
+    """The events of the intake."""
+
+    START_BUILD = auto()
+    CLOSE = auto()
+
+
+INTAKE: Table[IntakeState, IntakeEvent] = Table(
+    name="intake",
+    start=IntakeState.OPEN,
+    moves={
+        IntakeState.OPEN: {IntakeEvent.START_BUILD: IntakeState.OPEN, IntakeEvent.CLOSE: IntakeState.CLOSED},
+        # A master that is refused its startBuild puts the request back: 0.8.4 and 4.3.0 both do.
+        IntakeState.CLOSED: {IntakeEvent.CLOSE: IntakeState.CLOSED},
+    },
+    theirs=frozenset({IntakeEvent.START_BUILD}),
+)
+"""A slave that leaves takes no new build. Commands of builds that it took before go on."""
 
 
 class SlaveBuilderState(Symbol):

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from slaveproto.commands.registry import COMMANDS, Command
 from slaveproto.effects import (
     CloseConnection,
+    CountUnacknowledged,
     OpenConnection,
     ProcessOutput,
     Request,
 )
-from slaveproto.inputs import Disconnected, Received, Wakeup
+from slaveproto.inputs import Completed, Disconnected, Received, Wakeup
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import Connected, Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
@@ -54,6 +55,8 @@ class SessionDriver(Settling):
         """Whether a new connection comes about: True, False if it fails at once, None if there is never an answer."""
         self.listening = True
         """Whether the master reads; if not, what the session sends waits."""
+        self.unacknowledged = 0
+        """Bytes that the master's system has not acknowledged of what the session sent."""
         self.masters: list[ScriptedMaster] = []
         """Every connection so far."""
         self._connection = 0
@@ -152,5 +155,7 @@ class SessionDriver(Settling):
                     self._connection = 0
                     self.to_master(last)
                     self.master.end()
+            case CountUnacknowledged():
+                self._reports.append(Completed(request.id, self.unacknowledged))
             case _:
                 self._reports.extend(self.host.perform(request))

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import attrs
 
 from slaveproto.commands.registry import COMMANDS, Command
-from slaveproto.effects import CloseConnection, OpenConnection, ProcessOutput, Request
+from slaveproto.effects import CloseConnection, CountUnacknowledged, OpenConnection, ProcessOutput, Request
 from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Wakeup
 from slaveproto.master.config import MasterConfig, SlaveAccount
 from slaveproto.master.events import Accepted, MasterEvent, MasterInput, StepFinished, StepSpoke
@@ -72,6 +72,7 @@ class MasterLink:
         peer: who is at the other end.
         open: whether it is there.
         listening: whether the peer reads; if not, what the master sends waits.
+        unacknowledged: the bytes that the peer's system has not acknowledged of what the master sent.
         flights: the bytes in the order in which they crossed, each with `master` or `peer` as its sender; all that one
             side says without hearing the other is one flight.
     """
@@ -80,6 +81,7 @@ class MasterLink:
     peer: DriverPeer
     open: bool = True
     listening: bool = True
+    unacknowledged: int = 0
     flights: list[tuple[str, bytes]] = attrs.field(factory=list)
 
     def record(self, sender: str, data: bytes) -> None:
@@ -173,6 +175,8 @@ class OwnSlave:
                 if link is not None and connection == self._connection:
                     self._connection = 0
                     self._driver.hang_up(link, last)
+            case CountUnacknowledged():
+                self._reports.append(Completed(request.id, 0))
             case _:
                 self._reports.extend(self.host.perform(request))
 
@@ -381,6 +385,8 @@ class MasterDriver(Settling):
                         link.record("master", last)
                         link.peer.hear(last)
                     link.peer.end()
+            case CountUnacknowledged(number):
+                self._reports.append(Completed(request.id, self.links[number].unacknowledged))
             case _:
                 for report in self.host.perform(request):
                     assert isinstance(report, (Completed, Rejected))

@@ -18,10 +18,13 @@ from slaveproto.effects import (
     Cancel,
     CloseConnection,
     CopyTree,
+    CountUnacknowledged,
     CreateTemp,
     ExpandGlob,
     FileEffect,
     FileStamp,
+    FindHolders,
+    Holder,
     HostEffect,
     ListDir,
     ListNames,
@@ -99,6 +102,8 @@ class MemoryHost:
         """The names of the signals that do not end children which start from now on."""
         self.refuses: Callable[[HostEffect], HostError | None] = lambda effect: None
         """A function that is called before each effect is performed; if it returns an error, the effect fails so."""
+        self.holders: dict[int, tuple[Holder, ...]] = {}
+        """Those that hold the outputs of a process open, by its number."""
         self._files: dict[str, _File] = {}
         self._changes = 0
 
@@ -136,7 +141,7 @@ class MemoryHost:
         if error is not None:
             return [Rejected(request.id, error)]
         match request.effect:
-            case OpenConnection() | CloseConnection():
+            case OpenConnection() | CloseConnection() | CountUnacknowledged():
                 raise TypeError("this host has no network")
             case Spawn() as effect:
                 self.children[request.id] = MemoryChild(request.id, effect, self.survives)
@@ -152,6 +157,8 @@ class MemoryHost:
                 if name not in SIGNAL_NUMBERS:
                     return [Rejected(request.id, HostError(22, f"there is no signal {name}"))]
                 return [done, *self.end(process, signal=SIGNAL_NUMBERS[name])]
+            case FindHolders(process):
+                return [Completed(request.id, self.holders.get(process, ()))]
             case Abandon(process):
                 if process in self.children:
                     self.children[process].abandoned = True
@@ -203,7 +210,7 @@ class MemoryHost:
                 return None
             case UnpackTree():
                 self._unpack(effect)
-                return None
+                return ()
             case StatPath(path):
                 return self._info(path)
             case ListNames(path):

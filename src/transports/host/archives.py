@@ -1,4 +1,9 @@
-"""Unpacking of archives that come from elsewhere, and may be made to do harm."""
+"""Unpacking of archives that come from elsewhere, and may be made to do harm.
+
+Rules. Two kinds of entries are not unpacked. What no slave's archive of a real directory contains (a name that leads
+out, an entry below a link) is hostile: all of the archive is refused (`_refuse`). What a real directory may well
+contain and is no use here, or cannot be had here, is odd: it is left out, with a line of text (`_Odd`).
+"""
 
 from __future__ import annotations
 
@@ -17,9 +22,8 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from slaveproto.effects import UnpackTree
-from transports.host.cancelling import Cancellation
-from transports.host.system import disk
-from transports.host.trees import remove_tree
+from transports.host.cancelling import Cancellation, Problems
+from transports.host.system import disk, removal
 
 BLOCK: Final = 16 * 1024
 
@@ -36,14 +40,20 @@ MOST_GLOBAL: Final = 100
 """Headers of an archive that hold for all entries after them."""
 
 _MOST_LINKS: Final = 40
+_MOST_ROUNDS: Final = 10
+_NO_NAME_HERE: Final = (errno.ENAMETOOLONG, errno.EILSEQ)
 _DIGITS: Final = re.compile(rb"[0-9]{256}")
 
 Place = tuple[str, ...]
 """A place in a tree, as the names on the way from the top."""
 
 
-def unpack(effect: UnpackTree, check: Cancellation) -> None:
-    """Unpack an archive beside its target, then move it there.
+class _Odd(Exception):
+    """An entry is to be left out; the text says why."""
+
+
+def unpack(effect: UnpackTree, check: Cancellation) -> tuple[str, ...]:
+    """Unpack an archive beside its target, then move it there; return lines about what is left out.
 
     Raises:
         OSError: it is no archive, has more in it than is allowed, or something that is not; or it cannot be written.
@@ -70,12 +80,13 @@ def unpack(effect: UnpackTree, check: Cancellation) -> None:
         unpacker.check_links()
         check()
         if os.path.lexists(target):
-            _merge(staging, target)
+            _merge(staging, target, unpacker.left_out)
         else:
             os.rename(staging, target)
+        return tuple(unpacker.left_out.lines)
     finally:
         with contextlib.suppress(OSError):
-            remove_tree(staging, Cancellation(None))
+            removal.remove(staging, Cancellation(None))
 
 
 def _refuse(why: str) -> OSError:
@@ -159,6 +170,7 @@ class _Unpacker:
         self._directories: set[Place] = {()}
         self._files: set[Place] = set()
         self._links: dict[Place, str] = {}
+        self.left_out = Problems()
 
     def run(self, stream: _Forward) -> None:
         self._stream = stream
@@ -170,7 +182,14 @@ class _Unpacker:
                 if len(archive.pax_headers) > MOST_GLOBAL:
                     raise _refuse("too many global headers")
                 self._check()
-                self._take(member, archive)
+                try:
+                    self._take(member, archive)
+                except _Odd as odd:
+                    self.left_out.note(f"{member.name!r}: {odd}")
+                except OSError as error:
+                    if error.errno not in _NO_NAME_HERE:
+                        raise
+                    self.left_out.note(f"{member.name!r}: {error.strerror}")
 
     def _take(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
         place = _place_of(member.name)
@@ -194,14 +213,14 @@ class _Unpacker:
         elif member.islnk():
             first = _place_of(member.linkname)
             if first not in self._files:
-                raise _refuse(f"{member.name!r} is a link to what is no file of the archive")
+                raise _Odd("a second name of what is no file of the archive")
             disk.make_hard_link(self._path(first), path)
             self._files.add(place)
         elif member.isreg() and not member.issparse():
             self._write(member, archive, path)
             self._files.add(place)
         else:
-            raise _refuse(f"{member.name!r} is neither file, directory nor link")
+            raise _Odd("neither file, directory nor link")
 
     def _count(self) -> None:
         self._entries_left -= 1
@@ -225,8 +244,8 @@ class _Unpacker:
         self._bytes_left -= member.size
         source = archive.extractfile(member)
         assert source is not None, "regular files have content"
-        self._stream.in_content = True
         with open(path, "xb") as file:
+            self._stream.in_content = True
             left = member.size
             while left:
                 block = source.read(min(BLOCK, left))
@@ -245,9 +264,20 @@ class _Unpacker:
         return os.path.join(self._staging, *place)
 
     def check_links(self) -> None:
-        """Follow every link as the system will, once all is in its place."""
-        for place, link in self._links.items():
-            self._follow(place, link)
+        """Follow every link as the system will, once all is in its place; leave out those that lead out."""
+        # Without one of them, others may lead elsewhere.
+        for _ in range(_MOST_ROUNDS):
+            before = len(self._links)
+            for place, link in list(self._links.items()):
+                try:
+                    self._follow(place, link)
+                except _Odd as odd:
+                    self.left_out.note(f"{'/'.join(place)!r}: {odd}")
+                    os.unlink(self._path(place))
+                    del self._links[place]
+            if len(self._links) == before:
+                return
+        raise _refuse("too many links that depend on each other")
 
     def _follow(self, place: Place, link: str) -> None:
         here = list(place[:-1])
@@ -263,7 +293,7 @@ class _Unpacker:
                 # Back from what is no directory yet may lead anywhere, once a link is put in its place. So may back
                 # from a link, once it is another one.
                 if not here or not self._is_directory((*here,)) or (is_own and followed):
-                    raise _refuse(f"the link {'/'.join(place)!r} leads out")
+                    raise _Odd("a link that leads out")
                 here.pop()
                 continue
             here.append(step)
@@ -271,7 +301,7 @@ class _Unpacker:
             if further is not None:
                 followed += 1
                 if followed > _MOST_LINKS:
-                    raise _refuse(f"the link {'/'.join(place)!r} leads nowhere")
+                    raise _Odd("a link that leads nowhere")
                 here.pop()
                 todo += _steps(further)
 
@@ -298,24 +328,24 @@ def _place_of(name: str) -> Place:
     if ".." in place:
         raise _refuse(f"the name {name!r} leads out")
     if not all(map(disk.may_be_name, place)):
-        raise _refuse(f"the name {name!r} means something else here")
+        raise _Odd("a name that means something else here")
     if len(place) > DEEPEST:
-        raise _refuse("directories that are too deep")
+        raise _Odd("directories that are too deep")
     return place
 
 
 def _steps(link: str) -> list[str]:
     """Return the names on the way of a link, the first one last."""
     if link.startswith("/"):
-        raise _refuse(f"a link to the absolute {link!r}")
+        raise _Odd("a link to an absolute path")
     steps = [part for part in reversed(link.split("/")) if part not in ("", ".")]
     if not all(step == ".." or disk.may_be_name(step) for step in steps):
-        raise _refuse(f"a link to {link!r}, which means something else here")
+        raise _Odd("a link to what means something else here")
     return steps
 
 
-def _merge(staging: str, target: str) -> None:
-    """Move what is in `staging` over what is in `target`."""
+def _merge(staging: str, target: str, left_out: Problems) -> None:
+    """Move what is in `staging` over what is in `target`; a file takes no directory's place."""
     todo = [""]
     while todo:
         inner = todo.pop()
@@ -324,7 +354,10 @@ def _merge(staging: str, target: str) -> None:
                 place = os.path.join(inner, entry.name)
                 there = os.path.join(target, place)
                 if not entry.is_dir(follow_symlinks=False):
-                    disk.replace(entry.path, there)
+                    try:
+                        disk.replace(entry.path, there)
+                    except IsADirectoryError:
+                        left_out.note(f"{place!r}: there is a directory of that name")
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     if not stat.S_ISDIR(disk.mode_of(os.lstat(there))):

@@ -36,6 +36,10 @@ class Problems:
         """Keep what went wrong with `path`; raises the error if it is that of a cancellation."""
         if error.errno == errno.ECANCELED:
             raise error
+        self.note(f"{path}: {error.strerror}")
+
+    def note(self, line: str) -> None:
+        """Keep a line of text."""
         self.count += 1
         if len(self.lines) < MOST_PROBLEMS:
-            self.lines.append(f"{path}: {error.strerror}")
+            self.lines.append(line)

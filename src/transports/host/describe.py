@@ -17,8 +17,8 @@ def describe_host(version: str) -> HostInfo:
     return HostInfo(dict(os.environ), os.name, os.cpu_count() or 1, release, version)
 
 
-def jitter(delay: float) -> float:
-    """Return a delay between half and one and a half of the nominal one, so that slaves do not come all at once."""
+def jitter(most: float) -> float:
+    """Return a number between 0 and `most`, each as likely as any other, so that slaves do not come all at once."""
     import random
 
-    return delay * random.uniform(0.5, 1.5)
+    return random.uniform(0.0, most)

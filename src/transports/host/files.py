@@ -94,8 +94,7 @@ def _perform(effect: FileEffect, check: Cancellation) -> object:
         case UnpackTree():
             from transports.host.archives import unpack
 
-            unpack(effect, check)
-            return None
+            return unpack(effect, check)
         case _:
             assert_never(effect)
 

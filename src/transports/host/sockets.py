@@ -1,11 +1,15 @@
 """Rules about byte streams that every runner keeps: how much is read at once, how long last bytes have, error texts.
 
-Imports nothing, since the start of a slave does not wait for TLS.
+Imports nothing that is big, since the start of a slave does not wait for TLS.
 """
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import ssl
 
 LINGER = 5.0
 """Seconds that the last bytes of a connection have to get out."""
@@ -17,18 +21,19 @@ BLOCK = 64 * 1024
 def words_of(error: BaseException) -> str:
     """Return the operating system's reason for an error, in one line.
 
-    Of a group or a chain of errors it is the first cause, for runners add addresses and the like. Of a certificate that
-    is not accepted it is what the certificate lacks.
+    Of a group or a chain of errors it is the first cause, for runners add addresses and the like. Errors of TLS have
+    words of their own: `transports.host.tls_words`.
     """
     while True:
         cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
         if cause is None:
             break
         error = cause
-    lacks = getattr(error, "verify_message", None)
-    if lacks:
-        return f"certificate verify failed: {lacks}"
-    # Errors of TLS and of name servers are OSErrors, too, with numbers of their own.
+    if type(error).__module__ == "ssl":
+        from transports.host.tls_words import words_of_tls
+
+        return words_of_tls(cast("ssl.SSLError", error))
+    # Errors of name servers are OSErrors, too, with numbers of their own.
     if isinstance(error, OSError) and type(error).__module__ == "builtins" and error.errno:
         return os.strerror(error.errno)
     return getattr(error, "strerror", None) or str(error)

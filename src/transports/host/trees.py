@@ -1,4 +1,8 @@
-"""Whole directories: looked at, removed, copied. Links are never followed."""
+"""Whole directories: looked at, removed, copied. Links are never followed.
+
+Rules. A directory that is to be removed gets a hidden name first (`aside`). So whatever ends the removal half-way, a
+kill or a limit, what is left has the directory's own name no more; the next removal of that directory finishes it.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +49,36 @@ def scan(path: str, check: Cancellation) -> tuple[TreeEntry, ...]:
 
 
 def remove_tree(path: str, check: Cancellation) -> tuple[str, ...]:
-    """Remove `path` and all in it; return what could not be removed.
+    """Remove `path` and all in it; return what could not be removed, which is there under its old name.
 
     Raises:
         OSError: cancelled, or it is the root of the file system.
     """
     if not os.path.basename(path):
         raise OSError(errno.EINVAL, "the root of the file system is not removed")
-    return removal.remove(path, check)
+    hidden = aside(path)
+    # What cannot be removed of an earlier one keeps the name, and is no problem of this one.
+    removal.remove(hidden, check)
+    try:
+        if stat.S_ISDIR(disk.mode_of(os.lstat(path))):
+            os.rename(path, hidden)
+    except OSError:
+        # It is in use, or where another file system begins, or its directory is not ours to change.
+        return removal.remove(path, check)
+    if os.path.lexists(path):
+        return removal.remove(path, check)
+    problems = removal.remove(hidden, check)
+    if problems:
+        with contextlib.suppress(OSError):
+            os.rename(hidden, path)
+    return tuple(problem.replace(hidden, path, 1) for problem in problems)
+
+
+def aside(path: str) -> str:
+    """Return the path that a directory has while it is removed."""
+    # Cut, so that the longest name leaves room for the rest.
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name[:60]}.removed")
 
 
 # -- copying

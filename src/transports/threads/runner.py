@@ -20,17 +20,37 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
-from slaveproto.inputs import Completed, Stop, Wakeup
+from slaveproto.effects import (
+    Abandon,
+    Cancel,
+    CloseConnection,
+    CountUnacknowledged,
+    FileEffect,
+    FindHolders,
+    Holder,
+    OpenConnection,
+    Request,
+    Signal,
+    Spawn,
+)
+from slaveproto.inputs import Completed, Disconnected, Stop, Wakeup
 from slaveproto.slave.events import Input, SlaveEvent, Start
 from slaveproto.slave.session import SlaveSession
 from transports.host import files, sockets
-from transports.host.reports import attempt
+from transports.host.reports import attempt, rejected
+from transports.host.route import Route
+from transports.host.service_manager import Heartbeat
 from transports.host.system import processes, streams, waiting
 from transports.threads.inbox import Inbox
 from transports.threads.tcp import TcpLink
-from transports.threads.workers import Workers
+from transports.threads.workers import Workers, start_thread
+
+if TYPE_CHECKING:
+    import ssl
+
+    from transports.host.proxy import Proxy
 
 UNHANDLED = 8
 """Blocks of data of one source that may wait for the session; then the source is left unread."""
@@ -42,11 +62,26 @@ class Runner:
     Args:
         session: the session; nothing else may touch it.
         on_event: is told what happens, in the thread of `run`.
+        heartbeat: is looked at by the thread of `run` whenever it is about to wait; None for none.
+        ssl_context: for a master behind TLS, as of `transports.host.tls.client_context`; None for plain TCP.
+        server_hostname: the name that its certificate has to be for; None for the name that the session connects to.
+        proxy: the HTTP proxy that connections go through, as of `transports.host.proxy.parse_proxy`; None for none.
     """
 
-    def __init__(self, session: SlaveSession, on_event: Callable[[SlaveEvent], None]) -> None:
+    def __init__(
+        self,
+        session: SlaveSession,
+        on_event: Callable[[SlaveEvent], None],
+        heartbeat: Heartbeat | None = None,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+        proxy: Proxy | None = None,
+    ) -> None:
         self._session = session
+        self._route = Route(ssl_context, server_hostname, proxy)
         self._on_event = on_event
+        self._heartbeat = heartbeat
         self._inbox = Inbox()
         # A file system or a name server that hangs holds up nothing else.
         self._workers = Workers()
@@ -97,19 +132,28 @@ class Runner:
     def _next_inputs(self, deadline: float | None) -> Sequence[Input]:
         patience = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
         patience = min(patience, waiting.LONGEST_WAIT)
+        if self._heartbeat is not None:
+            patience = min(patience, self._heartbeat.look(time.monotonic()))
         return self._inbox.take(None if patience == math.inf else patience) or (Wakeup(),)
 
     def _perform(self, request: Request) -> None:
         match request.effect:
             case OpenConnection(host, port):
-                self._link = TcpLink(request.id, host, port, self._inbox, self._workers)
+                try:
+                    self._link = TcpLink(request.id, host, port, self._inbox, self._workers, self._route)
+                except OSError as error:
+                    self.post(Disconnected(request.id, error.strerror or str(error)))
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
+            case CountUnacknowledged():
+                self.post(Completed(request.id, 0 if self._link is None else self._link.unacknowledged))
             case Spawn() as start:
                 self.post(attempt(request.id, lambda: self._spawn(request.id, start)))
             case Signal(process, name):
                 self.post(attempt(request.id, lambda: self._signal(process, name)))
+            case FindHolders(process):
+                self._begin(request.id, lambda: self.post(attempt(request.id, lambda: self._find_holders(process))))
             case Abandon(process):
                 self._streams.drop(process)
                 self.post(Completed(request.id, None))
@@ -120,7 +164,13 @@ class Runner:
                 self.post(Completed(request.id, None))
             case effect:
                 self._cancelled[request.id] = threading.Event()
-                self._workers.start(partial(self._perform_on_file, request.id, effect))
+                self._begin(request.id, partial(self._perform_on_file, request.id, effect))
+
+    def _begin(self, request: int, job: Callable[[], None]) -> None:
+        try:
+            self._workers.start(job)
+        except OSError as error:
+            self.post(rejected(request, error))
 
     def _perform_on_file(self, request: int, effect: FileEffect) -> None:
         cancelled = self._cancelled[request]
@@ -130,8 +180,6 @@ class Runner:
     def _spawn(self, number: int, effect: Spawn) -> int:
         child = processes.spawn(effect)
         closed = threading.Event()
-        self._children[number] = child
-        self._streams.add(number, child.outputs, child.stdin, effect.stdin, closed)
 
         def wait() -> None:
             self.post(child.wait(number))
@@ -142,13 +190,24 @@ class Runner:
                 child.reap()
                 del self._children[number]
 
-        threading.Thread(target=wait, name=f"wait {child.pid}", daemon=True).start()
+        self._children[number] = child
+        try:
+            start_thread(f"wait {child.pid}", wait)
+        except OSError:
+            del self._children[number]
+            child.discard()
+            raise
+        self._streams.add(number, child.outputs, child.stdin, effect.stdin, closed)
         return number
 
     def _signal(self, process: int, name: str) -> bool:
         with self._reaping:
             child = self._children.get(process)
             return child is not None and child.send_signal(name)
+
+    def _find_holders(self, process: int) -> tuple[Holder, ...]:
+        child = self._children.get(process)
+        return () if child is None else child.find_holders()
 
     def _close(self) -> None:
         self._output.close()

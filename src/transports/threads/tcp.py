@@ -1,19 +1,29 @@
-"""One TCP connection: a thread opens it, then the thread that waits at the inbox reads and writes it."""
+"""The opening of a connection, in a thread; then the thread that waits at the inbox reads and writes it.
+
+To open it is to connect, to have a proxy make a tunnel, and to shake hands for TLS: all of that blocks, in the thread
+that opens, and ends when the link is closed.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import selectors
 import socket
 import threading
+from typing import TYPE_CHECKING
 
-from slaveproto.inputs import Disconnected, Received
-from slaveproto.slave.events import Connected, Input
+from slaveproto.inputs import Disconnected
+from slaveproto.slave.events import Connected
 from slaveproto.slave.session import SlaveSession
-from transports.host import sockets
+from transports.host.route import Route
 from transports.host.sockets import words_of
 from transports.threads.inbox import Inbox
+from transports.threads.stream import Stream
 from transports.threads.workers import Workers
+
+if TYPE_CHECKING:
+    from transports.host.proxy import Proxy
+
+DIRECT = Route()
 
 
 class TcpLink:
@@ -25,12 +35,17 @@ class TcpLink:
         port: to connect to.
         inbox: takes what is reported.
         workers: one of them connects, which may take long.
+        route: the route there.
     """
 
-    def __init__(self, number: int, host: str, port: int, inbox: Inbox, workers: Workers) -> None:
+    def __init__(
+        self, number: int, host: str, port: int, inbox: Inbox, workers: Workers, route: Route = DIRECT
+    ) -> None:
         self._number = number
         self._inbox = inbox
-        self._stream: _Stream | None = None
+        self._route = route
+        self._stream: Stream | None = None
+        self._opening: socket.socket | None = None
         self._closed = False
         # It may be closed at the very moment when it is open.
         self._changing = threading.Lock()
@@ -44,11 +59,18 @@ class TcpLink:
             if data:
                 self._stream.send(data)
 
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._stream is None else self._stream.unacknowledged
+
     def close(self, last: bytes) -> None:
         """Send `last` and close; nothing more is reported. Only the first call counts."""
         with self._changing:
             self._closed = True
             stream, self._stream = self._stream, None
+            if self._opening is not None:
+                _interrupt(self._opening)
         if stream is not None:
             self._last_words = stream.end(last)
 
@@ -59,22 +81,68 @@ class TcpLink:
 
     def _open(self, host: str, port: int) -> None:
         try:
-            sock = socket.create_connection((host, port))
+            sock = socket.create_connection(self._route.first_hop(host, port))
         except (OSError, UnicodeError) as error:
-            with self._changing:
-                if not self._closed:
-                    self._inbox.put(Disconnected(self._number, words_of(error)))
+            self._failed(error)
             return
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        try:
+            self._watch(sock)
+            sock = self._agree(sock, host, port)
+        except (OSError, ValueError) as error:
+            sock.close()
+            self._failed(error)
+            return
         sock.setblocking(False)
         with self._changing:
+            self._opening = None
             if self._closed:
                 sock.close()
             else:
-                self._stream = _Stream(sock, self._number, self._inbox.selector)
-                self._inbox.put(Connected(self._number), self._begin)
+                self._stream = self._stream_of(sock)
+                connected = Connected(self._number, secure=self._route.ssl_context is not None)
+                self._inbox.put(connected, self._begin)
+
+    def _agree(self, sock: socket.socket, host: str, port: int) -> socket.socket:
+        """Have the tunnel made and shake hands, if the route wants that; returns the socket to go on with."""
+        route = self._route
+        if route.proxy is not None:
+            _open_tunnel(sock, route.proxy, host, port)
+        if route.ssl_context is None:
+            return sock
+        name = route.server_hostname or host
+        secure = route.ssl_context.wrap_socket(
+            sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+        try:
+            self._watch(secure)
+            secure.do_handshake()
+        except BaseException:
+            secure.close()
+            raise
+        return secure
+
+    def _watch(self, sock: socket.socket) -> None:
+        """Let `close` interrupt what is done with a socket from now on."""
+        with self._changing:
+            self._opening = sock
+            if self._closed:
+                _interrupt(sock)
+
+    def _failed(self, error: Exception) -> None:
+        with self._changing:
+            self._opening = None
+            if not self._closed:
+                self._inbox.put(Disconnected(self._number, words_of(error)))
+
+    def _stream_of(self, sock: socket.socket) -> Stream:
+        if self._route.ssl_context is None:
+            return Stream(sock, self._number, self._inbox.selector)
+        from transports.threads.tls_stream import TlsStream
+
+        return TlsStream(sock, self._number, self._inbox.selector)
 
     def _begin(self) -> None:
         # Not before the session hears of the connection: it would not know whose data it is.
@@ -82,87 +150,17 @@ class TcpLink:
             self._stream.begin()
 
 
-class _Stream:
-    """An open connection. What it does never blocks."""
-
-    def __init__(self, sock: socket.socket, number: int, selector: selectors.BaseSelector) -> None:
-        self._sock = sock
-        self._number = number
-        self._selector = selector
-        self._awaited = 0
-        self._left = memoryview(b"")
-        self._why = ""
-
-    @property
-    def idle(self) -> bool:
-        """Whether everything is sent."""
-        return not self._left
-
-    def begin(self) -> None:
-        """Begin to read."""
-        self._wait_for(selectors.EVENT_READ)
-
-    def send(self, data: bytes) -> None:
-        """Take a batch; only if `idle`."""
-        self._left = memoryview(data)
-        self._write()
-
-    def end(self, last: bytes) -> threading.Thread | None:
-        """Close, after `last` and what is before it; returns the thread that sends it, if there is anything to send."""
-        self._wait_for(0)
-        words = bytes(self._left) + last
-        if not words:
-            self._sock.close()
-            return None
-        thread = threading.Thread(target=_say_last, args=(self._sock, words), name="last words", daemon=True)
-        thread.start()
-        return thread
-
-    def _wait_for(self, events: int) -> None:
-        if not events and self._awaited:
-            self._selector.unregister(self._sock)
-        elif events and not self._awaited:
-            self._selector.register(self._sock, events, self._tend)
-        elif events != self._awaited:
-            self._selector.modify(self._sock, events, self._tend)
-        self._awaited = events
-
-    def _tend(self, ready: int) -> Input | None:
-        if ready & selectors.EVENT_WRITE:
-            self._write()
-        return self._read() if ready & selectors.EVENT_READ else None
-
-    def _write(self) -> None:
-        try:
-            self._left = self._left[self._sock.send(self._left) :]
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            # What arrived before is still there to be read, and after it the end.
-            self._why = words_of(error)
-            self._left = memoryview(b"")
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_WR)
-        self._wait_for(selectors.EVENT_READ | (selectors.EVENT_WRITE if self._left else 0))
-
-    def _read(self) -> Input | None:
-        try:
-            data = self._sock.recv(sockets.BLOCK)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            self._why = words_of(error)
-            data = b""
-        if data:
-            return Received(self._number, data)
-        self._wait_for(0)
-        self._left = memoryview(b"")
-        self._sock.close()
-        return Disconnected(self._number, self._why)
+def _interrupt(sock: socket.socket) -> None:
+    """Let each call that waits for the socket in another thread return."""
+    # Not by the method of TLS, whose handshake may be under way.
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _say_last(sock: socket.socket, words: bytes) -> None:
-    with sock, contextlib.suppress(OSError):
-        # For all of it, not for each piece.
-        sock.settimeout(sockets.LINGER)
-        sock.sendall(words)
+def _open_tunnel(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
+    from transports.host.proxy import Tunnel
+
+    tunnel = Tunnel(proxy, host, port)
+    sock.sendall(tunnel.request)
+    while not tunnel.take(sock.recv(1)):
+        pass

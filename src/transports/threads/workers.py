@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 
 IDLE = 1.0
 """Seconds that a thread waits for another job before it ends."""
+
+
+def start_thread(name: str, body: Callable[[], None]) -> None:
+    """Run a function in a thread of its own.
+
+    Raises:
+        OSError: there are too many threads or processes.
+    """
+    try:
+        threading.Thread(target=body, name=name, daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None
 
 
 class Workers:
@@ -20,11 +34,15 @@ class Workers:
         self._idle = 0
 
     def start(self, job: Callable[[], None]) -> None:
-        """Run a job; returns at once."""
+        """Run a job; returns at once.
+
+        Raises:
+            OSError: no thread can be started.
+        """
         if self._reserve():
             self._jobs.put(job)
         else:
-            threading.Thread(target=self._work, args=(job,), name="worker", daemon=True).start()
+            start_thread("worker", partial(self._work, job))
 
     def close(self) -> None:
         """Let the threads that have nothing to do end."""

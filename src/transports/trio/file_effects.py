@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 
-import trio
-
 from slaveproto.effects import FileEffect
 from slaveproto.inputs import Completed, Rejected
 from transports.host import files
 from transports.host.reports import rejected
+from transports.trio.in_thread import run_in_thread
 from transports.trio.processes import THREADS
 
 
@@ -22,9 +21,7 @@ async def perform_in_thread(request: int, effect: FileEffect, cancelled: threadi
         cancelled: makes one that takes long end soon.
     """
     try:
-        result = await trio.to_thread.run_sync(
-            files.perform, effect, cancelled, abandon_on_cancel=True, limiter=THREADS
-        )
+        result = await run_in_thread(files.perform, effect, cancelled, abandon_on_cancel=True, limiter=THREADS)
     except (OSError, ValueError) as error:
         return rejected(request, error)
     return Completed(request, result)

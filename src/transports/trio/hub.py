@@ -30,8 +30,8 @@ from typing import assert_never
 
 import trio
 
-from slaveproto.effects import CloseConnection, FileEffect, Request
-from slaveproto.inputs import Disconnected, Received, Stop, Wakeup
+from slaveproto.effects import CloseConnection, CountUnacknowledged, FileEffect, Request
+from slaveproto.inputs import Completed, Disconnected, Received, Stop, Wakeup
 from slaveproto.master import (
     AbandonStep,
     Accepted,
@@ -43,6 +43,7 @@ from slaveproto.master import (
     BuildStarted,
     ChangeReceived,
     EndBuild,
+    EnvValue,
     GuestCalled,
     LoginFailed,
     MasterEvent,
@@ -69,8 +70,8 @@ from transports.trio.nurseries import open_nursery
 PATIENCE = 10.0
 """Seconds that a step which the program no longer waits for has to end, before its slave is given up."""
 
-Env = Mapping[str, "str | tuple[str, ...] | None"]
-"""Variables of a build: their values, lists to be joined by the path separator, or None for what is to be removed."""
+Env = Mapping[str, EnvValue]
+"""Variables of a build."""
 
 
 class SlaveRecord:
@@ -313,6 +314,9 @@ class Hub:
             case CloseConnection(connection, last):
                 if connection in self._lines:
                     self._lines[connection].close(last)
+            case CountUnacknowledged(connection):
+                line = self._lines.get(connection)
+                self.post(Completed(request.id, 0 if line is None else line.unacknowledged))
             case effect:
                 # A master asks for nothing else.
                 assert isinstance(effect, FileEffect)

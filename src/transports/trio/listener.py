@@ -31,6 +31,8 @@ from slaveproto.inputs import Disconnected, Received
 from slaveproto.master import Accepted, Secured
 from transports.host import sockets
 from transports.host.sockets import words_of
+from transports.host.system import sending
+from transports.host.tls import names_of
 from transports.trio.nurseries import open_nursery
 from transports.trio.shortage import Shortage
 from transports.trio.watching import BATCH, open_watcher
@@ -158,6 +160,11 @@ class ServerConnection:
     def idle(self) -> bool:
         """Whether there may be another batch."""
         return self._able and not self._unsent
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the other system has not acknowledged."""
+        return 0 if self._sock.fileno() < 0 else len(self._unsent) + sending.unacknowledged(self._sock.fileno())
 
     def send(self, data: bytes) -> None:
         """Take a batch; only if `idle`."""
@@ -325,7 +332,7 @@ class TlsServerConnection(ServerConnection):
             self._secured = True
         self._watch()
         if self._secured:
-            self._port.report(self, Secured(self.number))
+            self._port.report(self, Secured(self.number, names_of(self._sock)))
 
     def hang_up(self) -> None:
         """End it at once, with the farewell of TLS."""

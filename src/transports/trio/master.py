@@ -22,12 +22,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 
 import trio
 
+from slaveproto.errors import LocalProtocolError
 from slaveproto.master import (
     Account,
     AccountWanted,
     AnswerAccount,
     AnswerGuest,
     AnyStep,
+    ChangeReceived,
     Configure,
     Disconnect,
     Failure,
@@ -39,6 +41,7 @@ from slaveproto.master import (
     Outcome,
     Output,
     Ping,
+    Print,
     Progress,
     Result,
     ShutDownSlave,
@@ -140,6 +143,20 @@ class Master:
             LocalProtocolError: it is answered already, or the value cannot be sent.
         """
         self._hub.want(AnswerGuest(event.connection, event.call, value))
+
+    def answer_change(self, event: ChangeReceived, failure: Failure | None = None) -> None:
+        """Answer a change that waits for it (`ChangeAccount.confirm`). A connection that is over by then is fine.
+
+        Args:
+            event: the announcement.
+            failure: the reason why the change is not taken; None if it is.
+
+        Raises:
+            LocalProtocolError: it is answered already.
+        """
+        if event.call is None:
+            raise LocalProtocolError("the change does not wait for an answer")
+        self._hub.want(AnswerGuest(event.connection, event.call, failure))
 
     async def wait_change(self) -> None:
         """Wait until a slave comes or goes, its builders change, or one of them becomes idle."""
@@ -272,6 +289,11 @@ class AttachedSlave:
             await sign.wait()
         if self.lost is not None:
             raise SlaveLost(self.lost)
+
+    def print(self, text: str) -> None:
+        """Write a line into its log, for the people there."""
+        if self.lost is None:
+            self._hub.want(Print(self.name, text))
 
     async def shut_down(self, *, graceful: bool = True) -> None:
         """Ask it to end itself, at once or after its builds, and wait until it is gone."""

@@ -10,15 +10,19 @@ from collections.abc import Callable
 
 import trio
 
-from slaveproto.effects import ProcessClosed, ProcessEvent, ProcessExited, ProcessOutput
+from slaveproto.effects import Holder, ProcessClosed, ProcessEvent, ProcessExited, ProcessOutput
 from slaveproto.inputs import Completed
 from transports.host import sockets
 from transports.host.system import processes
+from transports.trio.in_thread import run_in_thread
 from transports.trio.nurseries import open_nursery
 from transports.trio.reopenable_event import ReopenableEvent
 
 THREADS = trio.CapacityLimiter(math.inf)
 """Threads for calls that may block: a file system, a process that does not end. One that hangs holds up no other."""
+
+SHORTAGE = 1.0
+"""Seconds between two attempts to get what the host has not at present."""
 
 
 class Process:
@@ -52,6 +56,14 @@ class Process:
     def signal(self, name: str) -> bool:
         """Send a signal to the whole group; False if it is empty; raises as `Child.send_signal`."""
         return not self._reaped and self._child.send_signal(name)
+
+    async def find_holders(self) -> tuple[Holder, ...]:
+        """Return those that hold its outputs open.
+
+        Raises:
+            OSError: no thread can be started.
+        """
+        return await run_in_thread(self._child.find_holders, abandon_on_cancel=True, limiter=THREADS)
 
     def abandon(self) -> None:
         """Close our ends of the streams and report nothing more."""
@@ -89,7 +101,12 @@ class Process:
             finally:
                 os.close(fd)
             return self._child.wait(self._number)
-        return await trio.to_thread.run_sync(self._child.wait, self._number, abandon_on_cancel=True, limiter=THREADS)
+        while True:
+            try:
+                return await run_in_thread(self._child.wait, self._number, abandon_on_cancel=True, limiter=THREADS)
+            except OSError:
+                # Neither a descriptor nor a thread is to be had; another command will end.
+                await trio.sleep(SHORTAGE)
 
     async def _reap(self) -> None:
         if not (self._exited and self._closed.is_set()):
@@ -98,7 +115,12 @@ class Process:
         self._reaped = True
         # The thread goes on to wait for what does not die in time, such as a process that a file system holds.
         with trio.CancelScope(deadline=trio.current_time() + sockets.LINGER, shield=True):
-            await trio.to_thread.run_sync(self._child.reap, abandon_on_cancel=True, limiter=THREADS)
+            try:
+                await run_in_thread(self._child.reap, abandon_on_cancel=True, limiter=THREADS)
+            except OSError:
+                # No thread: what has ended takes no time; anything else stays a zombie.
+                if self._exited:
+                    self._child.reap()
 
     async def _run_streams(self, stdin: bytes) -> None:
         with self._streams:

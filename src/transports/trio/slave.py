@@ -15,27 +15,48 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import trio
 
-from slaveproto.effects import Abandon, Cancel, CloseConnection, FileEffect, OpenConnection, Request, Signal, Spawn
+from slaveproto.effects import (
+    Abandon,
+    Cancel,
+    CloseConnection,
+    CountUnacknowledged,
+    FileEffect,
+    FindHolders,
+    OpenConnection,
+    Request,
+    Signal,
+    Spawn,
+)
 from slaveproto.inputs import Completed, Disconnected, Received, Stop, Wakeup
 from slaveproto.slave.events import Connected, Input, SlaveEvent, SlaveNotice, Start
 from slaveproto.slave.session import SlaveSession
 from transports.host.reports import attempt, rejected
+from transports.host.route import Route
 from transports.host.sockets import words_of
 from transports.host.system import processes, streams
 from transports.trio.event_queue import EventQueue
 from transports.trio.file_effects import perform_in_thread
+from transports.trio.in_thread import run_in_thread
 from transports.trio.nurseries import open_nursery
 from transports.trio.processes import THREADS, Process
 from transports.trio.reopenable_event import ReopenableEvent
 from transports.trio.streams import Wire, connect, open_wire
 
+if TYPE_CHECKING:
+    from transports.host.proxy import Proxy
+
 
 @contextlib.asynccontextmanager
 async def open_slave(
-    session: SlaveSession, *, ssl_context: ssl.SSLContext | None = None, server_hostname: str | None = None
+    session: SlaveSession,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[Slave]:
     """Run a slave as long as the block lasts. The block should read its events, and may post and stop.
 
@@ -45,15 +66,16 @@ async def open_slave(
 
     Args:
         session: the session; nothing else may touch it.
-        ssl_context: for a master behind TLS; None for plain TCP.
+        ssl_context: for a master behind TLS, as of `transports.host.tls.client_context`; None for plain TCP.
         server_hostname: the name that its certificate has to be for; None for the name that the session connects to.
+        proxy: the HTTP proxy that connections go through, as of `transports.host.proxy.parse_proxy`; None for none.
 
     Raises:
         RuntimeError: this is Windows.
     """
     if not streams.SELECTABLE:
         raise RuntimeError("a slave under trio needs pipes that can be waited for; on Windows use transports.threads")
-    slave = Slave(session, ssl_context, server_hostname)
+    slave = Slave(session, Route(ssl_context, server_hostname, proxy))
     async with open_nursery() as nursery:
         await nursery.start(slave.run, nursery)
         yield slave
@@ -67,6 +89,7 @@ async def run_slave(
     *,
     ssl_context: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
+    proxy: Proxy | None = None,
     task_status: trio.TaskStatus[Slave] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a slave to its end. `slave = await nursery.start(run_slave, session, on_event)` gives something to stop.
@@ -76,9 +99,10 @@ async def run_slave(
         on_event: is told what happens; what it raises ends the slave and comes out here.
         ssl_context: as for `open_slave`.
         server_hostname: as for `open_slave`.
+        proxy: as for `open_slave`.
         task_status: trio's.
     """
-    async with open_slave(session, ssl_context=ssl_context, server_hostname=server_hostname) as slave:
+    async with open_slave(session, ssl_context=ssl_context, server_hostname=server_hostname, proxy=proxy) as slave:
         task_status.started(slave)
         async for event in slave:
             on_event(event)
@@ -91,10 +115,9 @@ class Slave:
     to one `SlaveNotice` that tells how many there were. The iteration ends with the session.
     """
 
-    def __init__(self, session: SlaveSession, ssl_context: ssl.SSLContext | None, server_hostname: str | None) -> None:
+    def __init__(self, session: SlaveSession, route: Route) -> None:
         self._session = session
-        self._ssl_context = ssl_context
-        self._server_hostname = server_hostname
+        self._route = route
         self._unread: EventQueue[SlaveEvent] = EventQueue()
         self._inbox: deque[Input] = deque()
         self._busy = False
@@ -181,14 +204,18 @@ class Slave:
         match request.effect:
             case OpenConnection(host, port):
                 self._link = _Link(request.id, self.post)
-                self._links.start_soon(self._link.run, host, port, self._ssl_context, self._server_hostname)
+                self._links.start_soon(self._link.run, host, port, self._route)
             case CloseConnection(_, last):
                 if self._link is not None:
                     self._link.close(last)
+            case CountUnacknowledged():
+                self.post(Completed(request.id, 0 if self._link is None else self._link.unacknowledged))
             case Spawn() as start:
                 self._work.start_soon(self._run_process, request.id, start)
             case Signal(process, name):
                 self.post(attempt(request.id, lambda: self._signal(process, name)))
+            case FindHolders(process):
+                self._work.start_soon(self._find_holders, request.id, process)
             case Abandon(process):
                 if process in self._processes:
                     self._processes[process].abandon()
@@ -205,10 +232,19 @@ class Slave:
         running = self._processes.get(process)
         return running is not None and running.signal(name)
 
+    async def _find_holders(self, request: int, process: int) -> None:
+        running = self._processes.get(process)
+        try:
+            found = () if running is None else await running.find_holders()
+        except OSError as error:
+            self.post(rejected(request, error))
+        else:
+            self.post(Completed(request, found))
+
     async def _run_process(self, request: int, effect: Spawn) -> None:
         try:
             # Not to be abandoned: a process that no task knows of would be left.
-            child = await trio.to_thread.run_sync(processes.spawn, effect, limiter=THREADS)
+            child = await run_in_thread(processes.spawn, effect, limiter=THREADS)
         except (OSError, ValueError) as error:
             self.post(rejected(request, error))
             return
@@ -245,19 +281,25 @@ class _Link:
             if data:
                 self._wire.send(data)
 
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the master's system has not acknowledged."""
+        return 0 if self._wire is None else self._wire.unacknowledged
+
     def close(self, last: bytes) -> None:
         """Send `last` and close; nothing more is reported."""
         self._connecting.cancel()
         if self._wire is not None:
             self._wire.close(last)
 
-    async def run(self, host: str, port: int, ssl_context: ssl.SSLContext | None, server_hostname: str | None) -> None:
+    async def run(self, host: str, port: int, route: Route) -> None:
         """Connect, and read to the end."""
         stream, why = None, ""
         with self._connecting:
             try:
-                stream = await connect(host, port, ssl_context, server_hostname)
-            except (OSError, ValueError, trio.BrokenResourceError) as error:
+                stream = await connect(host, port, route)
+            except (OSError, ValueError, RuntimeError, trio.BrokenResourceError) as error:
+                # RuntimeError: no thread can be started to ask for the address.
                 why = words_of(error)
         if self._connecting.cancel_called:
             if stream is not None:
@@ -267,7 +309,7 @@ class _Link:
             self._post(Disconnected(self._number, why))
             return
         async with open_wire(stream, lambda: self._post(Wakeup())) as self._wire:
-            self._post(Connected(self._number))
+            self._post(Connected(self._number, secure=route.ssl_context is not None))
             ended = await self._wire.read(lambda data: self._post(Received(self._number, data)))
             if ended is not None:
                 self._post(Disconnected(self._number, ended))

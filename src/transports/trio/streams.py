@@ -6,42 +6,56 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import trio
 
 from transports.host import sockets
+from transports.host.route import Route
 from transports.host.sockets import words_of
+from transports.host.system import sending
 from transports.trio.nurseries import open_nursery
 
+if TYPE_CHECKING:
+    from transports.host.proxy import Proxy
 
-async def connect(
-    host: str, port: int, ssl_context: ssl.SSLContext | None = None, server_hostname: str | None = None
-) -> trio.abc.Stream:
-    """Open a TCP connection, and TLS on it if there is a context.
+
+async def connect(host: str, port: int, route: Route) -> trio.abc.Stream:
+    """Open a TCP connection, a tunnel through it if there is a proxy, and TLS on it if there is a context.
 
     Args:
         host: to connect to.
         port: to connect to.
-        ssl_context: for TLS; None for none.
-        server_hostname: the name that the certificate has to be for; None for `host`.
+        route: the route there.
 
     Raises:
-        OSError: there is no connection.
+        OSError: there is no connection, or no tunnel.
         ValueError: the name is none.
         trio.BrokenResourceError: it ended before TLS was agreed on.
     """
-    stream = await trio.open_tcp_stream(host, port)
+    stream = await trio.open_tcp_stream(*route.first_hop(host, port))
     with contextlib.suppress(OSError):
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if ssl_context is None:
-        return stream
     try:
-        secure = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
+        if route.proxy is not None:
+            await _open_tunnel(stream, route.proxy, host, port)
+        if route.ssl_context is None:
+            return stream
+        secure = trio.SSLStream(stream, route.ssl_context, server_hostname=route.server_hostname or host)
         await secure.do_handshake()
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
     return secure
+
+
+async def _open_tunnel(stream: trio.SocketStream, proxy: Proxy, host: str, port: int) -> None:
+    from transports.host.proxy import Tunnel
+
+    tunnel = Tunnel(proxy, host, port)
+    await stream.send_all(tunnel.request)
+    while not tunnel.take(bytes(await stream.receive_some(1))):
+        pass
 
 
 @contextlib.asynccontextmanager
@@ -66,6 +80,13 @@ async def open_wire(stream: trio.abc.Stream, sent: Callable[[], None]) -> AsyncI
             await stream.aclose()
 
 
+def _socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType:
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    assert isinstance(stream, trio.SocketStream)
+    return stream.socket
+
+
 class Wire:
     """One byte stream: the task that calls `read` reads it, a task of its own writes, one batch at a time."""
 
@@ -75,14 +96,22 @@ class Wire:
         # The batch on its way to the writer, and the last one.
         self._put, self._take = trio.open_memory_channel[bytes](2)
         self._reading = trio.CancelScope()
+        self._left = 0
         self.idle = True
         """Whether all that was sent is out."""
         self.closing = False
         """Whether `close` was called."""
 
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were taken and that the other system has not acknowledged; to within a block."""
+        sock = _socket_of(self._stream)
+        return 0 if sock.fileno() < 0 else self._left + sending.unacknowledged(sock.fileno())
+
     def send(self, data: bytes) -> None:
         """Take a batch; only if `idle`, and before `close`."""
         self.idle = False
+        self._left = len(data)
         self._put.send_nowait(data)
 
     def close(self, last: bytes) -> None:
@@ -118,6 +147,9 @@ class Wire:
         # The reader of the stream reports its end.
         with contextlib.suppress(trio.BrokenResourceError):
             async for data in self._take:
-                await self._stream.send_all(data)
+                for start in range(0, len(data), sockets.BLOCK):
+                    await self._stream.send_all(data[start : start + sockets.BLOCK])
+                    self._left = len(data) - start - sockets.BLOCK
+                self._left = 0
                 self.idle = True
                 self._sent()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -14,10 +14,18 @@ from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file import steps as build_steps
 from slaveproto.ci.file import values
 from slaveproto.ci.file.address import parse_address
+from slaveproto.ci.file.secrets import (
+    FromCommand,
+    FromEnvironment,
+    FromFile,
+    SecretSource,
+    SecretUnreadable,
+    names_in,
+)
 from slaveproto.ci.file.toml_document import At, Kind, of_type, read, read_table
 from slaveproto.ci.schedule import CHANGE_KEYS, Triggers
 from slaveproto.master.config import ChangeAccount, MasterConfig, SlaveAccount
-from slaveproto.master.steps import AnyStep
+from slaveproto.master.steps import AnyStep, EnvValue
 
 if TYPE_CHECKING:
     import ssl
@@ -36,18 +44,28 @@ class MasterSettings:
     Args:
         listen: host and port; None if the file does not name them.
         tls_cert: file with the certificates that the master shows.
+        tls_client_ca: file with the authorities of the slaves' certificates; None if they need none.
         tls: the context for TLS, None for no TLS.
         state_dir: folder of the program's database and logs.
-        change_password: of the user `change`; empty for no such user.
+        change_password: of the user `change`, or where it comes from; empty for no such user.
+        max_tries: how often `slaveproto master` tries a build that comes to nothing.
+        keep_builds: how many builds of each builder it remembers.
+        keep_time: for how long; None for any time.
+        keep_bytes: of all logs together.
         log_max_size: bytes that are kept of each log; 0 for all.
         config: the master's times, and their defaults; its accounts come from the other sections.
     """
 
     listen: tuple[str, int] | None = None
     tls_cert: str | None = None
+    tls_client_ca: str | None = None
     tls: ssl.SSLContext | None = None
     state_dir: str
-    change_password: str = attrs.field(default="changepw", repr=False)
+    change_password: str | SecretSource = attrs.field(default="changepw", repr=False)
+    max_tries: int = 10
+    keep_builds: int = 1000
+    keep_time: float | None = None
+    keep_bytes: int = 10 * 2**30
     log_max_size: int = 200_000_000
     config: MasterConfig = attrs.field(factory=MasterConfig)
 
@@ -58,13 +76,15 @@ class SlaveEntry:
 
     Args:
         name: the user name of its login.
-        password: in clear.
+        password: in clear, or where it comes from.
         max_builds: the most builds at a time; None for any number.
+        certificate: the name of the TLS certificate that it has to show besides; None for none.
     """
 
     name: str
-    password: str = attrs.field(repr=False)
+    password: str | SecretSource = attrs.field(repr=False)
     max_builds: int | None = None
+    certificate: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -78,14 +98,16 @@ class BuilderEntry:
         env: variables of all its commands.
         triggers: the changes and times that make the master build it.
         steps: the steps, in order.
+        secrets: those that it uses.
     """
 
     name: str
     slaves: tuple[str, ...]
     builddir: str
-    env: Mapping[str, str | tuple[str, ...] | None] = attrs.field(factory=dict)
+    env: Mapping[str, EnvValue] = attrs.field(factory=dict)
     triggers: Triggers = attrs.field(factory=Triggers)
     steps: tuple[AnyStep, ...]
+    secrets: tuple[SecretSource, ...] = ()
 
 
 @attrs.frozen
@@ -97,30 +119,48 @@ class BuildFile:
         master: the section `[master]`.
         slaves: by name, in the file's order; empty if the embedded slave is to be used.
         builders: by name, in the file's order.
+        private: files with passwords or keys.
     """
 
     path: str
     master: MasterSettings
     slaves: Mapping[str, SlaveEntry]
     builders: Mapping[str, BuilderEntry]
+    private: tuple[str, ...] = ()
 
     def master_config(self, local_password: str, *, changes: bool) -> MasterConfig:
-        """Return the configuration of the master.
+        """Return the configuration of the master. Passwords that are secrets are read, which may take seconds.
 
         Args:
             local_password: of the embedded slave.
             changes: whether it is to take changes.
+
+        Raises:
+            UsageError: such a password cannot be read.
         """
-        passwords = {slave.name: slave.password for slave in self.slaves.values()} or {LOCAL: local_password}
+        passwords = {slave.name: self._read(slave.password) for slave in self.slaves.values()}
+        passwords = passwords or {LOCAL: local_password}
+        certificates = {slave.name: slave.certificate for slave in self.slaves.values()}
         accounts: dict[str, SlaveAccount | ChangeAccount] = {
             name: SlaveAccount(
-                name, password, {entry.name: entry.builddir for entry in self.builders.values() if name in entry.slaves}
+                name,
+                password,
+                {entry.name: entry.builddir for entry in self.builders.values() if name in entry.slaves},
+                certificates.get(name),
             )
             for name, password in passwords.items()
         }
         if changes and self.master.change_password:
-            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self.master.change_password)
+            accounts[CHANGE_USER] = ChangeAccount(CHANGE_USER, self._read(self.master.change_password), confirm=True)
         return attrs.evolve(self.master.config, accounts=accounts)
+
+    def _read(self, password: str | SecretSource) -> str:
+        if isinstance(password, str):
+            return password
+        try:
+            return password.read()
+        except SecretUnreadable as error:
+            raise UsageError(f"{self.path}: {error}") from None
 
 
 def load(path: str) -> BuildFile:
@@ -134,36 +174,54 @@ def load(path: str) -> BuildFile:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     at = At(document)
-    sections: dict[str, Kind] = dict.fromkeys(("master", "slave", "builder"), lambda at, value: value)
+    sections: dict[str, Kind] = dict.fromkeys(("master", "secret", "slave", "builder"), lambda at, value: value)
     given = read_table(at, document.values, sections)
+    secrets = _secrets(at.section("secret"), given.get("secret", {}))
     master = _master(at.section("master"), given.get("master", {}))
     slaves = _slaves(at, given.get("slave", []), master)
-    builders = _builders(at, given.get("builder", []), slaves)
-    return BuildFile(path, master, slaves, builders)
+    if master.tls_client_ca is not None and not slaves:
+        raise at.section("master").key("tls_client_ca").wrong("needs a [[slave]]: the embedded one has no certificate")
+    builders = _builders(at, given.get("builder", []), slaves, secrets)
+    return BuildFile(path, master, slaves, builders, tuple(_private(at, given, secrets)))
+
+
+def _private(top: At, given: Mapping[str, Any], secrets: Mapping[str, SecretSource]) -> Iterator[str]:
+    passwords = [
+        given.get("master", {}).get("change_password"),
+        *(item.get("password") for item in given.get("slave", [])),
+    ]
+    if any(isinstance(password, str) and password for password in passwords):
+        yield top.document.path
+    files = [given.get("master", {}).get("tls_key"), *(item.get("password_file") for item in given.get("slave", []))]
+    yield from (values.beside(top, file) for file in files if file is not None)
+    yield from (secret.origin.path for secret in secrets.values() if isinstance(secret.origin, FromFile))
 
 
 def _master(at: At, value: object) -> MasterSettings:
     given = read_table(at, value, MASTER_KEYS)
-    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_client_ca", "tls_cert")):
         if one in given and other not in given:
             raise at.key(one).wrong(f"needs {other}")
     if "tls_cert" in given:
-        given["tls"] = _tls(at.key("tls_cert"), given["tls_cert"], given.pop("tls_key"))
+        given["tls"] = _tls(at, given["tls_cert"], given.pop("tls_key"), given.get("tls_client_ca"))
     given.setdefault("state_dir", os.path.join(at.document.folder, STATE_DIR))
     given["config"] = MasterConfig(**{key: given.pop(key) for key in attrs.fields_dict(MasterConfig) if key in given})
     return MasterSettings(**given)
 
 
-def _tls(at: At, certificate: str, key: str) -> ssl.SSLContext:
+def _tls(at: At, certificate: str, key: str, client_ca: str | None) -> ssl.SSLContext:
     # Few files need this module, and it is big.
-    import ssl
+    from transports.host.tls import server_context, trust_clients
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # With an empty password, for without one Python would ask on the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:
-        raise at.wrong(f"and tls_key should be a certificate and its key, but: {error}") from None
+        context = server_context(certificate, key)
+    except ValueError as error:
+        raise at.key("tls_cert").wrong(f"and tls_key should be a certificate and its key, but: {error}") from None
+    if client_ca is not None:
+        try:
+            trust_clients(context, client_ca)
+        except ValueError as error:
+            raise at.key("tls_client_ca").wrong(f"should be certificates of authorities, but: {error}") from None
     return context
 
 
@@ -177,13 +235,31 @@ def _slaves(top: At, value: object, master: MasterSettings) -> dict[str, SlaveEn
             raise at.key("name").wrong('is that of the user who reports changes; change_password = "" frees it')
         if ("password" in given) == ("password_file" in given):
             raise at.wrong("should have password or password_file, and not both")
+        if "certificate" in given and master.tls_client_ca is None:
+            raise at.key("certificate").wrong("needs tls_client_ca in [master]")
         if "password_file" in given:
             given["password"] = given.pop("password_file")
         found[given["name"]] = SlaveEntry(**given)
     return found
 
 
-def _builders(top: At, value: object, slaves: Mapping[str, SlaveEntry]) -> dict[str, BuilderEntry]:
+def _secrets(top: At, value: object) -> dict[str, SecretSource]:
+    found = {}
+    for name, item in of_type(top, value, dict).items():
+        at = top.key(name)
+        if not name.isprintable() or not name:
+            raise at.document.mistake(at.path, f"{name!r} cannot be the name of a secret")
+        given = read_table(at, item, SECRET_KEYS)
+        if len(given) != 1:
+            raise at.wrong(f"should have one of {', '.join(SECRET_KEYS)}")
+        (origin,) = given.values()
+        found[name] = SecretSource(name, origin)
+    return found
+
+
+def _builders(
+    top: At, value: object, slaves: Mapping[str, SlaveEntry], secrets: Mapping[str, SecretSource]
+) -> dict[str, BuilderEntry]:
     found: dict[str, BuilderEntry] = {}
     for index, item in enumerate(_tables(top, "builder", value)):
         at = top.section("builder", index)
@@ -200,7 +276,8 @@ def _builders(top: At, value: object, slaves: Mapping[str, SlaveEntry]) -> dict[
         given["steps"] = tuple(
             build_steps.read_step(at.section("step", number), step) for number, step in enumerate(steps)
         )
-        found[given["name"]] = BuilderEntry(**given)
+        used = dict.fromkeys(names_in(given.get("env", {}), given["steps"]))
+        found[given["name"]] = BuilderEntry(**given, secrets=tuple(secrets[name] for name in used))
     if not found:
         raise top.wrong("has no [[builder]]")
     return found
@@ -288,12 +365,36 @@ def _steps(at: At, value: object) -> list[Any]:
     return list(of_type(at, value, list))
 
 
+def _password(at: At, value: object) -> str | SecretSource:
+    """A string that is not empty, or a secret."""
+    return _source(at, value) if isinstance(value, dict) else values.text(at, value)
+
+
+def _change_password(at: At, value: object) -> str | SecretSource:
+    return _source(at, value) if isinstance(value, dict) else values.any_text(at, value)
+
+
+def _source(at: At, value: object) -> SecretSource:
+    name = values.secret(at, value).name
+    return _secrets(At(at.document).section("secret"), at.document.values["secret"])[name]
+
+
+SECRET_KEYS: Final[dict[str, Kind]] = {
+    "file": lambda at, value: FromFile(values.beside(at, value)),
+    "environment": lambda at, value: FromEnvironment(values.text(at, value)),
+    "command": lambda at, value: FromCommand(values.texts(at, value), at.document.folder),
+}
 MASTER_KEYS: Final[dict[str, Kind]] = {
     "listen": _listen,
     "tls_cert": values.beside,
     "tls_key": values.beside,
+    "tls_client_ca": values.beside,
     "state_dir": values.beside,
-    "change_password": values.any_text,
+    "change_password": _change_password,
+    "max_tries": values.count_from(1),
+    "keep_builds": values.count_from(1),
+    "keep_time": values.positive_seconds,
+    "keep_bytes": values.count_from(1),
     "keepalive": values.seconds,
     "silence": values.positive_seconds,
     "ping_timeout": values.positive_seconds,
@@ -304,9 +405,10 @@ MASTER_KEYS: Final[dict[str, Kind]] = {
 }
 SLAVE_KEYS: Final[dict[str, Kind]] = {
     "name": values.text,
-    "password": values.text,
+    "password": _password,
     "password_file": _password_file,
     "max_builds": values.count_from(1),
+    "certificate": values.text,
 }
 BUILDER_KEYS: Final[dict[str, Kind]] = {
     "name": values.text,

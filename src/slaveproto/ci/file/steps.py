@@ -92,6 +92,8 @@ COMMON: Final[dict[str, Kind]] = {
     "flunk_on_warnings": values.flag,
     "warn_on_warnings": values.flag,
     "always_run": values.flag,
+    "timeout": values.seconds_or_never,
+    "max_time": values.seconds_or_never,
 }
 """Keys that any step may have."""
 
@@ -101,8 +103,6 @@ ACTIONS: Final[dict[str, Action]] = {
         "command",
         values.command,
         env=values.environment,
-        timeout=values.seconds_or_never,
-        max_time=values.seconds_or_never,
         max_lines=values.count_from(1),
         logfiles=values.log_files,
         use_pty=values.flag,
@@ -112,17 +112,17 @@ ACTIONS: Final[dict[str, Action]] = {
         log_environ=values.flag,
         interrupt_signal=values.one_of(values.SIGNALS),
         sigterm_time=values.positive_seconds,
+        kill_leftovers=values.flag,
         success_rc=values.exit_codes,
         warnings_rc=values.exit_codes,
     ),
     "mkdir": _alone(steps.MakeDirectory, "dir", values.text),
-    "rmdir": _alone(steps.RemoveDirectory, "dirs", values.text_or_texts, timeout=values.seconds_or_never),
+    "rmdir": _alone(steps.RemoveDirectory, "dirs", values.text_or_texts),
     "copy": _table(
         steps.CopyDirectory,
         ("from", "to"),
         {"from": values.text, "to": values.text},
         names={"from": "source", "to": "dest"},
-        timeout=values.seconds_or_never,
     ),
     "rmfile": _alone(steps.RemoveFile, "path", values.text),
     "stat": _alone(steps.StatFile, "file", values.text),

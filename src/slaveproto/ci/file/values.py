@@ -7,11 +7,12 @@ import signal
 from datetime import time
 from typing import Final
 
+from slaveproto.ci.file.secrets import NamedSecret
 from slaveproto.ci.file.toml_document import LONGEST, At, Kind, bits, kind_of, of_type, read_table, shown, string, whole
 from slaveproto.ci.file.toml_document import flag as flag
 from slaveproto.ci.file.toml_document import one_of as one_of
 from slaveproto.ci.schedule import parse_length, parse_time_of_day
-from slaveproto.master.steps import LogFile
+from slaveproto.master.steps import EnvValue, LogFile, Word
 
 
 def any_text(at: At, value: object) -> str:
@@ -35,9 +36,19 @@ def beside(at: At, value: object) -> str:
     return os.path.normpath(os.path.join(at.document.folder, text(at, value)))
 
 
-def raw_text(at: At, value: object) -> bytes:
-    """Any string, in UTF-8."""
-    return string(at, value).encode()
+def raw_text(at: At, value: object) -> bytes | NamedSecret:
+    """Any string, in UTF-8, or a secret."""
+    return secret(at, value) if isinstance(value, dict) else string(at, value).encode()
+
+
+def secret(at: At, value: object) -> NamedSecret:
+    """A table that names a secret of the file: `{ secret = "name" }`."""
+    given = read_table(at, value, {"secret": text}, ["secret"])
+    there = at.document.values.get("secret", {})
+    if given["secret"] not in there:
+        known = ", ".join(there) or "none"
+        raise at.key("secret").wrong(f"{given['secret']!r} is no secret of the file; there are {known}")
+    return NamedSecret.of(given["secret"])
 
 
 def texts(at: At, value: object) -> tuple[str, ...]:
@@ -60,14 +71,18 @@ def any_texts(at: At, value: object) -> tuple[str, ...]:
     return tuple(any_text(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
 
 
-def command(at: At, value: object) -> str | tuple[str, ...]:
-    """A line for `/bin/sh`, or a list of words, of which the first is not empty."""
+def command(at: At, value: object) -> str | tuple[Word, ...]:
+    """A line for `/bin/sh`, or a list of words, of which the first is not empty and those behind it may be secrets."""
     if isinstance(_one_or_more(at, value, str), str):
         return text(at, value)
-    words = tuple(any_text(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
-    if not words or not words[0]:
+    words = tuple(_word(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
+    if not words or not words[0] or not isinstance(words[0], str):
         raise at.wrong("names no program")
     return words
+
+
+def _word(at: At, value: object) -> Word:
+    return secret(at, value) if isinstance(value, dict) else any_text(at, value)
 
 
 def count_from(least: int, most: int = 2**63 - 1) -> Kind:
@@ -126,9 +141,9 @@ def _time_of_day(at: At, value: object) -> time:
     return found
 
 
-def environment(at: At, value: object) -> dict[str, str | tuple[str, ...] | None]:
-    """Variables: a string, a list that is joined as paths are, or false to take the variable away."""
-    found: dict[str, str | tuple[str, ...] | None] = {}
+def environment(at: At, value: object) -> dict[str, EnvValue]:
+    """Variables: a string, a list that is joined as paths are, a secret, or false to take the variable away."""
+    found: dict[str, EnvValue] = {}
     for name, item in of_type(at, value, dict).items():
         here = at.key(name)
         if not name or "=" in name or "\0" in name:
@@ -137,6 +152,8 @@ def environment(at: At, value: object) -> dict[str, str | tuple[str, ...] | None
             found[name] = None
         elif isinstance(item, list):
             found[name] = tuple(any_text(here.item(index), word) for index, word in enumerate(item))
+        elif isinstance(item, dict):
+            found[name] = secret(here, item)
         elif isinstance(item, str):
             found[name] = any_text(here, item)
         else:

@@ -13,6 +13,7 @@ from slaveproto.ci.builds import (
     RunBegan,
     RunEnded,
     RunEvent,
+    RunGivenUp,
     RunNotTaken,
     RunOutput,
     RunStepBegan,
@@ -153,14 +154,18 @@ class Show(BuildListener):
         words = f"{_title(step)}: {', '.join(about)}, {duration(outcome.elapsed)}"
         await self._say(name, words, STYLES[outcome.result])
 
-    async def _build_ended(self, run: Run, result: Result) -> None:
+    async def _build_ended(self, run: Run, result: Result, why: str) -> None:
         lane = self._lanes.pop(run.entry.name)
         row = self._rows[run.entry.name]
         row.elapsed = self._clock() - lane.begun
-        await self._say(run.entry.name, f"{result.word}, {duration(row.elapsed)}", STYLES[result])
+        words = f"{result.word}: {why}" if why else result.word
+        await self._say(run.entry.name, f"{words}, {duration(row.elapsed)}", STYLES[result])
 
     async def _refused(self, run: Run, why: str) -> None:
         await self._say(run.entry.name, one_line(f"slave {run.slave} did not take it: {why}"), YELLOW)
+
+    async def _given_up(self, run: Run, why: str) -> None:
+        await self._say(run.entry.name, why, RED)
 
     async def summary(self, results: Mapping[str, Result]) -> None:
         """Show a table of how all ended."""
@@ -240,7 +245,7 @@ class Collect:
                 self._step_ended(run, step, outcome)
             case RunEnded(run, result):
                 self._build_ended(run, result)
-            case RunNotTaken():
+            case RunNotTaken() | RunGivenUp():
                 # Another attempt follows, or the builder has no result.
                 pass
             case _:

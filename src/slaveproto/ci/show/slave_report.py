@@ -12,6 +12,7 @@ from slaveproto.slave.events import (
     CommandStarted,
     Connecting,
     Detached,
+    Leaving,
     MasterSaid,
     SlaveEvent,
     SlaveNotice,
@@ -46,6 +47,9 @@ def text_of(event: SlaveEvent) -> str:
             return f"{builder}: {command} (command {number}) started"
         case CommandFinished():
             return f"{event.builder}: {event.command} (command {event.id}) {_end_of(event)}"
+        case Leaving(why, within):
+            limit = "" if within is None else f" within {within:g} s"
+            return f"leaving: {why}; no new builds, what runs may end{limit}"
         case SlaveNotice(text):
             return text
         case Stopped(why, gave_up):

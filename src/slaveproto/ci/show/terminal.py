@@ -75,8 +75,8 @@ class Terminal:
             self._sender.send_nowait(one_line(line))
         except trio.WouldBlock:
             self._lost += 1
-        except trio.ClosedResourceError:
-            # After the end.
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            # After the end, or when what writes was cancelled before.
             return
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:

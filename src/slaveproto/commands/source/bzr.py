@@ -1,4 +1,7 @@
-"""Bazaar, and Breezy under its name. Source: `commands/bzr.py` of buildslave 0.8.4 and 0.8.14."""
+"""Bazaar, and Breezy under its name. Source: `commands/bzr.py` of buildslave 0.8.4 and 0.8.14.
+
+Rules. Bazaar takes the tree of a directory above if `.bzr/branch-format` is missing here, and only then.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class Bazaar(System):
     def is_updateable(self) -> Script[bool]:
         if self._which or (yield from self._ws.is_patched()):
             return False
-        return (yield from self._ws.is_directory(self._ws.source(".bzr")))
+        return (yield from self._ws.is_file(self._ws.source(".bzr", "branch-format")))
 
     def update(self) -> Script[int]:
         return (yield from self._ws.run("bzr", "update", directory=self._ws.source())).code
@@ -46,6 +49,9 @@ class Bazaar(System):
         if self._ws.options.mode is Mode.EXPORT:
             return (yield from self._export())
         return (yield from self._ws.run("bzr", "checkout", *self._which, self._url, self._ws.source_name)).code
+
+    def is_reachable(self) -> Script[bool]:
+        return (yield from self._ws.run("bzr", "revno", self._url, send=("stderr",))).code == 0
 
     def revision(self) -> Script[Value]:
         if self._ws.options.mode is Mode.EXPORT:

@@ -1,4 +1,7 @@
-"""Darcs. Source: `commands/darcs.py` of buildslave 0.8.4 and 0.8.14."""
+"""Darcs. Source: `commands/darcs.py` of buildslave 0.8.4 and 0.8.14.
+
+Rules. Darcs takes a repository of a directory above if it does not know the one here, unless it is told where to look.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ class Darcs(System):
         return (yield from self._ws.is_directory(self._ws.source("_darcs")))
 
     def update(self) -> Script[int]:
-        return (yield from self._ws.run("darcs", "pull", "--all", "--verbose", directory=self._ws.source())).code
+        pull = ("darcs", "pull", "--all", "--verbose", "--repodir", ".")
+        return (yield from self._ws.run(*pull, directory=self._ws.source())).code
 
     def check_out(self) -> Script[int]:
         ws = self._ws
@@ -37,6 +41,10 @@ class Darcs(System):
         context = ws.at(".darcs-context")
         got = ws.run(*get, "--context", context, self._url)
         return (yield from ws.lend(context, ws.options.revision, got)).code
+
+    def is_reachable(self) -> Script[bool]:
+        asked = yield from self._ws.run("darcs", "changes", "--last", "1", "--repo", self._url, send=("stderr",))
+        return asked.code == 0
 
     def revision(self) -> Script[Value]:
         told = yield from self._ws.ask("darcs", "changes", "--context", directory=self._ws.source())

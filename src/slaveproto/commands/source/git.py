@@ -1,4 +1,8 @@
-"""Git. Source: `commands/git.py` of buildslave 0.8.4 and 0.8.14."""
+"""Git. Source: `commands/git.py` of buildslave 0.8.4 and 0.8.14.
+
+Rules. Git looks for its repository in the directories above, too, and a tree whose `.git` is damaged has none of its
+own. So the search ends at the tree (`bound`): what Git then finds there, or not, is the only thing that it can touch.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,12 @@ from typing import Final
 from slaveproto.commands.process import ProcessEnd
 from slaveproto.commands.source.options import SourceArguments
 from slaveproto.commands.source.plan import System
-from slaveproto.commands.source.workspace import SourceFailed, Workspace
+from slaveproto.commands.source.workspace import BOTH, SourceFailed, Workspace
 from slaveproto.effects import Script
 from slaveproto.wire.values import Value
+
+ELSEWHERE: Final = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")
+"""Environment variables that lead Git to another tree than that of the directory where it runs."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
@@ -53,9 +60,7 @@ class Git(System):
                     raise
                 # It may be on its way.
         yield from self._ws.say(f"fetching branch {self._fetched} from {self._url}")
-        fetched = yield from self._git("fetch", "-t", self._url, f"+{self._fetched}", *self._progress, keep=True)
-        self._complaint = self._ws.output(fetched, "stderr")
-        self._ws.require(fetched)
+        yield from self._must("fetch", "-t", self._url, f"+{self._fetched}", *self._progress)
         yield from self._must("reset", "--hard", revision or "FETCH_HEAD")
         # It fails where a build left the tree without a branch, and nothing depends on it.
         yield from self._git("branch", "-M", self._branch)
@@ -65,8 +70,8 @@ class Git(System):
         ws = self._ws
         if self._shallow:
             reference = ("--reference", self._reference) if self._reference else ()
-            clone = ws.run("git", "clone", "--depth", "1", *reference, self._url, ws.source())
-            yield from ws.must(clone)
+            clone = ("git", "clone", "--depth", "1", *reference, self._url, ws.source())
+            yield from ws.must(ws.run(*clone, without=ELSEWHERE))
         else:
             yield from ws.make(ws.source())
             yield from self._must("init")
@@ -76,13 +81,13 @@ class Git(System):
         return (yield from self.update())
 
     def is_hopeless(self) -> bool:
-        return names_no_ref(self._complaint)
+        return names_no_ref(self._complaint) or refuses_owner(self._complaint)
+
+    def is_reachable(self) -> Script[bool]:
+        return (yield from answers(self._url, self._ws))
 
     def revision(self) -> Script[Value]:
-        told = yield from self._ws.must(
-            self._ws.run("git", "rev-parse", "HEAD", directory=self._ws.source(), keep=("stdout",))
-        )
-        text = self._ws.output(told).strip()
+        text = self._ws.output((yield from self._must("rev-parse", "HEAD"))).strip()
         return text if _HASH.fullmatch(text) else None
 
     def _update_submodules(self) -> Script[int]:
@@ -92,11 +97,31 @@ class Git(System):
         yield from self._must("submodule", "update")
         return (yield from self._git("submodule", "foreach", "git", *self._clean)).code
 
-    def _git(self, *words: str, keep: bool = False) -> Script[ProcessEnd]:
-        return self._ws.run("git", *words, directory=self._ws.source(), keep=("stderr",) if keep else ())
+    def _git(self, *words: str) -> Script[ProcessEnd]:
+        ended = yield from self._ws.run(
+            "git", *words, directory=self._ws.source(), keep=BOTH, variables=bound(self._ws), without=ELSEWHERE
+        )
+        self._complaint = self._ws.output(ended, "stderr")
+        return ended
 
     def _must(self, *words: str) -> Script[ProcessEnd]:
         return self._ws.must(self._git(*words))
+
+
+def bound(ws: Workspace) -> dict[str, str]:
+    """Return the variables for which Git looks for a repository in the tree and not above it."""
+    return {"GIT_CEILING_DIRECTORIES": ws.source("..")}
+
+
+def answers(url: str, ws: Workspace) -> Script[bool]:
+    """Return whether a repository of Git's can be read."""
+    asked = yield from ws.run("git", "ls-remote", url, "HEAD", send=("stderr",), variables=bound(ws), without=ELSEWHERE)
+    return asked.code == 0
+
+
+def refuses_owner(complaint: str) -> bool:
+    """Whether Git, since 2.35.2, does not work in a tree because it is another user's."""
+    return "dubious ownership" in complaint or "unsafe repository" in complaint
 
 
 def names_no_ref(complaint: str) -> bool:

@@ -46,6 +46,9 @@ class Mercurial(System):
         cloned = yield from self._ws.run(*clone)
         return cloned.code or (yield from self._go_there(fresh=True))
 
+    def is_reachable(self) -> Script[bool]:
+        return (yield from self._ws.run("hg", "identify", "--id", self._url, send=("stderr",))).code == 0
+
     def revision(self) -> Script[Value]:
         told = yield from self._ws.ask("hg", "identify", "--id", "--debug", directory=self._ws.source(), send=BOTH)
         found = re.match(r"\w+", told)
@@ -55,7 +58,7 @@ class Mercurial(System):
         obstacle = yield from self._obstacle()
         other_source = yield from self._comes_from_elsewhere()
         if not fresh and (other_source or (obstacle and not (yield from self._purge()))):
-            yield from self._ws.remove(self._ws.source())
+            yield from self._ws.clear(self._ws.source_name)
             return (yield from self.check_out())
         which = self._ws.options.revision or self._branch
         update = ("hg", "update", "--clean", "--repository", self._ws.source_name, "--rev", which)

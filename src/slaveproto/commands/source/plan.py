@@ -57,8 +57,13 @@ class System(ABC):
         """Check out a whole tree where there is none; the reply is the return code of the last program."""
 
     def is_hopeless(self) -> bool:
-        """Whether the update that has just failed would fail with a new tree, too."""
+        """Whether the update that has just failed would fail with a new tree, too, or cannot be the tree's fault."""
         return False
+
+    def is_reachable(self) -> Script[bool]:
+        """Whether the repository answers, now that an update has failed: if not, a new tree cannot be had."""
+        yield from ()
+        return True
 
     def revision(self) -> Script[Value]:
         """Tell which revision the tree is now; None if that cannot be told."""
@@ -92,13 +97,13 @@ def _all_of_it(system: System, ws: Workspace) -> Script[None]:
     yield from ws.say(f"starting {system.operation}")
     yield from _adopt(ws)
     if options.mode is not Mode.UPDATE:
-        yield from ws.remove(ws.tree())
+        yield from ws.clear(options.workdir)
     if (yield from system.is_updateable()) and system.matches((yield from ws.read(ws.sourcedata))):
         yield from _update(system, ws)
     else:
         if options.mode in (Mode.UPDATE, Mode.COPY):
             # In the other modes that is the tree, which is gone already.
-            yield from ws.remove(ws.source())
+            yield from ws.clear(ws.source_name)
         yield from _check_out(system, ws)
     yield from SendItem("got_revision", (yield from system.revision()))
     yield from ws.write(ws.sourcedata, system.sourcedata)
@@ -116,27 +121,33 @@ def _adopt(ws: Workspace) -> Script[None]:
 
 
 def _update(system: System, ws: Workspace) -> Script[None]:
-    try:
-        code = yield from system.update()
-    except SourceFailed as end:
-        if end.final:
-            raise
-        code = end.code
-    except HostError:
-        code = 1
-    if code == 0:
-        return
-    if system.is_hopeless():
-        raise SourceFailed(-1)
+    for left in range(ws.options.retry.times, -1, -1):
+        try:
+            code = yield from system.update()
+        except SourceFailed as end:
+            if end.final:
+                raise
+            code = end.code
+        except HostError as error:
+            if error.is_shortage:
+                raise
+            code = 1
+        if code == 0:
+            return
+        if system.is_hopeless():
+            raise SourceFailed(-1)
+        if (yield from system.is_reachable()):
+            break
+        yield from ws.say("the repository does not answer; the tree stays as it is")
+        yield from _pause(left, code, ws)
     yield from ws.say("update failed, clobbering and trying again")
-    yield from ws.remove(ws.source())
+    yield from ws.clear(ws.source_name)
     yield from ws.say("now retrying VC operation")
     yield from _check_out(system, ws)
 
 
 def _check_out(system: System, ws: Workspace) -> Script[None]:
-    retry = ws.options.retry
-    for left in range(retry.times, -1, -1):
+    for left in range(ws.options.retry.times, -1, -1):
         try:
             code = yield from system.check_out()
         except SourceFailed as end:
@@ -145,12 +156,18 @@ def _check_out(system: System, ws: Workspace) -> Script[None]:
             code = end.code
         if code == 0:
             return
-        if left == 0:
-            raise SourceFailed(code)
-        yield from ws.say(f"update failed, trying {left} more times after {int(retry.delay)} seconds")
-        yield from ws.wait(retry.delay)
-        for path in dict.fromkeys((ws.tree(), ws.source())):
-            yield from ws.remove(path)
+        yield from _pause(left, code, ws)
+        for directory in dict.fromkeys((ws.options.workdir, ws.source_name)):
+            yield from ws.clear(directory)
+
+
+def _pause(left: int, code: int, ws: Workspace) -> Script[None]:
+    """Wait before the next try; raises SourceFailed if there is none `left`."""
+    if left == 0:
+        raise SourceFailed(code)
+    delay = ws.options.retry.delay
+    yield from ws.say(f"update failed, trying {left} more times after {int(delay)} seconds")
+    yield from ws.wait(delay)
 
 
 def _patch(patch: Patch, ws: Workspace) -> Script[None]:

@@ -1,4 +1,8 @@
-"""Repo, the tool for trees of many Git repositories. Source: `commands/repo.py` of buildslave 0.8.4 and 0.8.14."""
+"""Repo, the tool for trees of many Git repositories. Source: `commands/repo.py` of buildslave 0.8.4 and 0.8.14.
+
+Rules. Repo looks for `.repo/repo/main.py` in the directories above, too, and can neither be kept from it nor be told
+where its tree is: `repo init` inside of another tree makes that one anew. So no tree is made where there is one above.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import re
 from typing import Final
 
 from slaveproto.commands.process import ProcessEnd
-from slaveproto.commands.source.git import names_no_ref
+from slaveproto.commands.source.git import ELSEWHERE, answers, bound, names_no_ref, refuses_owner
 from slaveproto.commands.source.options import SourceArguments
 from slaveproto.commands.source.plan import System
 from slaveproto.commands.source.workspace import SourceFailed, Workspace
@@ -15,6 +19,7 @@ from slaveproto.effects import Script, SendItem
 _CHANGE: Final = re.compile(r".* refs/changes/\d\d/(\d+)/(\d+) -> FETCH_HEAD$")
 _HEAD: Final = re.compile(r"HEAD is now at ([0-9a-f]+)")
 _CONFLICTS: Final = ("Automatic cherry-pick failed", "Automatic revert failed")
+_MARK: Final = ".repo/repo/main.py"
 _OVERRIDE: Final = "manifest_override.xml"
 
 
@@ -36,12 +41,13 @@ class Repo(System):
         self.sourcedata = f"{self._url} {self._branch} {self._file}"
 
     def is_updateable(self) -> Script[bool]:
-        return self._ws.is_directory(self._ws.source(".repo"))
+        return self._ws.is_file(self._ws.source(_MARK))
 
     def update(self) -> Script[int]:
         ws = self._ws
         yield from self._repo("forall", "-c", "git", "clean", "-f", "-d", "-x")
-        yield from ws.run("git", "clean", "-f", "-d", "-x", directory=ws.source(".repo/manifests"))
+        clean = ("git", "clean", "-f", "-d", "-x")
+        yield from ws.run(*clean, directory=ws.source(".repo/manifests"), variables=bound(ws), without=ELSEWHERE)
         yield from self._override()
         yield from ws.say(f"synching manifest {self._file} from branch {self._branch} from {self._url}")
         yield from ws.must(self._repo("sync", *self._jobs))
@@ -52,6 +58,7 @@ class Repo(System):
 
     def check_out(self) -> Script[int]:
         ws = self._ws
+        yield from self._check_above()
         yield from ws.make(ws.source())
         if self._archive and (yield from ws.is_file(self._archive)):
             yield from ws.run("tar", "-xvzf", self._archive, directory=ws.source())
@@ -61,7 +68,19 @@ class Repo(System):
         return (yield from self.update())
 
     def is_hopeless(self) -> bool:
-        return names_no_ref(self._complaint)
+        return names_no_ref(self._complaint) or refuses_owner(self._complaint)
+
+    def is_reachable(self) -> Script[bool]:
+        return (yield from answers(self._url, self._ws))
+
+    def _check_above(self) -> Script[None]:
+        """Raise SourceFailed if the tree would be inside of another one."""
+        here, above = self._ws.source(), self._ws.source("..")
+        while above != here:
+            if (yield from self._ws.is_file(self._ws.at(above, _MARK))):
+                yield from self._ws.say(f"{above} is a tree of repo, which would be changed instead of one in it")
+                raise SourceFailed(-1, final=True)
+            here, above = above, self._ws.at(above, "..")
 
     def _override(self) -> Script[None]:
         """Put another manifest into the place of the usual one, or that one back into its own."""
@@ -100,4 +119,11 @@ class Repo(System):
             yield from SendItem("repo_downloaded", " ".join(brought))
 
     def _repo(self, *words: str, keep: bool = False) -> Script[ProcessEnd]:
-        return self._ws.run("repo", *words, directory=self._ws.source(), keep=("stderr",) if keep else ())
+        return self._ws.run(
+            "repo",
+            *words,
+            directory=self._ws.source(),
+            keep=("stderr",) if keep else (),
+            variables=bound(self._ws),
+            without=ELSEWHERE,
+        )

@@ -1,4 +1,7 @@
-"""Subversion. Source: `commands/svn.py` of buildslave 0.8.4 and 0.8.14."""
+"""Subversion. Source: `commands/svn.py` of buildslave 0.8.4 and 0.8.14.
+
+Rules. Subversion takes the working copy of a directory above if `.svn` here has neither of its two files.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from typing import Final
 from slaveproto.commands.process import ProcessEnd
 from slaveproto.commands.source.options import Mode, SourceArguments
 from slaveproto.commands.source.plan import System
-from slaveproto.commands.source.workspace import Hidden, SourceFailed, Word, Workspace
+from slaveproto.commands.source.workspace import BOTH, Hidden, SourceFailed, Word, Workspace
 from slaveproto.effects import Script, SendText
 from slaveproto.wire.values import Value
 
 HEAD: Final = "HEAD"
 
+_MADE_BY_OLDER: Final = "E155036"
+_MADE_BY_NEWER: Final = "E155021"
 _REVISION: Final = re.compile(r"^Revision: (\d+)", re.MULTILINE)
 _VERSION: Final = re.compile(r"(?:\d+:)?(\d+)[MSP]*")
 
@@ -40,15 +45,31 @@ class Subversion(System):
         if "depth" in args.values:
             options += ["--depth", args.text("depth")]
         self._options = options
+        self._complaint = ""
         self.sourcedata = f"{self._url}\n"
 
     def is_updateable(self) -> Script[bool]:
-        return self._ws.is_directory(self._ws.source(".svn"))
+        # The database since version 1.7, a list before.
+        for name in ("wc.db", "entries"):
+            if (yield from self._ws.is_file(self._ws.source(".svn", name))):
+                return True
+        return False
 
     def update(self) -> Script[int]:
-        if self._always_purge or (yield from self._ws.is_patched()):
-            yield from self._purge()
-        return (yield from self._svn("update", "--revision", self._wanted, directory=self._ws.source())).code
+        try:
+            yield from self._ws.must(self._update())
+        except SourceFailed as end:
+            if end.final or _MADE_BY_OLDER not in self._complaint:
+                raise
+            yield from self._ws.must(self._svn("upgrade", directory=self._ws.source()))
+            yield from self._ws.must(self._update())
+        return 0
+
+    def is_hopeless(self) -> bool:
+        return _MADE_BY_NEWER in self._complaint
+
+    def is_reachable(self) -> Script[bool]:
+        return (yield from self._svn("info", self._url, send=("stderr",))).code == 0
 
     def check_out(self) -> Script[int]:
         target = self._ws.source_name
@@ -58,7 +79,7 @@ class Subversion(System):
             words = ["export", "--revision", self._wanted, f"{self._url}@{self._wanted}", target]
         else:
             # An exported tree does not know its revision, so that has to be settled before.
-            told = yield from self._ws.must(self._svn("info", self._url, keep=("stdout",)))
+            told = yield from self._ws.must(self._svn("info", self._url))
             found = _REVISION.search(self._ws.output(told))
             if found is None:
                 yield from self._ws.say("svn info did not tell the revision")
@@ -77,10 +98,15 @@ class Subversion(System):
             return None
         return int(found[1])
 
+    def _update(self) -> Script[ProcessEnd]:
+        if self._always_purge or (yield from self._ws.is_patched()):
+            yield from self._purge()
+        return (yield from self._svn("update", "--revision", self._wanted, directory=self._ws.source()))
+
     def _purge(self) -> Script[None]:
         """Remove everything that `svn status` lists: `svn revert` leaves too much behind."""
         told = yield from self._ws.must(
-            self._svn("status", *self._status, directory=self._ws.source(), keep=("stdout",), send=("stderr",))
+            self._svn("status", *self._status, directory=self._ws.source(), send=("stderr",))
         )
         names = _changed(told.kept["stdout"])
         if names is None:
@@ -97,11 +123,12 @@ class Subversion(System):
         command: str,
         *words: str,
         directory: str = "",
-        keep: tuple[str, ...] = (),
         send: tuple[str, ...] = ("stdout", "stderr"),
     ) -> Script[ProcessEnd]:
         whole = ("svn", command, *self._options, *words)
-        return self._ws.run(*whole, directory=directory, plain_words=True, keep=keep, send=send)
+        ended = yield from self._ws.run(*whole, directory=directory, plain_words=True, keep=BOTH, send=send)
+        self._complaint = self._ws.output(ended, "stderr")
+        return ended
 
 
 def _changed(status: bytes) -> list[str] | None:

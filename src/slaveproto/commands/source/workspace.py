@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import stat
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, TypeAlias, TypeVar
 
 from slaveproto.commands.cancellable import EffectStopped, copy_tree, remove_tree
 from slaveproto.commands.context import CommandContext
+from slaveproto.commands.environ import shown_environ
 from slaveproto.commands.process import ProcessEnd, ProcessSpec, run_process
 from slaveproto.commands.source.options import Mode, SourceOptions
 from slaveproto.effects import (
@@ -89,7 +90,10 @@ class Workspace:
     @property
     def sourcedata(self) -> str:
         """The file that tells what the tree was made of. Its name is that of buildslave 0.8.4."""
-        name = b64encode(self.context.raw("workdir", self.source_name)).decode()
+        return self._data_about(self.source_name)
+
+    def _data_about(self, directory: str) -> str:
+        name = b64encode(self.context.raw("workdir", directory)).decode()
         return self.at(f".buildbot-sourcedata-{name}")
 
     def at(self, *parts: str) -> str:
@@ -131,7 +135,10 @@ class Workspace:
         """Return the text that is in a file; None if it cannot be read."""
         try:
             data = yield from ReadFile(path, 0, LONGEST)
-        except HostError:
+        except HostError as error:
+            if error.is_shortage:
+                # The tree is as good as it was.
+                raise
             return None
         text = self.context.text("a file", data)
         # Python 2 wrote text as Windows has it.
@@ -183,6 +190,18 @@ class Workspace:
         if code:
             raise SourceFailed(code)
 
+    def clear(self, directory: str) -> Script[None]:
+        """Remove a tree, given relative to the builder's directory; raises SourceFailed or HostError.
+
+        The file that tells what it was made of is gone meanwhile: half a tree is not taken for a whole one.
+        """
+        data = self._data_about(directory)
+        origin = yield from self.read(data)
+        yield from self.discard(data)
+        yield from self.remove(self.at(directory))
+        if origin is not None:
+            yield from self.write(data, origin)
+
     def copy(self, source: str, target: str) -> Script[None]:
         """Copy a directory; raises SourceFailed."""
         try:
@@ -226,6 +245,8 @@ class Workspace:
         keep: Collection[str] = (),
         limits: Collection[str] = ("silence", "lifetime"),
         stdin: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        without: Collection[str] = (),
     ) -> Script[ProcessEnd]:
         """Run a program, and tell the master about it.
 
@@ -237,6 +258,8 @@ class Workspace:
             keep: which of its outputs are to be returned.
             limits: which limits it has.
             stdin: what it reads.
+            variables: environment variables to set.
+            without: environment variables that it does not get.
 
         Raises:
             SourceFailed: there is no such program, or the command was interrupted.
@@ -247,19 +270,18 @@ class Workspace:
         program = yield from self.find(name)
         raw = self.context.raw
         directory = directory or self.base
-        environ = {**self.context.environ, "PWD": directory}
-        if plain_words:
-            environ["LC_MESSAGES"] = "C"
+        ours = {"PWD": directory, **(variables or {}), **({"LC_MESSAGES": "C"} if plain_words else {})}
+        told = shown_environ(None, self.context)
         spec = ProcessSpec(
             command=[raw("a word", word.real if isinstance(word, Hidden) else word) for word in (program, *words)],
             shown=[raw("a word", word.shown if isinstance(word, Hidden) else word) for word in (program, *words)],
             workdir=directory,
-            environ=environ,
+            environ=_without(without, self.context.environ) | ours,
             streams=frozenset(send),
             stdin=None if stdin is None else self.context.raw("what a program reads", stdin),
             silence=self.options.silence if "silence" in limits else None,
             lifetime=self.options.lifetime if "lifetime" in limits else None,
-            show_environ=self.options.show_environ,
+            shown_environ=_without(without, told) | ours if self.options.show_environ else None,
             keep=frozenset(keep),
         )
         ended = yield from run_process(spec, self.context, send_rc=False)
@@ -307,3 +329,7 @@ class Workspace:
                 raise SourceFailed(-1, final=True)
             if isinstance(event, TimerFired) and event.key == "wait":
                 return
+
+
+def _without(names: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name not in names}

@@ -2,6 +2,8 @@
 
     for check in CHECKS:
         run_check(check, start)
+    for check in TLS_CHECKS:
+        run_check(check, start_with_tls, ssl_context)
     for check in MASTER_CHECKS:
         run_master_check(check, start, certificate)
 
@@ -15,7 +17,7 @@ At the other end are a `SocketMaster` and a `SocketSlave`, of use for tests of y
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from slaveproto.testing.conformance import commands, connections, endings, master_checks
 from slaveproto.testing.conformance.harness import Check as Check
@@ -42,6 +44,16 @@ MasterCheck: TypeAlias = Check[MasterLab]
 
 CHECKS: Sequence[SlaveCheck] = (*commands.SUITE.checks, *connections.SUITE.checks, *endings.SUITE.checks)
 """All checks of a slave's runner."""
+
+_ABOUT_BYTES: Final = ("output_is_complete", "bytes_arrive", "much_goes_in_and_out")
+_WITHOUT_MASTER: Final = ("a_peer_that_is_no_master", "a_web_server", "ipv6", "a_host_that", "a_port_where")
+
+TLS_CHECKS: Sequence[SlaveCheck] = (
+    *(check for check in commands.SUITE.checks if check.name.startswith(_ABOUT_BYTES)),
+    *(check for check in connections.SUITE.checks if not check.name.startswith(_WITHOUT_MASTER)),
+    *endings.SUITE.checks,
+)
+"""Checks of a slave's runner that are worth a repetition with TLS."""
 
 MASTER_CHECKS: Sequence[MasterCheck] = tuple(master_checks.SUITE.checks)
 """All checks of a master's runner."""

@@ -6,9 +6,9 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from slaveproto.errors import LocalProtocolError
 from slaveproto.inputs import Completed
@@ -22,8 +22,23 @@ from slaveproto.testing.conformance.harness import (
     state_of,
     wait_until,
 )
+from slaveproto.wire import Failure
 
 SUITE: Suite[Lab] = Suite()
+
+_WRITE: Final = 'echo $$ > "$0".new; mv "$0".new "$0".pid'
+_STAY: Final = f"{_WRITE}; exec sleep 1000"
+
+ESCAPES: Final[Mapping[str, str]] = {
+    "setsid": f"setsid sh -c '{_STAY}' setsid &",
+    "double-fork": f"setsid sh -c 'sh -c \"$1\" double-fork & exit 0' x '{_STAY}' &",
+    "nohup": f"nohup sh -c '{_STAY}' nohup &",
+    "closed": f"sh -c '{_STAY}' closed <&- >&- 2>&- &",
+    "ignores-term": f"sh -c 'trap \"\" TERM; {_WRITE}; while :; do sleep 1; done' ignores-term &",
+    "no-environment": f"env -i setsid sh -c '{_STAY}' no-environment &",
+}
+"""Lines of a shell that start processes, each with another way to escape the end of its command. Each writes its number
+into a file `NAME.pid` of the working directory."""
 
 WITH_AND_WITHOUT_TERMINAL = ({"use_pty": False}, {"use_pty": True})
 
@@ -199,6 +214,33 @@ def what_no_system_takes_ends_the_command_and_not_the_slave(lab: Lab, use_pty: b
         assert master.run("b", "echo fine").output() == "fine\n"
 
 
+@contextlib.contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """No file can be opened in this process."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = os.open(os.devnull, os.O_RDONLY)
+    os.close(probe)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@SUITE.add(*WITH_AND_WITHOUT_TERMINAL)
+def a_host_without_descriptors_is_no_failure_of_the_build(lab: Lab, use_pty: bool) -> None:
+    need_proc()
+    with lab.attached() as (_, master):
+        assert master.run("b", "true", usePTY=use_pty).rc == 0
+        with no_more_descriptors():
+            step = master.run("b", "true", usePTY=use_pty)
+        assert step.rc is None
+        assert [type(end) for end in step.ends] == [Failure]
+        assert master.run("b", "echo fine").output() == "fine\n"
+
+
 @SUITE.add(*WITH_AND_WITHOUT_TERMINAL)
 def a_signal_reaches_the_whole_group(lab: Lab, use_pty: bool) -> None:
     need_proc()
@@ -214,21 +256,64 @@ def a_signal_reaches_the_whole_group(lab: Lab, use_pty: bool) -> None:
         wait_until(lambda: not any(map(is_alive, pids)))
 
 
-@SUITE.add()
-def a_daemon_that_holds_the_output_open_does_not_hold_a_killed_command(lab: Lab) -> None:
+def escaped(directory: Path) -> dict[str, int]:
+    """Return the processes of `ESCAPES` by their names, once all of them run in a directory; empty before."""
+    files = {name: directory / f"{name}.pid" for name in ESCAPES}
+    return (
+        {name: int(file.read_text()) for name, file in files.items()} if all(map(Path.exists, files.values())) else {}
+    )
+
+
+@SUITE.add(
+    {"how": "interrupt"},
+    {"how": "interrupt", "interruptSignal": "INT"},
+    {"how": "interrupt", "usePTY": True},
+    {"how": "timeout", "timeout": 2, "sigtermTime": 0.2},
+    {"how": "disconnect"},
+    {"how": "stop"},
+)
+def nothing_that_a_command_started_outlives_its_end(lab: Lab, how: str, **arguments: Any) -> None:
     need_proc()
+    script = "".join(f"{line}\n" for line in ESCAPES.values())
+    with lab.attached() as (slave, master):
+        master.start("b", f"{script}sleep 1000", **arguments)
+        wait_until(lambda: escaped(lab.directory / "b"))
+        pids = escaped(lab.directory / "b")
+        assert all(map(is_alive, pids.values()))
+        match how:
+            case "interrupt":
+                master.interrupt("b")
+            case "disconnect":
+                master.socket.close()
+            case "stop":
+                slave.stop("enough")
+        wait_until(lambda: [name for name, pid in pids.items() if is_alive(pid)] == [])
+
+
+@SUITE.add({"kill_leftovers": False}, {"kill_leftovers": True})
+def what_is_left_of_a_command_that_ended_by_itself(lab: Lab, kill_leftovers: bool) -> None:
+    """Leftovers live on, unless that is not wanted; then even what holds the output of the command is killed."""
+    need_proc()
+    holder = "setsid sleep 60" if kill_leftovers else "setsid sleep 60 >/dev/null 2>&1"
     with doomed() as pids, lab.attached() as (_, master):
-        assert master.run("b", "true").rc == 0
-        before = descriptors()
-        step = master.start("b", "setsid sleep 60 & echo $!; wait")
+        step = master.run("b", f"{holder} & echo $!; sleep 0.1", kill_leftovers=kill_leftovers)
+        assert step.rc == 0
+        assert is_alive(step.numbers[0]) is not kill_leftovers
+        if not kill_leftovers:
+            pids += step.numbers
+
+
+@SUITE.add()
+def a_daemon_that_holds_the_output_is_named(lab: Lab) -> None:
+    need_proc()
+    with lab.attached() as (_, master):
+        step = master.start("b", "setsid sleep 60 & echo $!")
         master.wait_for(lambda: step.numbers)
-        pids += step.numbers
-        assert descriptors() > before
+        (pid,) = step.numbers
+        master.wait_for(lambda: f"is held open by process {pid} (sleep); waiting for that" in step.output("header"))
         master.interrupt("b")
         master.finish(step)
-        assert step.rc == -1
-        assert is_alive(pids[0])
-        wait_until(lambda: descriptors() <= before)
+        wait_until(lambda: not is_alive(pid))
 
 
 @SUITE.add()

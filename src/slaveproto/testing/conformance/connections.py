@@ -26,7 +26,9 @@ from slaveproto.testing.conformance.harness import (
     Suite,
     descriptors,
     is_alive,
+    need_acknowledgements,
     need_proc,
+    read_slowly,
     wait_until,
     wait_until_stuck,
 )
@@ -111,7 +113,7 @@ def a_peer_that_is_no_master(lab: Lab, data: bytes, hangs_up: bool, expected: st
 
     peer = OddPeer(serve)
     try:
-        with lab.slave(port=peer.port, jitter=never, silence=0.25) as slave:
+        with lab.slave(port=peer.port, jitter=never, login_silence=0.25) as slave:
             assert expected in words_of(slave.wait_for(Detached))
             assert [type(event) for event in slave.events()] == [Connecting, WaitingForMaster, Detached]
     finally:
@@ -124,7 +126,7 @@ def a_web_server(lab: Lab) -> None:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            with lab.slave(port=server.server_port, jitter=never, silence=0.25) as slave:
+            with lab.slave(port=server.server_port, jitter=never, login_silence=0.25) as slave:
                 assert words_of(slave.wait_for(Detached)) == "the master spoke no Perspective Broker for 0.25 s"
         finally:
             server.shutdown()
@@ -275,6 +277,19 @@ def a_connection_that_is_stuck_is_given_up(lab: Lab) -> None:
 
 
 @SUITE.add()
+def a_master_that_is_slow_is_not_taken_for_dead(lab: Lab) -> None:
+    """A question that waits behind what the master takes in slowly is under way; then its answer has its time."""
+    need_acknowledgements()
+    lab.listener.narrow()
+    with lab.slave(keepalive=0.2, silence=1.0) as slave, lab.listener.attach("b") as master:
+        slave.wait_for(Attached)
+        master.start("b", "exec cat /dev/zero")
+        read_slowly(master.socket, 2.5)
+        assert slave.of(Detached) == []
+        assert slave.wait_for(Detached).why == "the master said nothing for 1 s"
+
+
+@SUITE.add()
 def a_master_that_does_not_read_stops_the_child_until_it_does(lab: Lab) -> None:
     need_proc()
     size = 40_000_000
@@ -296,7 +311,7 @@ def attempts_become_rare(lab: Lab) -> None:
     """Attempts become rare, with jitter as a real program has it."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-    with lab.slave(port=port, jitter=lambda delay: delay * random.uniform(0.5, 1.5)) as slave:
+    with lab.slave(port=port, jitter=lambda most: random.uniform(0, most)) as slave:
         slave.wait_for(Detached)
         used = cpu_seconds_of(1.0)
         assert len(slave.of(Connecting)) <= 3

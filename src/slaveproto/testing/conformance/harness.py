@@ -11,6 +11,9 @@ import contextlib
 import functools
 import inspect
 import os
+import socket
+import ssl
+import sys
 import tempfile
 import threading
 import time
@@ -96,18 +99,19 @@ class Suite(Generic[L]):
         return decorate
 
 
-def run_check(check: Check[Lab], start: StartSlave) -> None:
+def run_check(check: Check[Lab], start: StartSlave, ssl_context: ssl.SSLContext | None = None) -> None:
     """Perform a check, in a new directory and with a master on a port of this host. Takes seconds at most.
 
     Args:
-        check: one of `CHECKS`.
-        start: starts a runner for a session and returns at once.
+        check: one of `CHECKS`, or of `TLS_CHECKS` if there is a context.
+        start: starts a runner for a session and returns at once; with TLS if there is a context.
+        ssl_context: of the master, for TLS; None for none.
 
     Raises:
         AssertionError: the runner does not do what it must. The text tells what was expected, and what came.
         CheckSkipped: that cannot be found out on this host.
     """
-    with tempfile.TemporaryDirectory(prefix="conformance-") as directory, MasterSocket() as listener:
+    with tempfile.TemporaryDirectory(prefix="conformance-") as directory, MasterSocket(ssl_context) as listener:
         lab = Lab(Path(directory), listener, start)
         perform(check, lab, lab.describe)
 
@@ -171,20 +175,22 @@ class Lab:
 
     @contextlib.contextmanager
     def slave(
-        self, *, port: int | None = None, jitter: Callable[[float], float] = lambda delay: 0.0, **config: Any
+        self, *, port: int | None = None, jitter: Callable[[float], float] | None = None, **config: Any
     ) -> Iterator[LabSlave]:
-        """Run a slave that does not wait before it tries again; in the end it is stopped, and has to be gone.
+        """Run a slave; in the end it is stopped, and has to be gone.
 
         Args:
             port: to connect to; None for that of the listener.
-            jitter: as for the session.
+            jitter: as for the session; None for a slave that does not wait before it tries again.
             config: more of its `SlaveConfig`.
         """
         settings = {"host": "127.0.0.1", "name": "bot", "password": "secret", **config}
         port = self.listener.port if port is None else port
+        if jitter is None:
+            settings["max_delay"] = 0.0
         full_config = SlaveConfig(port=port, basedir=str(self.directory), **settings)
         host = HostInfo(dict(os.environ), os.name, 1, {}, "test")
-        slave = LabSlave(self._start(SlaveSession(full_config, host, jitter)))
+        slave = LabSlave(self._start(SlaveSession(full_config, host, jitter or float)))
         self._slaves.append(slave)
         try:
             yield slave
@@ -266,6 +272,20 @@ def wait_until(condition: Callable[[], object], timeout: float = DEADLINE, *, ex
 
 
 # -- what Linux tells about processes
+
+
+def need_acknowledgements() -> None:
+    """Skip the check where the system does not tell what the other side's has acknowledged."""
+    if sys.platform != "linux":
+        raise CheckSkipped("needs a system that tells what was acknowledged")
+
+
+def read_slowly(sock: socket.socket, seconds: float) -> None:
+    """Read 4 KiB of a connection every 16 ms for so many seconds, and drop them."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert sock.recv(4096), "the connection is not closed"
+        threading.Event().wait(0.016)
 
 
 def need_proc() -> None:

@@ -29,7 +29,14 @@ from slaveproto.master import (
     UploadFile,
 )
 from slaveproto.testing.conformance.connections import FEW_CPU_SECONDS, cpu_seconds_of
-from slaveproto.testing.conformance.harness import Suite, descriptors, need_proc, wait_until
+from slaveproto.testing.conformance.harness import (
+    Suite,
+    descriptors,
+    need_acknowledgements,
+    need_proc,
+    read_slowly,
+    wait_until,
+)
 from slaveproto.testing.conformance.master_harness import LabMaster, MasterLab
 from slaveproto.testing.conformance.socket_slave import SocketSlave
 from slaveproto.wire.values import Value
@@ -287,6 +294,20 @@ def a_master_that_is_idle_does_nothing(lab: MasterLab) -> None:
 
 
 # -- ends of connections
+
+
+@SUITE.add()
+def a_slave_that_is_slow_is_not_taken_for_dead(lab: MasterLab) -> None:
+    """A question that waits behind what the slave takes in slowly is under way; then its answer has its time."""
+    need_acknowledgements()
+    with lab.master(keepalive=0.2, silence=1.0) as master:
+        slave = master.attach()
+        slave.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        master.start_build(slave)
+        read_in_two_batches(master, slave, os.urandom(BLOCK_SIZE * (MORE_THAN_FITS + 1)))
+        read_slowly(slave.socket, 2.5)
+        assert master.of(SlaveDetached) == []
+        assert master.wait_for(SlaveDetached).why == "did not answer getVersion within 1 s"
 
 
 @SUITE.add()

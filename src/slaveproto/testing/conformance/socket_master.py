@@ -49,6 +49,10 @@ class MasterSocket:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
+    def narrow(self) -> None:
+        """Let the system keep little of what slaves send from now on and masters have not read."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+
     def accept_raw(self) -> socket.socket:
         """Wait for a slave and return the bare socket."""
         sock, _ = self._socket.accept()

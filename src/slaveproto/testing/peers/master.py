@@ -96,16 +96,19 @@ class RealMaster(Program):
         keepalive: int = 3600,
         repositories: Path | None = None,
         tell_logs: bool = True,
+        certificate: Path | None = None,
     ) -> None:
         """Make the base directory.
 
         `slaves` maps name to password, `keepalive` is in seconds, `repositories` is a folder of `make_repositories`.
-        Without `tell_logs` the logs of a build are on the master's disk only.
+        Without `tell_logs` the logs of a build are on the master's disk only. With a `certificate`, a file that holds
+        its key, too, the port for slaves has TLS; of ``new`` only.
         """
         super().__init__(directory)
         self.repositories = repositories
         self.kind = kind
         self.tell_logs = tell_logs
+        self.certificate = certificate
         self.slaves = dict(slaves or {"our": "pw-our"})
         self.keepalive = keepalive
         self.builders = _builders(builders)
@@ -274,6 +277,7 @@ class RealMaster(Program):
             "keepalive": self.keepalive,
             "repositories": self.repositories and str(self.repositories),
             "tell_logs": self.tell_logs,
+            "certificate": self.certificate and str(self.certificate),
         }
         (self.directory / "peer.json").write_text(json.dumps(conf))
 

@@ -54,6 +54,7 @@ class _OurProgram(Program):
 
     subcommand: ClassVar[str]
     host = "127.0.0.1"
+    ending = signal.SIGINT
 
     def __init__(self, directory: Path, text: str, *arguments: str) -> None:
         super().__init__(directory)

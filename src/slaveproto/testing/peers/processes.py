@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -51,11 +51,15 @@ class Program(ABC):
 
     output_file = "stdio.log"
     """Name of the file that takes its standard output; standard error goes to ``stdio.log``."""
+    ending: ClassVar[signal.Signals] = signal.SIGTERM
+    """The signal that ends it and does not wait for builds."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.programs: Path | None = None
         """A folder of programs that come before those of the system."""
+        self.variables: dict[str, str] = {}
+        """Variables of its environment beside the usual ones."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -75,7 +79,7 @@ class Program(ABC):
             self._process = subprocess.Popen(
                 self.command(),
                 cwd=self.directory,
-                env=environment(self.directory, self.programs),
+                env={**environment(self.directory, self.programs), **self.variables},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -117,9 +121,9 @@ class Program(ABC):
             raise TimeoutError(f"{self.directory.name} still runs after {timeout} s") from None
 
     def stop(self, timeout: float = 15) -> None:
-        """End the program with SIGTERM, or SIGKILL when that does not help."""
+        """End the program with the signal for that, or SIGKILL when that does not help."""
         if self.running:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(self.ending)
             self.thaw()
             try:
                 self.wait_exit(timeout)

@@ -196,7 +196,10 @@ case "$name $*" in
   'bk clone '*hang*) sleep 300 ;;
   'bk clone '*) for last; do :; done; mkdir -p "$last/BK"; echo parent > "$last/BK/parent" ;;
   'bk changes '*) echo 1.42 ;;
-  'repo init '*) mkdir -p .repo/manifests; (cd .repo/manifests && git init -q) ;;
+  'repo init '*)
+    mkdir -p .repo/manifests .repo/repo
+    echo made > .repo/repo/main.py
+    (cd .repo/manifests && git init -q) ;;
   'repo sync'*) echo one > file ;;
   'repo download '*)
     echo 'From ssh://review' >&2

@@ -137,6 +137,7 @@ class RealSlave(SlaveProgram):
 
     Args:
         kind: the generation.
+        trust_roots: folder with the authorities of a master with TLS; None for plain TCP. Of ``new`` only.
         arguments, options: as for any `SlaveProgram`.
     """
 
@@ -150,10 +151,12 @@ class RealSlave(SlaveProgram):
         password: str | None = None,
         *,
         kind: SlaveKind,
+        trust_roots: Path | None = None,
         allow_shutdown: Shutdown | None = None,
         keepalive: int = 600,
     ) -> None:
         self.kind = kind
+        self.trust_roots = trust_roots
         super().__init__(directory, master, name, password, allow_shutdown=allow_shutdown, keepalive=keepalive)
 
     def create(self) -> None:
@@ -166,6 +169,7 @@ class RealSlave(SlaveProgram):
             "password": self.password,
             "keepalive": self.keepalive,
             "allow_shutdown": self.allow_shutdown,
+            "trust_roots": self.trust_roots and str(self.trust_roots),
         }
         (self.directory / "peer.json").write_text(json.dumps(conf))
 
@@ -188,10 +192,13 @@ class OurSlave(SlaveProgram):
 
     Args:
         runner: the runner that drives it; by default the program's own choice.
-        arguments, options: as for any `SlaveProgram`.
+        more: more options of ``create-slave``.
+        options: further options of `slaveproto slave`.
+        arguments: as for any `SlaveProgram`.
     """
 
     ready = "attached; "
+    ending = signal.SIGINT
 
     def __init__(
         self,
@@ -201,14 +208,18 @@ class OurSlave(SlaveProgram):
         password: str | None = None,
         *,
         runner: Runner | None = None,
+        more: Sequence[str] = (),
+        options: Sequence[str] = (),
         allow_shutdown: Shutdown | None = None,
         keepalive: int = 600,
     ) -> None:
         self.runner = runner
+        self.more = more
+        self.options = options
         super().__init__(directory, master, name, password, allow_shutdown=allow_shutdown, keepalive=keepalive)
 
     def create(self) -> None:
-        options = ["--maxdelay", "2", "--keepalive", str(self.keepalive)]
+        options = ["--maxdelay", "2", "--keepalive", str(self.keepalive), *self.more]
         if self.allow_shutdown is not None:
             options += ["--allow-shutdown", self.allow_shutdown]
         done = subprocess.run(
@@ -232,7 +243,7 @@ class OurSlave(SlaveProgram):
 
     def command(self) -> Sequence[str]:
         options = [] if self.runner is None else ["--runner", self.runner]
-        return [sys.executable, "-m", "slaveproto", "slave", *options, str(self.directory)]
+        return [sys.executable, "-m", "slaveproto", "slave", *options, *self.options, str(self.directory)]
 
     def log(self) -> str:
         return read_log(self.directory / "stdio.log")

@@ -1,4 +1,8 @@
-"""Starting, signalling and reaping child processes."""
+"""Starting, signalling and reaping child processes.
+
+On Linux a signal reaches all that a command started, wherever it went, and what a command that was signalled leaves
+behind is killed (`offspring`); elsewhere the process group is all that can be reached.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,16 @@ from collections.abc import Callable
 
 import attrs
 
-from slaveproto.effects import ProcessExited, Spawn
+from slaveproto.effects import Holder, ProcessExited, Spawn
 
 assert sys.platform != "win32"
+
+# Only here, for type checkers that check for Windows find nothing in them.
+from transports.host.posix.offspring import Offspring, Sighting, holders, look_at, marked, send  # noqa: E402
+from transports.host.posix.slave_watcher import SlaveWatcher  # noqa: E402
+
+# Only Linux tells of every process.
+_TELLS_ALL = sys.platform == "linux"
 
 # The new session's first open of a terminal makes that its controlling terminal. On macOS the session is only new after
 # the files were opened, so the shell opens the terminal once more. And only a shell can set the directory; it passes on
@@ -27,6 +38,8 @@ _ZOMBIES_REFUSE = sys.platform == "darwin"
 # `subprocess` hands down neither these, which Python ignores, nor a descriptor that it was not told of; `posix_spawn`
 # does both.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+_WATCHER = SlaveWatcher()
 
 
 @attrs.define
@@ -43,6 +56,11 @@ class Child:
     outputs: dict[int, str]
     stdin: int | None
     _collect: Callable[[], int]
+    # The outputs as the system names them where others have them open.
+    _names: frozenset[str]
+    _offspring: Offspring | None
+    # Whether what is left of the command ends with its first process.
+    _ends_whole: bool
     _ended: bool = attrs.field(default=False, init=False)
     # Where waiting is reaping, two threads may be at it.
     _reaping: threading.Lock = attrs.field(factory=threading.Lock, init=False)
@@ -57,6 +75,7 @@ class Child:
             status = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
             if status is not None:
                 self._ended = True
+                self._end_whole()
                 exited = status.si_code == os.CLD_EXITED
                 code, signal_number = (status.si_status, None) if exited else (0, status.si_status)
                 return ProcessExited(process, code, signal_number)
@@ -71,10 +90,19 @@ class Child:
         with self._reaping:
             if self._code is None:
                 self._code = self._collect()
+                self._end_whole()
+                if self._offspring is not None:
+                    _WATCHER.remove(self._offspring)
             return self._code
 
+    def _end_whole(self) -> None:
+        if self._ends_whole and self._offspring is not None:
+            self._offspring.kill()
+
     def send_signal(self, name: str) -> bool:
-        """Send `SIG<name>` to the whole group; False if it is empty.
+        """Send `SIG<name>` to all of the command; False if nothing is left of it.
+
+        What is left when the first process has ended is then killed.
 
         Raises:
             OSError: there is no such signal, or no permission.
@@ -82,15 +110,35 @@ class Child:
         number = getattr(signal.Signals, f"SIG{name}", None)
         if number is None:
             raise OSError(errno.EINVAL, f"there is no signal {name}")
+        self._ends_whole = True
+        # Before the group: what loses its parents by that would not be found any more.
+        others = [one for one in self._found() if one.group != self.pid]
+        reached = [send(one.pid, one.started, number) for one in others]
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            return False
+            return any(reached)
         except PermissionError:
             if not (_ZOMBIES_REFUSE and self._ended):
                 raise
             return False
+        if number == signal.SIGKILL:
+            self._end_whole()
         return True
+
+    def discard(self) -> None:
+        """Kill it and leave nothing of it, for it cannot be looked after."""
+        self.send_signal("KILL")
+        self.reap()
+        for fd in (*self.outputs, *([] if self.stdin is None else [self.stdin])):
+            os.close(fd)
+
+    def find_holders(self) -> tuple[Holder, ...]:
+        """Return those that hold its outputs open (Linux), without those of other users unless this is root."""
+        return tuple(Holder(pid, name) for pid, name in holders(self._names))
+
+    def _found(self) -> set[Sighting]:
+        return set() if self._offspring is None else self._offspring.find()
 
 
 def spawn(effect: Spawn) -> Child:
@@ -99,7 +147,21 @@ def spawn(effect: Spawn) -> Child:
     Raises:
         OSError: it cannot be started.
     """
-    return _spawn_on_terminal(effect) if effect.use_pty else _spawn_on_pipes(effect)
+    start = _spawn_on_terminal if effect.use_pty else _spawn_on_pipes
+    if not _TELLS_ALL:
+        return start(effect, None)
+    offspring = Offspring(os.urandom(8).hex().encode(), 0, 0)
+    _WATCHER.add(offspring)
+    try:
+        child = start(attrs.evolve(effect, environ=marked(effect.environ, offspring.token)), offspring)
+    except BaseException:
+        _WATCHER.remove(offspring)
+        raise
+    seen = look_at(child.pid)
+    if seen is not None:
+        offspring.leader, offspring.started = seen.pid, seen.started
+        _WATCHER.add(offspring)
+    return child
 
 
 def open_exit(child: Child) -> int:
@@ -111,10 +173,7 @@ def open_exit(child: Child) -> int:
     try:
         return _pidfd(child.pid)
     except OSError:
-        child.send_signal("KILL")
-        child.reap()
-        for fd in (*child.outputs, *([] if child.stdin is None else [child.stdin])):
-            os.close(fd)
+        child.discard()
         raise
 
 
@@ -124,9 +183,13 @@ def _pidfd(pid: int) -> int:
     raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
-def _spawn_on_pipes(effect: Spawn) -> Child:
+def _spawn_on_pipes(effect: Spawn, offspring: Offspring | None) -> Child:
     # Only now, for a slave that waits for work is to be small.
-    import subprocess
+    try:
+        import subprocess
+    except ImportError as error:
+        # What Python itself brings is not found only for want of descriptors.
+        raise OSError(errno.EMFILE, str(error)) from None
 
     # Not `subprocess.PIPE`: all that can fail has to fail before the process is there.
     with contextlib.ExitStack() as on_error, contextlib.ExitStack() as theirs:
@@ -143,7 +206,9 @@ def _spawn_on_pipes(effect: Spawn) -> Child:
             start_new_session=True,
         )
         on_error.pop_all()
-    return Child(child.pid, {out: "stdout", err: "stderr"}, stdin, child.wait)
+    outputs = {out: "stdout", err: "stderr"}
+    names = frozenset(f"pipe:[{os.fstat(fd).st_ino}]" for fd in outputs)
+    return Child(child.pid, outputs, stdin, child.wait, names, offspring, effect.kill_leftovers)
 
 
 def _pipe(of_read_end: contextlib.ExitStack, of_write_end: contextlib.ExitStack) -> tuple[int, int]:
@@ -153,10 +218,14 @@ def _pipe(of_read_end: contextlib.ExitStack, of_write_end: contextlib.ExitStack)
     return read_end, write_end
 
 
-def _spawn_on_terminal(effect: Spawn) -> Child:
+def _spawn_on_terminal(effect: Spawn, offspring: Offspring | None) -> Child:
     if not _is_there(os.fsdecode(effect.argv[0]), effect):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    master, slave = os.openpty()
+    try:
+        master, slave = os.openpty()
+    except OSError as error:
+        # Python's words for whatever it was, and no reason that a command could have.
+        raise OSError(errno.EAGAIN, f"no pseudo-terminal: {error.strerror or error}") from None
     try:
         name = os.ttyname(slave)
         pid = os.posix_spawn(
@@ -180,7 +249,11 @@ def _spawn_on_terminal(effect: Spawn) -> Child:
         raise
     finally:
         os.close(slave)
-    return Child(pid, {master: "stdout"}, None, lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    def collect() -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    return Child(pid, {master: "stdout"}, None, collect, frozenset({name}), offspring, effect.kill_leftovers)
 
 
 def _is_there(program: str, effect: Spawn) -> bool:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from slaveproto.effects import ProcessExited, Spawn
+from slaveproto.effects import Holder, ProcessExited, Spawn
 from transports.host.windows import jobs
 from transports.host.windows.jobs import Jobs
 
@@ -101,6 +101,17 @@ class Child:
             self._jobs.release(self._job)
         _remove(self._script)
         return code
+
+    def discard(self) -> None:
+        """Kill it and leave nothing of it, for it cannot be looked after."""
+        self.send_signal("KILL")
+        self.reap()
+        for fd in (*self.outputs, *([] if self.stdin is None else [self.stdin])):
+            os.close(fd)
+
+    def find_holders(self) -> tuple[Holder, ...]:
+        """Return nothing: here no one tells who has a pipe open."""
+        return ()
 
     def send_signal(self, name: str) -> bool:
         """End the process and all that it started at once if `name` is `KILL`, or ask them to end by Ctrl-Break.

@@ -145,6 +145,11 @@ def build_interrupt2(S):
     ]
 
 
+def build_poison(S):
+    # the parent of a command is its slave
+    return [S.sh('kill -9 $PPID', logEnviron=False)]
+
+
 def build_big(S):
     return [S.sh('seq 1 300000', logEnviron=False)]
 

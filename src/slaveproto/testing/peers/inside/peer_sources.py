@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""The builders about source commands, for the 0.8.4p1 master; runs in Python 2.7.
+"""The builders about source commands, for the 0.8.4p1 master, and one for 4.3; runs in Python 2.7 and 3.
 
 S.repositories is the folder of peers/repositories.py, with one set of repositories for each slave, so that no slave has to
 wait for another.  Most steps send a command as it is, so that every argument can be tried; of each system there is one
@@ -193,6 +193,11 @@ def build_hanging(S):
 
 def build_git_once(S):
     return [bring(S, 'git', {'repourl': url(S, 'git')})]
+
+
+def build_git_step(S):
+    """the master's own step; a 4.3 master has no other"""
+    return [S.git(url(S, 'git'))]
 
 
 def build_svn_once(S):

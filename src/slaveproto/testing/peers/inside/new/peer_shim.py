@@ -68,5 +68,8 @@ class Shim:
         """-> a path on the master that no other builder has"""
         return self.interp('files/%s/' + path, 'buildername')
 
+    def git(self, url):
+        return steps.Git(repourl=url, branch='master', mode='incremental')
+
     def envprops(self, names):
         return steps.SetPropertiesFromEnv(variables=names)

@@ -1,0 +1,1 @@
+"""Tests of a master and a slave over a network that does harm."""
