@@ -13,8 +13,8 @@ TOLD = f"the slave told its exit code, and not that it is over, for {GRACE:g} s"
 
 
 def building(generation: str = "4.3") -> Building:
-    """Return a build whose slave answers pings."""
-    return Building(generation)
+    """Return a build whose slave is asked for no sign of life: only its step is looked at."""
+    return Building(generation, frozenset(), keepalive=0.0)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)

@@ -161,7 +161,7 @@ def test_a_contender_is_no_stranger() -> None:
     driver.connect_raw()
     driver.connect_raw()
     assert is_open(driver, rival)
-    driver.advance(11)
+    driver.lose(holder)
     assert rival.avatar is not None
     assert nothing_left(driver)
 
