@@ -490,7 +490,7 @@ def test_passwords_that_are_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     accounts = read(tmp_path, text).master_config("unused", changes=True).accounts
     assert accounts == {
         "ex": SlaveAccount("ex", "hush hush", {"b": "b"}),
-        "change": ChangeAccount("change", "quiet"),
+        "change": ChangeAccount("change", "quiet", confirm=True),
     }
     monkeypatch.delenv("TOKEN")
     # Programs that need no password can still read the file.

@@ -21,7 +21,7 @@ from typing import Final, assert_never
 
 import attrs
 
-from slaveproto.effects import CloseConnection, OpenConnection, ProcessOutput, Request, Spawn
+from slaveproto.effects import CloseConnection, CountUnacknowledged, OpenConnection, ProcessOutput, Request, Spawn
 from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.master import (
     Accepted,
@@ -183,6 +183,9 @@ class World:
                             carrier.to_slave += last
                             carrier.master_has_it = False
                             carrier.ends_when_empty = True
+                case CountUnacknowledged(number):
+                    waiting = sum(len(carrier.to_slave) for carrier in self.carriers if carrier.number == number)
+                    self.later(0.0, partial(self.tell_master, Completed(request.id, waiting)))
                 case _:
                     for report in self.master_host.perform(request):
                         assert isinstance(report, (Completed, Rejected))
@@ -208,6 +211,9 @@ class World:
                         carrier.to_master += last
                         carrier.slave_has_it = False
                         carrier.ends_when_empty = True
+            case CountUnacknowledged(number):
+                waiting = sum(len(carrier.to_master) for carrier in self.carriers if carrier.request == number)
+                self.later(0.0, partial(self.tell_slave, Completed(request.id, waiting)))
             case effect:
                 for report in self.slave_host.perform(request):
                     self.later(0.0, partial(self.tell_slave, report))
@@ -279,9 +285,9 @@ class World:
             carrier.to_slave += self.master.data_to_send(carrier.number)
         if carrier.slave_has_it and len(carrier.to_master) < KERNEL:
             carrier.to_master += self.slave.data_to_send()
-        if not carrier.works or not carrier.slave_has_it:
+        if not carrier.slave_has_it:
             carrier.to_slave.clear()
-        if not carrier.works or not carrier.master_has_it:
+        if not carrier.master_has_it:
             carrier.to_master.clear()
         if not carrier.works or carrier.stalled_until > self.now:
             return False

@@ -169,7 +169,7 @@ def test_number_of_builds(generation: str) -> None:
 
 
 def test_idle_slave_leaves_and_the_master_decides_whether_it_was() -> None:
-    driver, master = attached("4.x", configured(idle_exit=60.0))
+    driver, master = attached("4.x", configured(idle_exit=60.0, keepalive=0.0))
     driver.advance(50.0)
     command = master.start_command("linux", "shell", SHELL)
     driver.advance(1000.0)
