@@ -218,14 +218,17 @@ class Master:
         return self._last
 
     def add(self, connection: Connection, address: tuple[str, int]) -> None:
-        """Take a new connection."""
+        """Take a new connection; one that was accepted while the port was closed is ended."""
+        if not self._server.is_serving():
+            connection.hang_up()
+            return
         self._connections[connection.number] = connection
         self.post(Accepted(connection.number, str(address), secrets.token_bytes(16), host=address[0]))
 
     def remove(self, connection: Connection, why: str) -> None:
         """A connection is over."""
-        del self._connections[connection.number]
-        self.post(Disconnected(connection.number, why))
+        if self._connections.pop(connection.number, None) is not None:
+            self.post(Disconnected(connection.number, why))
 
     def send(self, connection: Connection) -> None:
         """Send what the session has for a connection if all data before it is sent."""
@@ -315,6 +318,10 @@ class Connection(asyncio.Protocol):
         self._transport.write(last)
         self._transport.close()
         asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+
+    def hang_up(self) -> None:
+        """End it at once, and say nothing."""
+        self._transport.abort()
 
     # -- called by asyncio
 

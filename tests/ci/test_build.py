@@ -29,6 +29,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def write(folder: Path, text: str) -> Path:
     path = folder / "build.toml"
     path.write_text(text)
+    # One that holds a password and that others may read is told.
+    path.chmod(0o600)
     return path
 
 

@@ -112,7 +112,7 @@ def test_frozen_slave_has_a_limit(tmp_path: Path) -> None:
         slave.thaw()
         (tmp_path / "slave/b/build/go").touch()
         master.start()
-        wait_until(lambda: "1 builds did not end when the master did, and are built again" in master.log())
+        wait_until(lambda: "build 1 did not end when the master did, and is built again" in master.log())
 
 
 def test_second_signal_with_a_frozen_slave(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -64,7 +65,8 @@ def on_a_small_disk(folder: Path, size: str, text: str, until: str) -> str:
     with log.open("wb") as stream, subprocess.Popen(command, stderr=stream, cwd=folder) as process:
         try:
             wait_until(lambda: until in log.read_text() or process.poll() is not None)
-            process.terminate()
+            # SIGTERM would let the builds end.
+            process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0, log.read_text()
         finally:
             process.kill()

@@ -194,7 +194,7 @@ def test_service_manager_is_told(runner: str, listener: MasterSocket, tmp_path: 
 
 
 HANGING = [sys.executable, "-c", "import sys, time, slaveproto.cli.run_slave as m; text_of = m.text_of; "
-           "m.text_of = lambda event: time.sleep(1000) if 'hang' in repr(event) else text_of(event); "
+           "m.text_of = lambda event: time.sleep(1000) if 'MasterSaid' in repr(event) else text_of(event); "
            "from slaveproto.cli import main; sys.exit(main())", "slave"]  # fmt: skip
 
 

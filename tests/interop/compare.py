@@ -68,6 +68,7 @@ NOISE: Sequence[Noise] = (
     Noise("time", r"\('elapsed', \[\d[\d.e-]*\]\)", "('elapsed', [SECONDS])"),
     Noise("address of the environment of a program that could not be run", r"environment id \d+", "environment id N"),
     Noise("terminals are numbered by the system", r"/dev/pts/\d+", "/dev/pts/N"),
+    Noise("each command has a mark of its own", r"SLAVEPROTO_COMMAND=\w+", "SLAVEPROTO_COMMAND=MARK", builder="env"),
     Noise("commands are numbered by the master", r"\(command \d+\)", "(command N)"),
     Noise(
         "of an exception as a page of HTML the heading is enough",
@@ -159,9 +160,13 @@ _CEILING: Changes = {
         r"\1  GIT_CEILING_DIRECTORIES=\2\n",
     )
 }
+_MARK: Changes = {"shell/stdio/stdout": (r"\Z", "SLAVEPROTO_COMMAND=MARK\n")}
+_UNMARKED: Final = "what a command leaves behind cannot be found, for it has no mark"
 _BEFORE_RC = (r"\A(program finished .*\n)((?:mkdir|stat|listdir|rmfile): .*\n)", r"\2\1")
 
 DIFFERENCES: Sequence[Difference] = (
+    Difference(_UNMARKED, "old", "env", _MARK),
+    Difference(_UNMARKED, "new", "env", _MARK),
     Difference("trees are copied and removed by the programs cp and rm", "old", "fs", _TREES),
     Difference(
         "trees are copied and removed by the programs cp and rm",

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,9 @@ HERE = Path(__file__).parent
 
 # 20.21.1 is the last virtualenv that makes Python 2.7 environments; it needs pkg_resources
 VIRTUALENV = ("virtualenv==20.21.1", "setuptools<81")
+
+# Sources of Twisted want it while they are built, and would look for the newest by themselves, which is not for 2.7.
+BUILT_WITH: Mapping[str, Sequence[str]] = {"worker-0.9.0": ("incremental==21.3.0",)}
 
 IMPORT_CHECK = {
     "old": (
@@ -134,7 +137,10 @@ def _install_python2(kind: SlaveKind, target: Path, log: _InstallLog) -> None:
         log.run(sys.executable, "-m", "venv", boot)
         log.run(boot / "bin" / "python", "-m", "pip", "install", *VIRTUALENV)
         log.run(boot / "bin" / "python", "-m", "virtualenv", "-p", python2, target)
-    log.run(target / "bin" / "python", "-m", "pip", "install", "-r", HERE / f"{kind}-requirements.txt")
+    pip = (target / "bin" / "python", "-m", "pip", "install")
+    if kind in BUILT_WITH:
+        log.run(*pip, *BUILT_WITH[kind])
+    log.run(*pip, "-r", HERE / f"{kind}-requirements.txt")
 
 
 def find_python2() -> Path | None:

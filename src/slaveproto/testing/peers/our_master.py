@@ -71,6 +71,7 @@ class _OurProgram(Program):
         text = text.replace(EXAMPLE_LISTEN, f'listen = "{self.host}:{self.port}"')
         self.slaves = {slave["name"]: slave["password"] for slave in tomllib.loads(text).get("slave", [])}
         self.file.write_text(text, encoding="utf-8")
+        self.file.chmod(0o600)
 
     def command(self) -> Sequence[str]:
         return [sys.executable, "-m", "slaveproto", self.subcommand, self.file.name, *self.arguments]
