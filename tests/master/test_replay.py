@@ -40,7 +40,10 @@ from slaveproto.master.states import PeerState, RemoteBuilderState
 from slaveproto.testing import MasterDriver
 from tests.master.support import BOT1, BOT2, GENERATIONS, configured
 
-CONFIG: Final = configured(BOT1, BOT2, ask=True, keepalive=60.0)
+KEEPALIVE: Final = 300.0
+"""Seconds: few signs of life, for every input is one more place where all may break off."""
+
+CONFIG: Final = configured(BOT1, BOT2, ask=True, keepalive=KEEPALIVE)
 CONNECTIONS: Final = range(1, 10)
 
 
@@ -76,13 +79,14 @@ def conversation(generation: str) -> list[tuple[float, MasterInput]]:
     driver.handle(StartStep(3, 1, Shell(command=("make", "check"))), AbandonStep(3))
     slave.command.update({"stdout": "bye\n"})
     slave.command.finish(1)
-    driver.handle(Configure(configured(SlaveAccount("bot1", "secret", {"linux": "linux-dir", "new": "new"}), BOT2)))
+    changed = SlaveAccount("bot1", "secret", {"linux": "linux-dir", "new": "new"})
+    driver.handle(Configure(configured(changed, BOT2, keepalive=KEEPALIVE)))
     other.holds = lambda heard: True
     driver.connect(generation, "bot2")
     driver.advance(CONFIG.silence)
     driver.handle(EndBuild(1), ShutDownSlave("bot1"))
     driver.lose(slave)
-    driver.advance(700)
+    driver.advance(KEEPALIVE + 100)
     return driver.inputs
 
 

@@ -14,13 +14,13 @@ from slaveproto.testing import CallRefused, ConnectionLost, SessionDriver
 from slaveproto.wire import Value
 from tests.slave.support import (
     BUILDERS,
-    CONFIG,
     GENERATIONS,
     INFO,
     SHELL,
     attach,
     build,
     check_commands,
+    configured,
     end_children,
     events_of,
     name,
@@ -41,7 +41,7 @@ class Cut(SessionDriver):
     """
 
     def __init__(self, *, received: int | None = None, sent: int | None = None, inputs: int | None = None) -> None:
-        super().__init__(CONFIG, INFO)
+        super().__init__(configured(keepalive=600.0), INFO)
         self.left = {"received": received, "sent": sent, "inputs": inputs}
         self.used = {"received": 0, "sent": 0, "inputs": 0}
 
