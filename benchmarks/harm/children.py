@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harm.rows import Row, Side
+from benchmarks.harm.rows import KINDS, Row, Side
 from slaveproto.master.results import Result
 from slaveproto.testing.conformance.commands import ESCAPES, escaped
 from slaveproto.testing.conformance.harness import is_alive
@@ -48,7 +48,7 @@ def attached(side: Side, folder: Path, master: OurMaster) -> SlaveProgram:
     """Return the slave of a side, not started yet."""
     if side is Side.OURS:
         return OurSlave(folder / "slave", master, "s1")
-    return RealSlave(folder / "slave", master, "s1", kind="new" if side is Side.NEW else "old")
+    return RealSlave(folder / "slave", master, "s1", kind=KINDS[side])
 
 
 def survivors(end: Callable[[OurMaster, SlaveProgram], None], side: Side, folder: Path, *, limits: str = "") -> str:

@@ -15,10 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harm.rows import Row, Side
-from slaveproto.testing.peers import Kind, OurMaster, OurSlave, RealMaster, poll
+from benchmarks.harm.rows import KINDS, Row, Side
+from slaveproto.testing.peers import OurMaster, OurSlave, RealMaster, poll
 
-KINDS: Final[dict[Side, Kind]] = {Side.NEW: "new", Side.OLD: "old"}
 HEAD: Final = '[master]\nlisten = "127.0.0.1:9989"\n'
 SLAVE: Final = '[[slave]]\nname = "our"\npassword = "pw-our"\n'
 PATIENCE: Final = 60.0

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harm.rows import DoHarm, Row, Side
+from benchmarks.harm.rows import KINDS, DoHarm, Row, Side
 from slaveproto.ci.store import Store
 from slaveproto.testing.peers import (
-    Kind,
     MatchingSlave,
     OurMaster,
     OurSlave,
@@ -29,7 +28,6 @@ from slaveproto.testing.peers import (
 
 LIMIT: Final = 60.0
 """Seconds after which a program that does not end counts as one that never does."""
-KINDS: Final[dict[Side, Kind]] = {Side.NEW: "new", Side.OLD: "old"}
 FILE: Final = """[master]
 listen = "127.0.0.1:9989"
 [[slave]]

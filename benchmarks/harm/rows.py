@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
+
+from slaveproto.testing.peers import Kind
 
 
 class Side(Enum):
@@ -19,6 +21,9 @@ class Side(Enum):
 
 
 ALL: Sequence[Side] = tuple(Side)
+
+KINDS: Final[Mapping[Side, Kind]] = {Side.NEW: "new", Side.OLD: "old"}
+"""Real Buildbots by their sides."""
 
 DoHarm: TypeAlias = Callable[[Side, Path], str]
 """Function of a row: does the harm to the side, in an empty folder that is its own, and returns the figure."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harm.rows import Row, Side
-from slaveproto.testing.peers import Kind, MatchingSlave, OurMaster, OurSlave, RealMaster, SlaveProgram
+from benchmarks.harm.rows import KINDS, Row, Side
+from slaveproto.testing.peers import MatchingSlave, OurMaster, OurSlave, RealMaster, SlaveProgram
 
-KINDS: Final[Mapping[Side, Kind]] = {Side.NEW: "new", Side.OLD: "old"}
 CANARY: Final = "s3cret-dummy"
 """Word that the builder `obfuscated` of the real masters hides, and prints."""
 

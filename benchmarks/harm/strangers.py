@@ -19,17 +19,16 @@ from typing import Final
 
 import trio
 
-from benchmarks.harm.rows import DoHarm, Row, Side
+from benchmarks.harm.rows import KINDS, DoHarm, Row, Side
 from slaveproto.limits import Limits
 from slaveproto.master import MasterConfig, Shell, SlaveAccount
-from slaveproto.testing.peers import Kind, MatchingSlave, OurMaster, OurSlave, RealMaster, SlaveProgram
+from slaveproto.testing.peers import MatchingSlave, OurMaster, OurSlave, RealMaster, SlaveProgram
 from slaveproto.wire import ClientLogin, Connection, Local, LoginRefused
 from slaveproto.wire.banana import NEED_DATA, Encodable, encode
 from slaveproto.wire.connection import Role
 from slaveproto.wire.events import Answered, Failed, Opened
 from transports.trio.master import Build, open_master
 
-KINDS: Final[dict[Side, Kind]] = {Side.NEW: "new", Side.OLD: "old"}
 STRANGERS: Final = "127.0.0.77"
 LIMIT: Final = 30.0
 FILE: Final = """[master]

@@ -6,19 +6,17 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import trustme
 
-from benchmarks.harm.rows import Row, Side
-from slaveproto.testing.peers import Attachable, Kind, OurMaster, OurSlave, RealMaster, RealSlave, SlaveProgram
+from benchmarks.harm.rows import KINDS, Row, Side
+from slaveproto.testing.peers import Attachable, OurMaster, OurSlave, RealMaster, RealSlave, SlaveProgram
 
 LONGEST: Final = 40.0
 """Seconds that are waited for."""
-
-KINDS: Final[Mapping[Side, Kind]] = {Side.NEW: "new", Side.OLD: "old"}
 
 FILE: Final = """
 [master]

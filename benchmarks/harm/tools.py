@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harm.rows import Row, Side
+from benchmarks.harm.rows import KINDS, Row, Side
 from slaveproto.testing.peers import Kind, MatchingSlave, OurMaster, OurSlave, RealBuilder, RealMaster, RealSlave, poll
 from slaveproto.testing.peers.repositories import make_repositories
 from slaveproto.testing.peers.slaves import SlaveProgram
@@ -45,7 +45,7 @@ def _sources(side: Side, folder: Path, system: str, around: str) -> Iterator[tup
     subprocess.run(["sh", "-ec", around], cwd=folder, check=True, capture_output=True)
     catalog = f"{system}_step" if side is Side.NEW else f"{system}_once"
     master = RealMaster(
-        "new" if side is Side.NEW else "old",
+        KINDS.get(side, "old"),
         folder / "master",
         [RealBuilder("b", catalog)],
         slaves={NAME: "pw"},
@@ -179,7 +179,7 @@ def frozen_upload(side: Side, folder: Path) -> str:
 def _slave_of(side: Side, folder: Path, master: OurMaster) -> SlaveProgram:
     if side is Side.OURS:
         return OurSlave(folder / "slave", master, NAME)
-    return RealSlave(folder / "slave", master, NAME, kind="new" if side is Side.NEW else "old")
+    return RealSlave(folder / "slave", master, NAME, kind=KINDS[side])
 
 
 def _trigger(master: OurMaster) -> None:
