@@ -17,6 +17,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from typing import TypeVar
@@ -63,6 +64,9 @@ from transports.host.system import sending
 
 BUILDER = "example"
 BUILD = 1
+
+RESPITE = 0.1
+"""Seconds until the next attempt to accept a connection, if there is no room for one."""
 
 LINGER = 5.0
 """Seconds that last bytes have to get out, and half a file to be removed."""
@@ -148,7 +152,7 @@ class Master:
         self._session = session
         self._last = 0
         self._connections: dict[int, Connection] = {}
-        self._files: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._events: asyncio.Queue[MasterEvent | Exception] = asyncio.Queue()
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -159,10 +163,38 @@ class Master:
             OSError: it cannot be had.
         """
         self._loop = asyncio.get_running_loop()
-        self._server = await self._loop.create_server(lambda: Connection(self), host, port)
-        number: int = self._server.sockets[0].getsockname()[1]
+        # A server of asyncio that is closed just as a connection comes would leave that one open for ever.
+        self._port = socket.create_server((host, port))
+        self._port.setblocking(False)
+        self._loop.add_reader(self._port, self._accept)
+        number: int = self._port.getsockname()[1]
         say(f"listening on {host}:{number}")
         return number
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._port.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            say(f"cannot accept a connection: {error.strerror}")
+            self._loop.remove_reader(self._port)
+            self._loop.call_later(RESPITE, self._accept_on)
+            return
+        sock.setblocking(False)
+        self._keep(self._loop.create_task(self._connect(sock)))
+
+    def _accept_on(self) -> None:
+        if self.listening:
+            self._loop.add_reader(self._port, self._accept)
+
+    async def _connect(self, sock: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(lambda: Connection(self), sock)
+
+    @property
+    def listening(self) -> bool:
+        """Whether the port is open."""
+        return self._port.fileno() >= 0
 
     async def heard(self, *kinds: type[E]) -> E:
         """Wait for an announcement of one of these kinds; those before it are dropped."""
@@ -198,7 +230,9 @@ class Master:
 
     def stop(self, why: str) -> None:
         """Close the port, and begin to close every connection."""
-        self._server.close()
+        if self.listening:
+            self._loop.remove_reader(self._port)
+            self._port.close()
         self.post(Stop(why))
 
     async def close(self) -> None:
@@ -207,7 +241,7 @@ class Master:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER + 1):
                 # The end of one file effect may lead to another.
-                while waiting := [*self._files, *(connection.gone for connection in self._connections.values())]:
+                while waiting := [*self._tasks, *(connection.gone for connection in self._connections.values())]:
                     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self._alarm is not None:
             self._alarm.cancel()
@@ -219,7 +253,7 @@ class Master:
 
     def add(self, connection: Connection, address: tuple[str, int]) -> None:
         """Take a new connection; one that was accepted while the port was closed is ended."""
-        if not self._server.is_serving():
+        if not self.listening:
             connection.hang_up()
             return
         self._connections[connection.number] = connection
@@ -271,9 +305,11 @@ class Master:
             case effect:
                 # A master asks for nothing else.
                 assert isinstance(effect, FileEffect)
-                task = self._loop.create_task(self._file(request.id, effect))
-                self._files.add(task)
-                task.add_done_callback(self._files.discard)
+                self._keep(self._loop.create_task(self._file(request.id, effect)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _file(self, request: int, effect: FileEffect) -> None:
         self.post(await asyncio.to_thread(attempt, request, lambda: files.perform(effect)))

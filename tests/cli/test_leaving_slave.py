@@ -194,7 +194,7 @@ def test_service_manager_is_told(runner: str, listener: MasterSocket, tmp_path: 
 
 
 HANGING = [sys.executable, "-c", "import sys, time, slaveproto.cli.run_slave as m; text_of = m.text_of; "
-           "m.text_of = lambda event: time.sleep(1000) if 'MasterSaid' in repr(event) else text_of(event); "
+           "m.text_of = lambda event: time.sleep(1000) if 'stand still' in repr(event) else text_of(event); "
            "from slaveproto.cli import main; sys.exit(main())", "slave"]  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def test_loop_that_hangs_gives_no_sign_of_life(runner: str, listener: MasterSock
         listener.attach("b") as master,
     ):
         manager.hears("READY=1")
-        master.ask(master.bot, "print", "hang")  # type: ignore[arg-type]
+        master.ask(master.bot, "print", "stand still")  # type: ignore[arg-type]
         master.flush()
         time.sleep(0.3)
         manager.listen()

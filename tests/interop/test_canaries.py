@@ -49,6 +49,7 @@ def test_our_master(peer: Peer, tmp_path: Path) -> None:
         RealSlave(tmp_path / "slave", master, "ex", kind=peer) if is_real(peer) else our_slave(tmp_path, master, peer)
     )
     slave.variables["TOKEN"] = canaries.values["environment"]
+    master.file.chmod(0o644)
     with master, slave:
         slave.wait_attached()
         arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (master.pid, slave.pid)]
