@@ -38,8 +38,8 @@ EARLY: Final = (0.3, 0.5)
 LATE: Final = (0.8, 1.0)
 """Windows, as parts of the whole time."""
 
-MORE: Final[Mapping[str, float]] = {"megabytes": 1.5, "descriptors": 2, "threads": 3, "children": 0}
-"""Growth from one window to the other that is none: pools fill up once."""
+MORE: Final[Mapping[str, float]] = {"megabytes": 3.0, "descriptors": 2, "threads": 3, "children": 0}
+"""Growth from one window to the other that is none in two minutes: pools and caches fill up once."""
 
 
 @attrs.frozen
