@@ -67,7 +67,10 @@ def main() -> int:
 
 def _soak(folder: Path, seconds: int, count: int, chance: random.Random) -> int:
     with contextlib.ExitStack() as stack:
-        master = stack.enter_context(OurMaster(folder / "master", _build_file(count)))
+        master = OurMaster(folder / "master", _build_file(count))
+        # With an arena for each worker thread, memory grows by megabytes until the arenas have found their size.
+        master.variables["MALLOC_ARENA_MAX"] = "1"
+        stack.enter_context(master)
         slaves = [OurSlave(folder / f"s{number}", master, f"s{number}") for number in range(count)]
         for slave in slaves:
             stack.enter_context(slave)
