@@ -11,10 +11,21 @@ Rules.
 
 from __future__ import annotations
 
+from enum import auto
 from typing import Final
+
+from slaveproto.machine import Symbol
 
 LOOKS: Final = 50
 """Looks at how far a question has come, in the time that its answer may take."""
+
+
+class Probe(Symbol):
+    """Things to do about a peer that says nothing: nothing yet, ask it, or look how far the question has come."""
+
+    WAIT = auto()
+    ASK = auto()
+    LOOK = auto()
 
 
 class Liveness:
@@ -57,6 +68,21 @@ class Liveness:
     def answered(self) -> None:
         """Note that what was heard last was the answer to the question."""
         self.spoke = self._before
+
+    def probe(self, keepalive: float, silence: float, now: float) -> tuple[Probe, float]:
+        """Return what to do now, and when to see to it again.
+
+        Args:
+            keepalive: seconds without a sign of life until a question is asked.
+            silence: seconds that its answer may take.
+            now: the time.
+        """
+        if not self.asked and self.sign + keepalive > now:
+            return Probe.WAIT, self.sign + keepalive
+        again = now + silence / LOOKS
+        if not self.asked:
+            return Probe.ASK, again
+        return Probe.LOOK if self.under_way else Probe.WAIT, again
 
     def ask(self, unsent: int) -> None:
         """Note that a question is the last of `unsent` bytes that the runner has not taken yet."""

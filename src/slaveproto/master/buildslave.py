@@ -17,11 +17,11 @@ Source: manual page, sections "Setup" and "Bot methods"; `buildslave.py`, `proce
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, assert_never
 
 from slaveproto.effects import CountUnacknowledged, Script
 from slaveproto.errors import HostError
-from slaveproto.liveness import LOOKS
+from slaveproto.liveness import Probe
 from slaveproto.machine import Machine
 from slaveproto.master.builder import RemoteBuilder
 from slaveproto.master.config import SlaveAccount
@@ -234,14 +234,21 @@ class BuildSlave:
     def keep_alive(self) -> None:
         """Ask for a sign of life unless there was one, or look how far the question has come."""
         now, config, liveness = self._context.now, self._context.config, self.peer.liveness
-        due = (now if self.peer.paused else liveness.sign) + config.keepalive
-        if liveness.asked or due <= now:
-            due = now + config.silence / LOOKS
-            if not liveness.asked:
+        if self.peer.paused and not liveness.asked:
+            # One that is not read is not silent.
+            self._set_keepalive(now + config.keepalive)
+            return
+        probe, again = liveness.probe(config.keepalive, config.silence, now)
+        match probe:
+            case Probe.WAIT:
+                pass
+            case Probe.ASK:
                 self._start(self._keeping_alive())
-            elif liveness.under_way:
+            case Probe.LOOK:
                 self._start(self._looking())
-        self._set_keepalive(due)
+            case _:
+                assert_never(probe)
+        self._set_keepalive(again)
 
     def _keeping_alive(self) -> Script[None]:
         # Whatever it answers, it answers.

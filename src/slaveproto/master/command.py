@@ -62,10 +62,8 @@ MOST_ITEMS: Final = 64
 LARGEST_ITEMS: Final = 16 * 1024 * 1024
 """Bytes that they may have together, roughly."""
 
-
 ABANDONED: Final = "the program no longer waits for it"
 """The reason of the interrupt of a step that was abandoned, as the slave is told it."""
-
 
 GRACE: Final = 120.0
 """Seconds that a slave may be late with the end of a command, or with a sign of its own time limits."""

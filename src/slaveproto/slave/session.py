@@ -35,7 +35,7 @@ from slaveproto.effects import (
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop, Wakeup
 from slaveproto.limits import Limits
-from slaveproto.liveness import LOOKS, Liveness
+from slaveproto.liveness import Liveness, Probe
 from slaveproto.machine import Machine, Symbol
 from slaveproto.scripts import TaskPool
 from slaveproto.slave.backoff import LASTING, Backoff
@@ -80,11 +80,12 @@ from slaveproto.wire.values import Remote
 
 HIGH_WATER: Final = 512 * 1024
 """Bytes that may wait to be sent before the children's output is left unread."""
+
 GRACE: Final = 30.0
 """Seconds without a command after which a slave goes by itself whose master refused to let it go."""
+
 LAST_MOMENTS: Final = 10.0
 """Seconds that children have to die once the time for leaving is over."""
-
 
 HUSH: Final = 3.0
 """Seconds that a master may take for its first word, until people are told what may be wrong."""
@@ -391,16 +392,20 @@ class SlaveSession:
         connection, liveness, config = self._connection, self._liveness, self._config
         if connection is None or self._avatar is None:
             return
-        due = liveness.sign + config.keepalive
-        if liveness.asked or due <= now:
-            due = now + config.silence / LOOKS
-            if not liveness.asked:
+        probe, again = liveness.probe(config.keepalive, config.silence, now)
+        match probe:
+            case Probe.WAIT:
+                pass
+            case Probe.ASK:
                 connection.call(self._avatar, "keepalive")
                 liveness.ask(connection.unsent)
                 self._timers.set(_Timer.SILENCE, now + config.silence)
-            elif liveness.under_way and self._look is None and self._connection_id is not None:
-                self._look = self._pool.request(CountUnacknowledged(self._connection_id))
-        self._timers.set(_Timer.KEEPALIVE, due)
+            case Probe.LOOK:
+                if self._look is None and self._connection_id is not None:
+                    self._look = self._pool.request(CountUnacknowledged(self._connection_id))
+            case _:
+                assert_never(probe)
+        self._timers.set(_Timer.KEEPALIVE, again)
 
     def _looked(self, unacknowledged: object, now: float) -> None:
         self._look = None
