@@ -1,4 +1,4 @@
-"""A stream with TLS, whose hands are shaken. To read, TLS may have to write, and the reverse.
+"""A stream with TLS, whose hands are shaken.
 
 Imported with the first connection that has TLS, for `ssl` is big.
 """
@@ -12,7 +12,7 @@ import socket
 import ssl
 
 from slaveproto.slave.events import Input
-from transports.host import sockets
+from transports.host.tls_traffic import TlsTraffic
 from transports.threads.stream import Stream
 
 
@@ -23,11 +23,10 @@ class TlsStream(Stream):
 
     def __init__(self, sock: socket.socket, number: int, selector: selectors.BaseSelector) -> None:
         super().__init__(sock, number, selector)
-        self._put_waits_for = selectors.EVENT_WRITE
-        self._take_waits_for = selectors.EVENT_READ
+        self._traffic = TlsTraffic(self._sock)
 
     def _wanted(self) -> int:
-        return self._take_waits_for | (self._put_waits_for if self._left else 0)
+        return self._traffic.take_waits_for | (self._traffic.put_waits_for if self._left else 0)
 
     def _tend(self, ready: int) -> Input | None:
         if self._left:
@@ -41,28 +40,11 @@ class TlsStream(Stream):
         return item
 
     def _put(self, data: memoryview) -> int:
-        self._put_waits_for = selectors.EVENT_WRITE
-        try:
-            return self._sock.send(data)
-        except ssl.SSLWantWriteError:
-            return 0
-        except ssl.SSLWantReadError:
-            self._put_waits_for = selectors.EVENT_READ
-            return 0
+        return self._traffic.put(data)
 
     def _take(self) -> bytes | None:
-        self._take_waits_for = selectors.EVENT_READ
         try:
-            data = self._sock.recv(sockets.BLOCK)
-            # What is decrypted already makes no socket ready.
-            while self._sock.pending():
-                data += self._sock.recv(sockets.BLOCK)
-            return data
-        except ssl.SSLWantReadError:
-            return None
-        except ssl.SSLWantWriteError:
-            self._take_waits_for = selectors.EVENT_WRITE
-            return None
+            return self._traffic.take()
         except ssl.SSLEOFError as error:
             # A peer that hangs up without the farewell of TLS hangs up. If OpenSSL has no reason, the kernel had one,
             # which Python drops.

@@ -33,6 +33,7 @@ from transports.host import sockets
 from transports.host.sockets import words_of
 from transports.host.system import sending
 from transports.host.tls import names_of
+from transports.host.tls_traffic import TlsTraffic
 from transports.trio.nurseries import open_nursery
 from transports.trio.shortage import Shortage
 from transports.trio.watching import BATCH, open_watcher
@@ -300,14 +301,13 @@ class TlsServerConnection(ServerConnection):
         port: that it came to.
     """
 
-    __slots__ = ("_put_waits_for", "_secured", "_take_waits_for")
+    __slots__ = ("_secured", "_traffic")
 
     _sock: ssl.SSLSocket
 
     def __init__(self, number: int, sock: ssl.SSLSocket, port: Listener) -> None:
-        self._put_waits_for = EVENT_WRITE
         self._secured = False
-        self._take_waits_for = EVENT_READ
+        self._traffic = TlsTraffic(sock)
         super().__init__(number, sock, port)
 
     def turn(self, events: int) -> None:
@@ -321,14 +321,14 @@ class TlsServerConnection(ServerConnection):
         try:
             self._sock.do_handshake()
         except ssl.SSLWantReadError:
-            self._take_waits_for = EVENT_READ
+            self._traffic.take_waits_for = EVENT_READ
         except ssl.SSLWantWriteError:
-            self._take_waits_for = EVENT_WRITE
+            self._traffic.take_waits_for = EVENT_WRITE
         except OSError as error:
             self._end(f"TLS: {words_of(error)}")
             return
         else:
-            self._take_waits_for = EVENT_READ
+            self._traffic.take_waits_for = EVENT_READ
             self._secured = True
         self._watch()
         if self._secured:
@@ -342,33 +342,17 @@ class TlsServerConnection(ServerConnection):
         super().hang_up()
 
     def _put(self, data: bytes | memoryview) -> int:
-        self._put_waits_for = EVENT_WRITE
-        try:
-            return self._sock.send(data)
-        except ssl.SSLWantWriteError:
-            return 0
-        except ssl.SSLWantReadError:
-            self._put_waits_for = EVENT_READ
-            return 0
+        return self._traffic.put(data)
 
     def _take(self) -> bytes | None:
-        self._take_waits_for = EVENT_READ
-        try:
-            data = self._sock.recv(sockets.BLOCK)
-            # What is decrypted already makes no socket ready.
-            while self._sock.pending():
-                data += self._sock.recv(sockets.BLOCK)
-            return data
-        except ssl.SSLWantReadError:
-            return None
-        except ssl.SSLWantWriteError:
-            self._take_waits_for = EVENT_WRITE
+        data = self._traffic.take()
+        if data is None:
             self._watch()
-            return None
+        return data
 
     def _wanted(self) -> int:
-        reading = self._take_waits_for if self._reading else 0
-        return reading | (self._put_waits_for if self._unsent else 0)
+        reading = self._traffic.take_waits_for if self._reading else 0
+        return reading | (self._traffic.put_waits_for if self._unsent else 0)
 
 
 def _give_turn(line: ServerConnection, events: int) -> None:
