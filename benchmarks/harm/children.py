@@ -90,15 +90,16 @@ def _nothing(master: OurMaster, slave: SlaveProgram) -> None:
 
 
 def _interrupt(master: OurMaster, slave: SlaveProgram) -> None:
-    master.process.send_signal(signal.SIGTERM)
+    # SIGTERM would let the build end.
+    master.interrupt()
 
 
 def _lose(master: OurMaster, slave: SlaveProgram) -> None:
     master.kill()
 
 
-def _term(master: OurMaster, slave: SlaveProgram) -> None:
-    slave.process.send_signal(signal.SIGTERM)
+def _stop(master: OurMaster, slave: SlaveProgram) -> None:
+    slave.process.send_signal(slave.ending)
 
 
 def _kill(master: OurMaster, slave: SlaveProgram) -> None:
@@ -148,7 +149,7 @@ ROWS: Final[Sequence[Row]] = (
     Row(2, "survivors of a step's timeout", partial(survivors, _nothing, limits="timeout = 2")),
     Row(2, "survivors of a timeout with SIGTERM first", partial(survivors, _nothing, limits=POLITE)),
     Row(2, "survivors of a lost link", partial(survivors, _lose)),
-    Row(2, "survivors of a SIGTERM to the slave", partial(survivors, _term)),
+    Row(2, "survivors of a slave that is stopped (SIGINT, real ones SIGTERM)", partial(survivors, _stop)),
     Row(2, "survivors of a SIGKILL to the slave", partial(survivors, _kill)),
     Row(11, "a step while the slave has no descriptor left", without_descriptors),
     Row(11, "a builder's directory that cannot be made, in the slave's own log", no_directory),

@@ -170,11 +170,20 @@ def _noisy(side: Side, folder: Path) -> str:
 
 
 def _try(port: int, password: bytes) -> bool | None:
-    """Return whether a password of the slave is let in, None if the connection is closed before that is said."""
+    """Return whether a password of the slave is let in, None if the connection is closed before that is said.
+
+    A master that accepts it asks the bot of this client, and waits for its answer: so it is let in, too.
+    """
     connection = Connection(Role.CLIENT)
     login: ClientLogin | None = None
-    with socket.create_connection(("127.0.0.1", port), 10) as sock, contextlib.suppress(ConnectionError, TimeoutError):
-        while data := sock.recv(100_000):
+    with socket.create_connection(("127.0.0.1", port), 10) as sock, contextlib.suppress(ConnectionError):
+        while True:
+            try:
+                data = sock.recv(100_000)
+            except TimeoutError:
+                return True
+            if not data:
+                break
             connection.receive_data(data)
             while (event := connection.next_event()) is not NEED_DATA:
                 if isinstance(event, Opened):
@@ -194,8 +203,7 @@ def _guessed(side: Side, folder: Path) -> str:
         while time.monotonic() < end:
             answered += _try(master.port, b"%d" % tries) is not None
             tries += 1
-        # A master that accepts it asks the bot of this client, and waits for its answer.
-        found = "not let in" if _try(master.port, b"p") is False else "let in"
+        found = {True: "let in", False: "refused", None: "closed at once"}[_try(master.port, b"p")]
         return f"{tries / 5:.0f} a second, {answered / 5:.0f} answered; then the right one: {found}"
 
 

@@ -112,6 +112,8 @@ class TcpLink:
             _open_tunnel(sock, route.proxy, host, port)
         if route.ssl_context is None:
             return sock
+        # A connection that was reset already ends here: Python before 3.12 loses such a socket while it wraps it.
+        sock.getpeername()
         name = route.server_hostname or host
         secure = route.ssl_context.wrap_socket(
             sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False

@@ -119,6 +119,8 @@ class Listener:
             line = ServerConnection(next(self._numbers), sock, self)
         else:
             try:
+                # Python before 3.12 loses a socket that was reset while it wraps it.
+                sock.getpeername()
                 secure = self._ssl_context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             except OSError:
                 # It was over before it was accepted.
