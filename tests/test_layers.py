@@ -22,7 +22,7 @@ ROWS = (
         "slaveproto.records",
         "slaveproto.timers",
     ),
-    ("slaveproto.wire",),
+    ("slaveproto.wire", "slaveproto.resume"),
     ("slaveproto.updates", "slaveproto.effects", "slaveproto.inputs"),
     ("slaveproto.scripts",),
     ("slaveproto.commands",),
