@@ -263,6 +263,7 @@ def test_a_cut_loses_nothing() -> None:
         back = relay.events[-1]
         assert isinstance(back, LinkBack)
         assert 239 < back.seconds < 272
+    assert far.session.census["strangers"] <= 1, "a link that is back is no stranger's"
 
 
 def test_a_link_that_stays_away_ends_both_sides() -> None:

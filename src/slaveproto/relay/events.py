@@ -32,9 +32,15 @@ class CameIn:
 
 @record
 class Agreed:
-    """A connection that came in has agreed on TLS."""
+    """A connection that came in has agreed on TLS.
+
+    Args:
+        connection: its number.
+        names: of the certificate that it has shown.
+    """
 
     connection: int
+    names: tuple[str, ...] = ()
 
 
 @record

@@ -18,6 +18,7 @@ from slaveproto.resume.states import ARRIVING, LEAVING, DirectionEvent, Directio
 if TYPE_CHECKING:
     from slaveproto.resume.client import ResumingClient
     from slaveproto.resume.server import ResumingServer
+    from slaveproto.resume.stream import Stream
 
 HIGH_WATER: Final = 256 * 1024
 """Bytes that wait for a plain connection, beyond which its partner is left unread."""
@@ -215,14 +216,15 @@ class ServerLeg:
     Args:
         server: where it came in.
         number: of the stream.
+        stream: the stream itself, to be looked at.
     """
 
     __slots__ = ("_leaving", "_server", "_stream", "number")
 
-    def __init__(self, server: ResumingServer, number: int) -> None:
+    def __init__(self, server: ResumingServer, number: int, stream: Stream) -> None:
         self.number = number
         self._server = server
-        self._stream = server.streams[number]
+        self._stream = stream
         self._leaving = Machine(LEAVING)
 
     @property
@@ -248,7 +250,7 @@ class ServerLeg:
     def take(self) -> bytes:
         """See `Leg`."""
         # Of one that has ended well there may be something left that the server knows no more.
-        known = self.number in self._server.streams
+        known = self._server.stream(self.number) is not None
         return self._server.take(self.number) if known else self._stream.take()
 
     def send(self, data: bytes) -> None:

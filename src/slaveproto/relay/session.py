@@ -177,6 +177,8 @@ class RelaySession:
     def connections_to_send(self) -> list[int]:
         """Return the connections that may have something to send, or may be paused or not, since the last time."""
         self._move_held()
+        if self._server is not None:
+            self._heed_server(self._server)
         touched, self._touched = self._touched, {}
         if self._server is not None:
             touched.update(dict.fromkeys(self._server.carriers_to_send()))
@@ -227,10 +229,12 @@ class RelaySession:
                 self._receive(connection, data)
             case CameIn():
                 self._come(item)
-            case Agreed(connection):
+            case Agreed(connection, names):
                 if connection in self._came:
                     self._timers.cancel(("tls", connection))
                     self._welcome(connection)
+                    if self._server is not None:
+                        self._server.secured(connection, names)
             case Reached(connection):
                 self._reached(connection)
             case HalfClosed(connection):
@@ -240,7 +244,7 @@ class RelaySession:
             case Wakeup():
                 pass
             case Drain(why, within):
-                self._turning_away = why
+                self._turn_new_away(why)
                 self._timers.set(("drain", 0), now + within)
                 self._events.append(Draining(why, len(self._pairs), within))
             case Stop(why):
@@ -353,6 +357,7 @@ class RelaySession:
             self._heed_client(pair, carried)
         elif self._server is not None and connection in self._came:
             self._server.receive(connection, data, self._now)
+            self._heed_server(self._server, connection)
         if connection in self._strangers:
             self._spoke.add(connection)
 
@@ -523,17 +528,16 @@ class RelaySession:
         # Both ends have ended it; what came last is still on its way to the partner.
         self._move(pair)
 
-    def _heed_server(self, server: ResumingServer) -> None:
+    def _heed_server(self, server: ResumingServer, heard: int | None = None) -> None:
+        """Take what a server announces, after it was told of a connection that it heard, or of something else."""
         while (event := server.next_event()) is not None:
             match event:
-                case PlainCame(carrier, data):
-                    self._plain_came(server, carrier, data)
+                case PlainCame(carrier, data, unsent):
+                    self._plain_came(carrier, data, unsent)
                 case StreamCame(number):
-                    if self._turning_away:
-                        server.abort(number, f"the relay ends: {self._turning_away}")
-                        self._events.append(TurnedAway(self._came[number][0], self._turning_away))
-                    else:
-                        pair = self._pair_up(number, ServerLeg(server, number))
+                    stream = server.stream(number)
+                    if stream is not None:
+                        pair = self._pair_up(number, ServerLeg(server, number, stream))
                         if self.config.key or self.config.certified:
                             self._know(pair)
                 case CarrierOver(carrier, why, stranger):
@@ -546,6 +550,9 @@ class RelaySession:
                     if number in self._pairs:
                         self._events.append(LinkLost(number, self._pairs[number].peer, why, unacknowledged))
                 case CarrierBack(number, seconds):
+                    if heard is not None:
+                        # It has proven that it belongs to a stream that is here.
+                        self._strangers.leave(heard)
                     if number in self._pairs:
                         self._events.append(LinkBack(number, self._pairs[number].peer, seconds))
                 case Arrived(number):
@@ -557,16 +564,15 @@ class RelaySession:
                 case _:
                     assert_never(event)
 
-    def _plain_came(self, server: ResumingServer, number: int, data: bytes) -> None:
+    def _plain_came(self, number: int, data: bytes, unsent: bytes) -> None:
         if self._turning_away:
             peer, _ = self._came[number]
             self._drop(number)
             self._turn_away(number, peer, self._turning_away)
             return
         near = PlainLeg(number)
-        offer = server.data_to_send(number)
-        if offer:
-            near.send(offer)
+        if unsent:
+            near.send(unsent)
         near.bring(data)
         pair = self._pair_up(number, near)
         self._plain[number] = (pair, near)
@@ -600,8 +606,14 @@ class RelaySession:
             self._drop(pair.number)
         self._events.append(PairOver(pair.number, pair.peer, why))
 
+    def _turn_new_away(self, why: str) -> None:
+        self._turning_away = why
+        if self._server is not None:
+            # Links of streams that are here may still come back.
+            self._server.leaving = True
+
     def _stop(self, why: str) -> None:
-        self._turning_away = self._turning_away or why
+        self._turn_new_away(self._turning_away or why)
         self._timers.cancel(("drain", 0))
         for pair in list(self._pairs.values()):
             self._end(pair, why)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slaveproto.relay.events import Agreed, RelayInput
 from transports.host.sockets import words_of
+from transports.host.tls import names_of
 from transports.host.tls_traffic import TlsTraffic
 from transports.threads.relay_line import RelayLine
 
@@ -55,7 +56,7 @@ class TlsRelayLine(RelayLine):
             self._traffic.take_waits_for = EVENT_READ
             self._shaken = True
             self._watch()
-            return Agreed(self.number)
+            return Agreed(self.number, names_of(self._sock))
         self._watch()
         return None
 
