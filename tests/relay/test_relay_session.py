@@ -379,6 +379,20 @@ def test_strangers_hold_nothing(form: str) -> None:
     assert not late.hung_up()
 
 
+def test_strangers_do_not_fill_the_log() -> None:
+    network = Network()
+    relay = network.relay(Place.BESIDE_MASTER)
+    for n in range(1000):
+        relay.accept(f"10.{n % 7}.0.1").send(b"\x00" * 5000)
+        network.settle()
+    network.pass_time(10)
+    for n in range(1000):
+        relay.accept(f"10.{n % 7}.0.1")
+    network.pass_time(20)
+    assert sum(isinstance(event, TurnedAway) for event in relay.events) <= 120
+    assert len(network.links) == 0
+
+
 def test_there_is_an_end_of_connections() -> None:
     network = Network()
     relay = network.relay(Place.BESIDE_MASTER, connections=3)

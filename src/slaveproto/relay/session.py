@@ -28,6 +28,7 @@ from slaveproto.errors import RemoteProtocolError
 from slaveproto.inputs import Disconnected, Received, Stop, Wakeup
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
+from slaveproto.master.allowances import Allowances
 from slaveproto.master.strangers import Strangers, group_of
 from slaveproto.relay.config import Place, RelayConfig
 from slaveproto.relay.events import (
@@ -75,6 +76,9 @@ SPOKEN: Final = 1024
 
 TLS_TIME: Final = 10.0
 """Seconds that a connection has to agree on TLS."""
+
+TOLD: Final = (100, 0.5)
+"""Connections that are told to be turned away: at once, and a second."""
 
 _GREETING: Final = Limits(string=100, elements=100, message=4096)
 
@@ -134,6 +138,7 @@ class RelaySession:
         # Pairs whose master is left unread because the stream takes no more.
         self._held: dict[int, _Pair] = {}
         self._strangers = Strangers()
+        self._tellings = Allowances[str](*TOLD)
         self._timers: Timers[_Alarm] = Timers()
         self._requests: list[RelayRequest] = []
         self._events: deque[RelayEvent] = deque()
@@ -309,7 +314,12 @@ class RelaySession:
 
     def _turn_away(self, number: int, peer: str, why: str) -> None:
         self._requests.append(HangUp(number))
-        self._events.append(TurnedAway(peer, why))
+        self._tell_turned_away(peer, why)
+
+    def _tell_turned_away(self, peer: str, why: str) -> None:
+        # Strangers must not fill a log.
+        if self._tellings.spend("", self._now):
+            self._events.append(TurnedAway(peer, why))
 
     def _evict(self, number: int) -> None:
         """Let a stranger go for the sake of another one."""
@@ -427,7 +437,7 @@ class RelaySession:
         elif connection in self._came:
             peer, _ = self._came[connection]
             if ("tls", connection) in self._timers:
-                self._events.append(TurnedAway(peer, why or "hung up"))
+                self._tell_turned_away(peer, why or "hung up")
             elif self._server is not None:
                 self._server.disconnected(connection, why, self._now)
                 self._heed_server(self._server)
@@ -545,7 +555,7 @@ class RelaySession:
                     peer, _ = self._came.get(carrier, ("", ""))
                     self._drop(carrier)
                     if stranger:
-                        self._events.append(TurnedAway(peer, why))
+                        self._tell_turned_away(peer, why)
                 case CarrierLost(number, why, unacknowledged):
                     if number in self._pairs:
                         self._events.append(LinkLost(number, self._pairs[number].peer, why, unacknowledged))
