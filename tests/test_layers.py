@@ -22,7 +22,8 @@ ROWS = (
         "slaveproto.records",
         "slaveproto.timers",
     ),
-    ("slaveproto.wire", "slaveproto.resume"),
+    ("slaveproto.wire",),
+    ("slaveproto.resume",),
     ("slaveproto.updates", "slaveproto.effects", "slaveproto.inputs"),
     ("slaveproto.scripts",),
     ("slaveproto.commands",),
@@ -34,7 +35,7 @@ ROWS = (
     ("slaveproto.ci",),
     ("slaveproto.cli", "slaveproto.__main__"),
 )
-CORE_ROWS = 8
+CORE_ROWS = 9
 
 # What the core may use besides itself: attrs, and modules of the standard library that only compute.
 PURE = {
