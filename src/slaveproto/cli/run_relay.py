@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     listener = _listen(*settings.listen)
     host, port = listener.getsockname()[:2]
     log = _RelayLog(manager, in_json=options.json)
-    for line in exposed([file for file in (settings.key, settings.tls_key, settings.tls_cert) if file is not None]):
+    for line in exposed(file for file in (settings.key, settings.tls_key or settings.tls_cert) if file is not None):
         log.say(line)
     to = settings.via or settings.to
     assert to is not None
