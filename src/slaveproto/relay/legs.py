@@ -249,9 +249,7 @@ class ServerLeg:
 
     def take(self) -> bytes:
         """See `Leg`."""
-        # Of one that has ended well there may be something left that the server knows no more.
-        known = self._server.stream(self.number) is not None
-        return self._server.take(self.number) if known else self._stream.take()
+        return self._server.take(self.number)
 
     def send(self, data: bytes) -> None:
         """See `Leg`."""
@@ -265,3 +263,5 @@ class ServerLeg:
     def abort(self, why: str) -> None:
         """See `Leg`."""
         self._server.abort(self.number, why)
+        # What had arrived is of no use, and the server keeps it until it is taken.
+        self._server.take(self.number)
