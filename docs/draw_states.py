@@ -9,6 +9,7 @@ from typing import Any
 
 from slaveproto.machine import Table
 from slaveproto.master import states as master
+from slaveproto.relay.states import PAIR, WRITING
 from slaveproto.resume.states import ARRIVING, CLIENT_CARRIER, LEAVING, SERVER_CARRIER, STREAM
 from slaveproto.slave.states import COMMAND, INTAKE, LINK, SLAVE_BUILDER
 from slaveproto.wire.states import LOGIN, NEGOTIATION_CLIENT, SERVER_LOGIN
@@ -38,6 +39,8 @@ TABLES: tuple[tuple[Table[Any, Any], str, str], ...] = (
     (master.REMOTE_COMMAND, "the slave", "master/states.py"),
     (master.DEPARTURE, "the slave", "master/states.py"),
     (master.TRANSFER, "the slave", "master/states.py"),
+    (PAIR, "the master", "relay/states.py"),
+    (WRITING, "no one: all events are ours", "relay/states.py"),
 )
 
 INTRODUCTION = """\

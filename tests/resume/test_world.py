@@ -57,7 +57,7 @@ def test_one_fault_anywhere(kind: Kind) -> None:
 def test_many_faults(seed: int) -> None:
     dice = random.Random(seed)
     # All outages together are no longer than the patience.
-    outages = dice.choice([[0.0, 3.0, 70.0], [0.0]])
+    outages = dice.choice([[0.0, 3.0, 50.0], [0.0]])
     faults = [
         Fault(dice.choice(list(Kind)), dice.randrange(250, 1500), dice.choice(outages))
         for _ in range(dice.randrange(1, 8))
