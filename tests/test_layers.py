@@ -23,7 +23,7 @@ ROWS = (
         "slaveproto.timers",
     ),
     ("slaveproto.wire",),
-    ("slaveproto.resume",),
+    ("slaveproto.resume", "slaveproto.mend"),
     ("slaveproto.updates", "slaveproto.effects", "slaveproto.inputs"),
     ("slaveproto.scripts",),
     ("slaveproto.commands",),
