@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from slaveproto.testing.peers import poll
-from tests.cuts.pairs import RATE, Chain, Pair, chain, direct, master_of
+from tests.cuts.pairs import RATE, Chain, Pair, Relay, chain, direct, master_of
 from tests.cuts.sites import Facts, Site, differences
 from tests.cuts.weather import Weather
 from tests.cuts.wire import Absence
@@ -95,6 +95,21 @@ class Trial:
             taken = time.monotonic() - start
 
         return self._row("carrier frozen", _once(harm)), taken
+
+    def killed(self, relay: Relay, within: float) -> tuple[Row, float]:
+        """Kill a relay in the middle of a build, and start it again; return the seconds until the master knows, too."""
+        taken = 0.0
+
+        def harm() -> None:
+            nonlocal taken
+            time.sleep(EARLY)
+            lost, start = self.chain.site.lost(), time.monotonic()
+            relay.kill()
+            relay.start()
+            poll(lambda: self.chain.site.lost() > lost, within, "the master knows that the build is lost")
+            taken = time.monotonic() - start
+
+        return self._row(f"relay {relay.directory.name} killed", _once(harm)), taken
 
     def slow(self, seconds: float) -> Row:
         """Make the link slow in the middle of a build."""

@@ -90,12 +90,13 @@ class Relay(Program):
 
     def start(self) -> None:
         """Start the relay, and wait until it listens."""
+        before = len(self.log())
         super().start()
 
         def listens() -> bool:
             if not self.running:
-                raise RuntimeError(f"the relay did not start:\n{self.log()[-3000:]}")
-            return "listening" in self.log()
+                raise RuntimeError(f"the relay did not start:\n{self.log()[before:][-3000:]}")
+            return "listening" in self.log()[before:]
 
         poll(listens, 20, "the relay listens")
 
