@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import stat
 from collections.abc import Mapping
@@ -55,6 +56,7 @@ class RealSite:
         self._master = master
         self._builder = f"{slave}-cuts"
         self._token = ""
+        self._results: dict[Path, str] = {}
         self.host, self.port = master.host, master.port
         self.slaves: Mapping[str, str] = master.slaves
 
@@ -69,9 +71,10 @@ class RealSite:
         return compare.facts("cuts", build) | tree(self._master.directory / "files" / self._builder)
 
     def lost(self) -> int:
-        names = (path.name for path in (self._master.directory / "results").glob(f"{self._builder}.*.json"))
-        tokens = [name.split(".")[1] for name in names]
-        return len(tokens) - len(set(tokens))
+        for path in (self._master.directory / "results").glob(f"{self._builder}.*.json"):
+            if path not in self._results:
+                self._results[path] = json.loads(path.read_text(encoding="utf-8"))["result"]
+        return list(self._results.values()).count("retry")
 
 
 def real_master(kind: Kind, folder: Path) -> RealMaster:
@@ -112,12 +115,17 @@ class OurSite:
 
     def take(self) -> Facts:
         _, builds = self._running.wait(0)
-        self._lost += self._running.log().count(": retry")
+        self._lost += self._retried
+        self._program = None
         (build,) = builds.values()
         return _our_facts(build) | tree(self._folder / "files")
 
     def lost(self) -> int:
-        return self._lost
+        return self._lost + self._retried
+
+    @property
+    def _retried(self) -> int:
+        return 0 if self._program is None else self._program.log().count(": retry")
 
     def close(self) -> None:
         """End a build that runs."""
