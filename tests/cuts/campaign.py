@@ -52,12 +52,20 @@ HEAD: Final = "| Pair | Harm | Cuts | Builds | Lost | Differences | Seconds |\n|
 
 
 class Trial:
-    """A running pair, and the facts of its build without cuts."""
+    """A running pair, and its build without cuts, which is built beside the first one with cuts.
 
-    def __init__(self, pair: Pair, chain: Chain, plain: Facts) -> None:
+    Args:
+        pair: the pair.
+        chain: the pair with its wire.
+        direct: its master, with a slave that nothing is cut for.
+    """
+
+    def __init__(self, pair: Pair, chain: Chain, direct: Site) -> None:
         self.chain = chain
         self._pair = pair
-        self._plain = plain
+        self._direct = direct
+        self._whole: Facts | None = None
+        direct.start_build()
 
     def storm(self, seed: int, cuts: int) -> Row:
         """Cut the wire at random moments of as many builds as it takes."""
@@ -72,7 +80,7 @@ class Trial:
         return self._row(f"random cuts, seed {seed}", harm, lambda: wire.cuts < last)
 
     def outage(self, seconds: float, absence: Absence) -> Row:
-        """Take the wire away in the middle of a build."""
+        """Take the wire away in the middle of a build. If the relays' patience is shorter, that costs the build."""
 
         def harm() -> None:
             time.sleep(EARLY)
@@ -141,7 +149,7 @@ class Trial:
                     calm = now
                 if now > calm + BUILD:
                     raise TimeoutError(f"not within {BUILD} s: the build ends")
-            different += differences(self._plain, site.take())
+            different += differences(self._facts(), site.take())
             builds += 1
         return Row(
             self._pair.name,
@@ -153,6 +161,13 @@ class Trial:
             time.monotonic() - start,
         )
 
+    def _facts(self) -> Facts:
+        """Return the facts of the build without cuts."""
+        if self._whole is None:
+            poll(self._direct.finished, BUILD, "the build without cuts ends")
+            self._whole = self._direct.take()
+        return self._whole
+
 
 def _once(harm: Callable[[], None]) -> Callable[[], None]:
     """Return what does the harm the first time only."""
@@ -162,16 +177,8 @@ def _once(harm: Callable[[], None]) -> Callable[[], None]:
 
 @contextlib.contextmanager
 def trial(pair: Pair, folder: Path, options: Sequence[str] = ()) -> Iterator[Trial]:
-    """Run a pair: first once at a direct link, then with its wire; its relays get the options."""
+    """Run a pair, with a wire and at a direct link; its relays get the options."""
     with ExitStack() as stack:
         master = stack.enter_context(master_of(pair, folder))
-        with direct(pair, folder, master) as site:
-            plain = build(site)
-        yield Trial(pair, stack.enter_context(chain(pair, folder, master, options)), plain)
-
-
-def build(site: Site) -> Facts:
-    """Build once; return the facts."""
-    site.start_build()
-    poll(site.finished, BUILD, "the build ends")
-    return site.take()
+        site = stack.enter_context(direct(pair, folder, master))
+        yield Trial(pair, stack.enter_context(chain(pair, folder, master, options)), site)
