@@ -9,6 +9,8 @@ from typing import Any
 
 from slaveproto.machine import Table
 from slaveproto.master import states as master
+from slaveproto.relay.states import PAIR, WRITING
+from slaveproto.resume.states import ARRIVING, CLIENT_CARRIER, LEAVING, SERVER_CARRIER, STREAM
 from slaveproto.slave.states import COMMAND, INTAKE, LINK, SLAVE_BUILDER
 from slaveproto.wire.states import LOGIN, NEGOTIATION_CLIENT, SERVER_LOGIN
 
@@ -19,6 +21,11 @@ TABLES: tuple[tuple[Table[Any, Any], str, str], ...] = (
     (NEGOTIATION_CLIENT, "the server (drawn for a client; a server blames CHOOSE instead of OFFER)", "wire/states.py"),
     (LOGIN, "the server", "wire/states.py"),
     (SERVER_LOGIN, "the client", "wire/states.py"),
+    (STREAM, "the other end", "resume/states.py"),
+    (ARRIVING, "the other end", "resume/states.py"),
+    (LEAVING, "no one: all events are ours", "resume/states.py"),
+    (CLIENT_CARRIER, "the server", "resume/states.py"),
+    (SERVER_CARRIER, "the client", "resume/states.py"),
     (LINK, "the master", "slave/states.py"),
     (INTAKE, "the master", "slave/states.py"),
     (SLAVE_BUILDER, "the master", "slave/states.py"),
@@ -32,6 +39,8 @@ TABLES: tuple[tuple[Table[Any, Any], str, str], ...] = (
     (master.REMOTE_COMMAND, "the slave", "master/states.py"),
     (master.DEPARTURE, "the slave", "master/states.py"),
     (master.TRANSFER, "the slave", "master/states.py"),
+    (PAIR, "the master", "relay/states.py"),
+    (WRITING, "no one: all events are ours", "relay/states.py"),
 )
 
 INTRODUCTION = """\

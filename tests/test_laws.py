@@ -37,8 +37,10 @@ NOT_COUNTED: Final[Mapping[str, str]] = {
 CALLABLES: Final[Mapping[str, str]] = {
     "slaveproto.commands.archive.TreeArchive.feed": "a part of the same script, which waits for it",
     "slaveproto.commands.registry.Command.script": "the plan of a command, by its author",
+    "slaveproto.relay.session.RelaySession.jitter": "randomness, which the core does not have",
     "slaveproto.slave.backoff.Backoff.jitter": "randomness, which the core does not have",
     "slaveproto.slave.session.SlaveSession.jitter": "randomness, as above",
+    "slaveproto.resume.client.ResumingClient.jitter": "randomness, as above",
     "slaveproto.wire.connection._Objects.local": "a method of the connection that makes it, while one value is read",
     "slaveproto.wire.connection._Objects.remote": "as above",
 }

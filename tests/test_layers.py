@@ -23,17 +23,19 @@ ROWS = (
         "slaveproto.timers",
     ),
     ("slaveproto.wire",),
+    ("slaveproto.resume",),
     ("slaveproto.updates", "slaveproto.effects", "slaveproto.inputs"),
     ("slaveproto.scripts",),
     ("slaveproto.commands",),
     ("slaveproto.slave", "slaveproto.master"),
+    ("slaveproto.relay",),
     ("slaveproto", "slaveproto.testing"),
     # The checks of runners are, like these, no part of the core.
     ("transports", "slaveproto.testing.conformance", "slaveproto.testing.peers"),
     ("slaveproto.ci",),
     ("slaveproto.cli", "slaveproto.__main__"),
 )
-CORE_ROWS = 7
+CORE_ROWS = 9
 
 # What the core may use besides itself: attrs, and modules of the standard library that only compute.
 PURE = {

@@ -25,8 +25,8 @@ from transports.threads.workers import IDLE, Workers
 
 
 @pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    inbox = Inbox()
+def inbox() -> Iterator[Inbox[Input]]:
+    inbox: Inbox[Input] = Inbox()
     yield inbox
     inbox.close()
 
@@ -38,7 +38,7 @@ def workers() -> Iterator[Workers]:
     workers.close()
 
 
-def take_one(inbox: Inbox) -> Input:
+def take_one(inbox: Inbox[Input]) -> Input:
     limit = time.monotonic() + DEADLINE
     while not (found := inbox.take(DEADLINE)):
         assert time.monotonic() < limit, "nothing came"
@@ -49,13 +49,13 @@ def take_one(inbox: Inbox) -> Input:
 # -- the inbox
 
 
-def test_waits_until_there_is_something(inbox: Inbox) -> None:
+def test_waits_until_there_is_something(inbox: Inbox[Input]) -> None:
     assert inbox.take(0) == []
     threading.Timer(0.01, inbox.put, (Completed(1, "x"),)).start()
     assert take_one(inbox) == Completed(1, "x")
 
 
-def test_nothing_is_lost_between_threads(inbox: Inbox) -> None:
+def test_nothing_is_lost_between_threads(inbox: Inbox[Input]) -> None:
     def put(first: int) -> None:
         for number in range(first, first + 1000):
             inbox.put(Completed(number, None))
@@ -70,7 +70,7 @@ def test_nothing_is_lost_between_threads(inbox: Inbox) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals")
-def test_a_signal_handler_may_put_at_any_moment(inbox: Inbox) -> None:
+def test_a_signal_handler_may_put_at_any_moment(inbox: Inbox[Input]) -> None:
     """Also at that when a thread is about to wait: another one that wants to run makes it a long one."""
     main, going_on, next_one = threading.main_thread().ident, True, threading.Semaphore(0)
     assert main is not None
@@ -103,7 +103,7 @@ def test_a_signal_handler_may_put_at_any_moment(inbox: Inbox) -> None:
         signal.signal(signal.SIGUSR1, old)
 
 
-def test_what_is_waited_for_beside_it_has_its_turn(inbox: Inbox) -> None:
+def test_what_is_waited_for_beside_it_has_its_turn(inbox: Inbox[Input]) -> None:
     readable, other = socket.socketpair()
     with readable, other:
         other.send(b"x")
@@ -114,7 +114,7 @@ def test_what_is_waited_for_beside_it_has_its_turn(inbox: Inbox) -> None:
         assert inbox.take(0) == [Received(1, b"x"), Completed(1, None)]
 
 
-def test_whoever_puts_is_told_when_it_is_taken(inbox: Inbox) -> None:
+def test_whoever_puts_is_told_when_it_is_taken(inbox: Inbox[Input]) -> None:
     told = list[str]()
     inbox.put(Wakeup(), lambda: told.append("taken"))
     assert told == []
@@ -123,7 +123,7 @@ def test_whoever_puts_is_told_when_it_is_taken(inbox: Inbox) -> None:
 
 
 def test_a_closed_one_takes_what_nobody_reads() -> None:
-    inbox = Inbox()
+    inbox: Inbox[Input] = Inbox()
     inbox.close()
     inbox.put(Wakeup())
 
@@ -151,7 +151,7 @@ def server() -> Iterator[socket.socket]:
         yield server
 
 
-def opened(inbox: Inbox, workers: Workers, server: socket.socket) -> tuple[TcpLink, socket.socket]:
+def opened(inbox: Inbox[Input], workers: Workers, server: socket.socket) -> tuple[TcpLink, socket.socket]:
     link = TcpLink(7, "127.0.0.1", server.getsockname()[1], inbox, workers)
     assert take_one(inbox) == Connected(7)
     sock, _ = server.accept()
@@ -166,7 +166,7 @@ def all_of(sock: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-def test_what_does_not_fit_is_sent_later(inbox: Inbox, workers: Workers, server: socket.socket) -> None:
+def test_what_does_not_fit_is_sent_later(inbox: Inbox[Input], workers: Workers, server: socket.socket) -> None:
     data = os.urandom(20_000_000)
     link, sock = opened(inbox, workers, server)
     with sock, ThreadPoolExecutor() as threads:
@@ -183,7 +183,7 @@ def test_what_does_not_fit_is_sent_later(inbox: Inbox, workers: Workers, server:
 
 
 def test_the_last_words_come_after_what_is_not_sent_yet(
-    inbox: Inbox, workers: Workers, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+    inbox: Inbox[Input], workers: Workers, server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("transports.host.sockets.LINGER", DEADLINE)
     data = os.urandom(20_000_000)
@@ -197,7 +197,9 @@ def test_the_last_words_come_after_what_is_not_sent_yet(
         assert inbox.take(0) == []
 
 
-def test_last_words_that_nobody_hears_are_given_up(inbox: Inbox, workers: Workers, server: socket.socket) -> None:
+def test_last_words_that_nobody_hears_are_given_up(
+    inbox: Inbox[Input], workers: Workers, server: socket.socket
+) -> None:
     link, sock = opened(inbox, workers, server)
     with sock:
         link.close(bytes(20_000_000))
@@ -205,7 +207,9 @@ def test_last_words_that_nobody_hears_are_given_up(inbox: Inbox, workers: Worker
         assert len(all_of(sock)) < 20_000_000
 
 
-def test_who_cannot_send_hears_the_rest_and_tells_why(inbox: Inbox, workers: Workers, server: socket.socket) -> None:
+def test_who_cannot_send_hears_the_rest_and_tells_why(
+    inbox: Inbox[Input], workers: Workers, server: socket.socket
+) -> None:
     link, sock = opened(inbox, workers, server)
     sock.send(b"last")
     # On close, reset.
@@ -222,7 +226,7 @@ def test_who_cannot_send_hears_the_rest_and_tells_why(inbox: Inbox, workers: Wor
 
 
 def test_one_that_is_closed_before_it_is_open(
-    inbox: Inbox, workers: Workers, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+    inbox: Inbox[Input], workers: Workers, server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect, may_go_on = socket.create_connection, threading.Event()
 
@@ -243,7 +247,7 @@ def test_one_that_is_closed_before_it_is_open(
 
 
 def test_one_that_is_closed_before_its_opening_is_heard_of(
-    inbox: Inbox, workers: Workers, server: socket.socket
+    inbox: Inbox[Input], workers: Workers, server: socket.socket
 ) -> None:
     link = TcpLink(7, "127.0.0.1", server.getsockname()[1], inbox, workers)
     sock, _ = server.accept()

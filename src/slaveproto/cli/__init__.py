@@ -97,6 +97,12 @@ def _master(parser: argparse.ArgumentParser) -> None:
     master.describe(parser)
 
 
+def _relay(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import run_relay
+
+    run_relay.describe(parser)
+
+
 def _trigger(parser: argparse.ArgumentParser) -> None:
     from slaveproto.cli import trigger
 
@@ -116,6 +122,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
     "slave": ("run a slave in the foreground", _slave),
     "build": ("build what a file says, once, and show it", _build),
     "master": ("run a master in the foreground", _master),
+    "relay": ("join slaves and a master over links that may break", _relay),
     "trigger": ("make a master that runs build something", _trigger),
     "builds": ("list what a master has built", _builds),
 }

@@ -9,11 +9,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
-from slaveproto.slave.events import Input
+Item = TypeVar("Item")
 
 
-class Inbox:
+class Inbox(Generic[Item]):
     """A queue of inputs, and a selector that it wakes. Only `put` may be called by more than one thread.
 
     The data of a file that is registered at the `selector` is a function: it is called with the events that are ready,
@@ -22,7 +23,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
-        self._items: SimpleQueue[tuple[Input, Callable[[], None] | None]] = SimpleQueue()
+        self._items: SimpleQueue[tuple[Item, Callable[[], None] | None]] = SimpleQueue()
         self._asleep = False
         # Sockets, for these can be closed under another thread that is about to use them.
         self._wake_read, self._wake_write = socket.socketpair()
@@ -45,7 +46,7 @@ class Inbox:
         finally:
             signal.set_wakeup_fd(old)
 
-    def put(self, item: Input, then: Callable[[], None] | None = None) -> None:
+    def put(self, item: Item, then: Callable[[], None] | None = None) -> None:
         """Add an input. Safe from any thread and from signal handlers. `then` is called when it is taken out."""
         self._items.put((item, then))
         if self._asleep:
@@ -53,7 +54,7 @@ class Inbox:
             with contextlib.suppress(OSError):
                 self._wake_write.send(b"\0")
 
-    def take(self, patience: float | None) -> Sequence[Input]:
+    def take(self, patience: float | None) -> Sequence[Item]:
         """Wait for inputs, at most `patience` seconds, and return some: of each source one, so that none starves."""
         # In this order: a thread that puts an input in after the look at the queue sees that we sleep.
         self._asleep = True

@@ -82,7 +82,7 @@ class Runner:
         self._route = Route(ssl_context, server_hostname, proxy)
         self._on_event = on_event
         self._heartbeat = heartbeat
-        self._inbox = Inbox()
+        self._inbox: Inbox[Input] = Inbox()
         # A file system or a name server that hangs holds up nothing else.
         self._workers = Workers()
         self._link: TcpLink | None = None
@@ -222,7 +222,7 @@ class Runner:
 class _Source:
     """Puts data into the inbox, but only so much at a time."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox[Input]) -> None:
         self._inbox = inbox
         self._credit = threading.Semaphore(UNHANDLED)
         self._closed = False

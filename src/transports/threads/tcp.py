@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from slaveproto.inputs import Disconnected
-from slaveproto.slave.events import Connected
+from slaveproto.slave.events import Connected, Input
 from slaveproto.slave.session import SlaveSession
 from transports.host.route import Route
 from transports.host.sockets import words_of
@@ -39,7 +39,7 @@ class TcpLink:
     """
 
     def __init__(
-        self, number: int, host: str, port: int, inbox: Inbox, workers: Workers, route: Route = DIRECT
+        self, number: int, host: str, port: int, inbox: Inbox[Input], workers: Workers, route: Route = DIRECT
     ) -> None:
         self._number = number
         self._inbox = inbox
