@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from slaveproto.testing.peers import poll
-from tests.cuts.pairs import RATE, Chain, Pair, Relay, chain, direct, master_of
+from tests.cuts.pairs import RATE, Chain, ChainRelay, Pair, chain, direct, master_of
 from tests.cuts.sites import Facts, Site, differences
 from tests.cuts.weather import Weather
 from tests.cuts.wire import Absence
@@ -104,7 +104,7 @@ class Trial:
 
         return self._row("carrier frozen", _once(harm)), taken
 
-    def killed(self, relay: Relay, within: float) -> tuple[Row, float]:
+    def killed(self, relay: ChainRelay, within: float) -> tuple[Row, float]:
         """Kill a relay in the middle of a build, and start it again; return the seconds until the master knows, too."""
         taken = 0.0
 

@@ -62,7 +62,7 @@ PAIRS: Final[Mapping[str, Pair]] = {
 """What can be run; `bare` shows that a cut does harm where nothing resumes."""
 
 
-class Relay(Program):
+class ChainRelay(Program):
     """``slaveproto relay``; a context manager that listens when entered.
 
     Args:
@@ -117,7 +117,7 @@ class Chain:
     site: Site
     wire: Wire
     slave: SlaveProgram
-    relays: Sequence[Relay]
+    relays: Sequence[ChainRelay]
 
 
 @contextlib.contextmanager
@@ -138,12 +138,12 @@ def chain(pair: Pair, folder: Path, master: RealMaster | None, options: Sequence
         site = _site(stack, master, folder, CUT)
         port, relays = site.port, []
         if pair.far:
-            relays.append(stack.enter_context(Relay(folder / "far", "--to", port, options)))
+            relays.append(stack.enter_context(ChainRelay(folder / "far", "--to", port, options)))
             port = relays[-1].port
         wire = stack.enter_context(Wire(port, rate=RATE))
         port = wire.port
         if pair.near:
-            relays.append(stack.enter_context(Relay(folder / "near", "--via", port, options)))
+            relays.append(stack.enter_context(ChainRelay(folder / "near", "--via", port, options)))
             port = relays[-1].port
         slave = stack.enter_context(_slave(pair, folder / CUT, Place(port, site.slaves), CUT))
         if master is not None:

@@ -189,14 +189,15 @@ class Wire:
 
     def _cut_all(self, how: Cut) -> int:
         carriers, self._carriers = self._carriers, []
+        # Before any end can see it.
+        self.cuts += len(carriers)
+        self._fuse = None
         for carrier in carriers:
             for sock in carrier.sockets:
                 _close(sock, how)
         for sock in self._silent:
             _close(sock, how)
         self._silent.clear()
-        self.cuts += len(carriers)
-        self._fuse = None
         return len(carriers)
 
     def _run(self) -> None:
