@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from slaveproto.testing.peers import poll
-from tests.cuts.pairs import RATE, Chain, Pair, ChainRelay, chain, direct, master_of
+from tests.cuts.pairs import RATE, Chain, ChainRelay, Pair, chain, direct, master_of
 from tests.cuts.sites import Facts, Site, differences
 from tests.cuts.weather import Weather
 from tests.cuts.wire import Absence
