@@ -22,7 +22,8 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from docs.record_build import ACCOUNT, Door
+from record_build import ACCOUNT, Door
+
 from slaveproto.master import MasterConfig, Shell
 from slaveproto.testing.peers.slaves import RealSlave
 from transports.trio import open_master
