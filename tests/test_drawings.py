@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("script", ["draw_states.py", "draw_mends.py", "draw_ladder.py", "plot_benchmarks.py"])
+@pytest.mark.parametrize(
+    "script", ["draw_states.py", "draw_mends.py", "draw_ladder.py", "draw_cut.py", "plot_benchmarks.py"]
+)
 def test_the_drawings_are_fresh(script: str) -> None:
     run = subprocess.run(
         [sys.executable, ROOT / "docs" / script, "--check"], capture_output=True, text=True, check=False

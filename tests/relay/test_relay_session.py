@@ -379,6 +379,20 @@ def test_strangers_hold_nothing(form: str) -> None:
     assert not late.hung_up()
 
 
+@pytest.mark.parametrize("words", [b"\x01", b"GET / HTTP/1.1\r\n", b"\x02\x82px", b"\x13\x82slaveproto-resume/2"])
+def test_the_master_hears_of_no_stranger_that_speaks_something_else(words: bytes) -> None:
+    network = Network()
+    relay = network.relay(Place.BESIDE_MASTER)
+    for size in (1, len(words)):
+        line = relay.accept()
+        for start in range(0, len(words), size):
+            line.send(words[start : start + size])
+            network.settle()
+        assert line.hung_up()
+    assert network.masters == []
+    assert is_empty(relay)
+
+
 def test_strangers_do_not_fill_the_log() -> None:
     network = Network()
     relay = network.relay(Place.BESIDE_MASTER)

@@ -16,7 +16,7 @@ DOWN = bytes(reversed(range(256))) * 2
 CONVERSATION = 3000
 """Bytes that an undisturbed conversation takes, both directions together."""
 
-STEP = 23
+STEP = 61
 """Bytes between two places at which a fault strikes; the campaign strikes at each."""
 
 
@@ -53,7 +53,7 @@ def test_one_fault_anywhere(kind: Kind) -> None:
         arrives(world)
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(60))
 def test_many_faults(seed: int) -> None:
     dice = random.Random(seed)
     # All outages together are no longer than the patience.

@@ -66,6 +66,7 @@ from slaveproto.resume.events import (
     StreamOpened,
     StreamOver,
 )
+from slaveproto.resume.greeting import is_plain_choice
 from slaveproto.resume.proof import derive
 from slaveproto.resume.server import ResumingServer
 from slaveproto.timers import Timers
@@ -579,6 +580,12 @@ class RelaySession:
             peer, _ = self._came[number]
             self._drop(number)
             self._turn_away(number, peer, self._turning_away)
+            return
+        if not is_plain_choice(data):
+            # The master has to hear of no port scanner.
+            peer, _ = self._came[number]
+            self._drop(number)
+            self._turn_away(number, peer, "speaks neither Perspective Broker nor a stream that outlives its links")
             return
         near = PlainLeg(number)
         if unsent:

@@ -23,6 +23,8 @@ CHOICE: Final = encode(DIALECT, vocabulary=False, limits=Limits())
 
 PLAIN_DIALECTS: Final = (b"pb", b"none")
 
+_PLAIN_CHOICES: Final = tuple(encode(dialect, vocabulary=False, limits=Limits()) for dialect in PLAIN_DIALECTS)
+
 _LIMITS: Final = Limits(string=100, elements=100, message=4096)
 
 
@@ -48,6 +50,11 @@ def read_offer(data: bytes) -> bool | None:
 
 def read_choice(data: bytes) -> bool | None:
     """Return whether a client picked a stream that can be resumed; None if more bytes have to come."""
-    if len(data) < len(CHOICE) and CHOICE.startswith(data):
+    if any(len(data) < len(choice) and choice.startswith(data) for choice in (CHOICE, *_PLAIN_CHOICES)):
         return None
     return data.startswith(CHOICE)
+
+
+def is_plain_choice(data: bytes) -> bool:
+    """Return whether a client that picked no stream picked a dialect of Perspective Broker."""
+    return data.startswith(_PLAIN_CHOICES)

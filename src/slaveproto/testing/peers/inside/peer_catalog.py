@@ -349,6 +349,23 @@ def build_download(S):
     ]
 
 
+def build_cuts(S):
+    """something of everything that passes a link; tests/cuts cuts the link in the middle"""
+    return [
+        S.master_sh('rm -rf ./*; seq 1 200000 > large'),
+        S.sh('rm -rf ./*; seq 200001 400000 > data; mkdir -p tree/sub/empty; seq 1 100000 > tree/sub/many;'
+             ' echo one > tree/one; chmod 750 tree/one; : > tree/nothing', logEnviron=False),
+        S.sh('i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo line $i; echo error $i >&2; sleep 0.03; done',
+             logEnviron=False),
+        S.sh('seq 1 200000', logEnviron=False),
+        S.upload('data', 'data'),
+        S.download('large', 'large'),
+        S.upload_dir('tree', 'tree'),
+        S.sh('sha256sum large data; rm large; exit 1', logEnviron=False),
+        S.stdin(['wc', '-c'], 'a line of input\n' * 1000),
+    ]
+
+
 def build_checksum(S):
     """the command of examples/own_command.py"""
     return [
