@@ -63,15 +63,23 @@ class MendingLink:
             thread.start()
 
     def _carry(self, sockets: Mapping[Side, socket.socket]) -> None:
+        try:
+            with suppress(OSError, RemoteProtocolError):
+                self._pump(sockets)
+        finally:
+            for one in sockets.values():
+                one.close()
+
+    def _pump(self, sockets: Mapping[Side, socket.socket]) -> None:
         mender = Mender()
-        with selectors.DefaultSelector() as selector, suppress(OSError, RemoteProtocolError):
+        with selectors.DefaultSelector() as selector:
             for side, one in sockets.items():
                 selector.register(one, selectors.EVENT_READ, side)
-            ended = False
-            while not ended:
+            while True:
                 for key, _ in selector.select():
                     data = sockets[key.data].recv(_PIECE)
-                    ended = ended or not data
+                    if not data:
+                        return
                     try:
                         mender.receive(key.data, data)
                     finally:
@@ -79,5 +87,3 @@ class MendingLink:
                             one.sendall(mender.data_to_send(side))
                         while (event := mender.next_event()) is not None:
                             self.events.append(event)
-        for one in sockets.values():
-            one.close()
