@@ -41,6 +41,7 @@ CALLABLES: Final[Mapping[str, str]] = {
     "slaveproto.slave.backoff.Backoff.jitter": "randomness, which the core does not have",
     "slaveproto.slave.session.SlaveSession.jitter": "randomness, as above",
     "slaveproto.resume.client.ResumingClient.jitter": "randomness, as above",
+    "slaveproto.slave.line.Line.jitter": "randomness, as above",
     "slaveproto.wire.connection._Objects.local": "a method of the connection that makes it, while one value is read",
     "slaveproto.wire.connection._Objects.remote": "as above",
 }

@@ -64,6 +64,7 @@ def test_what_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         "max_delay": 300,
         "use_pty": False,
         "kill_leftovers": False,
+        "resume": True,
         "encoding": "utf-8",
         "allow_shutdown": "none",
         "send_environment": "listed",

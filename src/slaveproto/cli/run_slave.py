@@ -105,7 +105,10 @@ def run(options: argparse.Namespace) -> int:
     if settings.umask is not None:
         os.umask(settings.umask)
     manager = ServiceManager(os.environ)
-    session = SlaveSession(settings, describe_host(f"slaveproto {__version__}"), jitter)
+    session = SlaveSession(
+        settings, describe_host(f"slaveproto {__version__}"), jitter,
+        resume=os.urandom(32) if settings.resume else None,
+    )  # fmt: skip
     log = _Log(manager)
     for line in exposed(private_files(settings)):
         log.say(line)

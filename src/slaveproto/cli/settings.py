@@ -66,6 +66,7 @@ class Settings(SlaveConfig):
         password_file: file whose first line is the password, relative to the base directory.
         password_environment: name of the variable that holds the password.
         password_descriptor: number of an open descriptor from which the password is read.
+        resume: whether builds are to outlive the link, where the other end can do that, too.
         tls: whether to speak TLS; the paths below are absolute.
         tls_ca: file with the authorities of the master's certificate; None for those of the system.
         tls_pin: SHA-256 of the master's certificate, as text; None for any that is verified.
@@ -81,6 +82,7 @@ class Settings(SlaveConfig):
     password_file: str | None = None
     password_environment: str | None = None
     password_descriptor: int | None = None
+    resume: bool = True
     tls: bool = False
     tls_ca: str | None = None
     tls_pin: str | None = None
@@ -393,6 +395,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         _send_environment,
         "variables of its environment that the master is told: a list of harmless ones, all, or more besides that list",
         ("--send-environment",), "listed|all|NAME,NAME", read=_names, show=_sent,
+    ),
+    "resume": Setting(
+        flag, "let builds outlive the link, if the other end (a relay, or slaveproto's own master) can do that, too",
+        ("--resume",), "0|1", read=_zero_or_one, show=_true_or_false,
     ),
     "tls": Setting(
         flag, "speak TLS with the master, and verify its certificate", ("--tls", "--use-tls"), show=_true_or_false

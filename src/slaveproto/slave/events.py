@@ -88,6 +88,21 @@ class Detached:
 
 
 @record
+class LineLost:
+    """The link is lost, and builds go on: both sides wait for another one. `waiting` bytes are still to be sent."""
+
+    why: str
+    waiting: int
+
+
+@record
+class LineBack:
+    """The link is there again after so many seconds, and nothing is lost."""
+
+    seconds: float
+
+
+@record
 class MasterSaid:
     """The master printed a message, to the whole slave or to one builder."""
 
@@ -154,6 +169,8 @@ SlaveEvent: TypeAlias = (
     | Attached
     | AttachRefused
     | Detached
+    | LineLost
+    | LineBack
     | MasterSaid
     | BuildersListed
     | CommandStarted

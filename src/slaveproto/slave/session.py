@@ -24,9 +24,7 @@ from typing import Final, assert_never
 
 from slaveproto.commands.registry import COMMANDS, Command
 from slaveproto.effects import (
-    CloseConnection,
     CountUnacknowledged,
-    OpenConnection,
     ProcessClosed,
     ProcessExited,
     ProcessOutput,
@@ -37,6 +35,7 @@ from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop,
 from slaveproto.limits import Limits
 from slaveproto.liveness import Liveness, Probe
 from slaveproto.machine import Machine, Symbol
+from slaveproto.resume.proof import derive
 from slaveproto.scripts import TaskPool
 from slaveproto.slave.backoff import LASTING, Backoff
 from slaveproto.slave.bot import Bot
@@ -51,12 +50,14 @@ from slaveproto.slave.events import (
     Detached,
     Input,
     Leaving,
+    LineBack,
     SlaveEvent,
     SlaveNotice,
     Start,
     Stopped,
     WaitingForMaster,
 )
+from slaveproto.slave.line import Line
 from slaveproto.slave.reports import BuildBegun, BuildNotTaken, CommandEnded, ShutdownAsked
 from slaveproto.slave.states import LINK, IntakeEvent, LinkEvent, LinkState
 from slaveproto.timers import Timers
@@ -114,6 +115,8 @@ class SlaveSession:
         jitter: draws a number between 0 and the one that it is given, each as likely as any other: when to try again.
         commands: what the master may start.
         limits: what the master may make us hold.
+        resume: 32 bytes of randomness, other ones for each session, to let builds outlive the link where the other end
+            can do that (`slaveproto.resume`); None to speak plainly.
     """
 
     def __init__(
@@ -123,6 +126,8 @@ class SlaveSession:
         jitter: Callable[[float], float],
         commands: Mapping[str, Command] = COMMANDS,
         limits: Limits = Limits(calls=100),  # noqa: B008  frozen
+        *,
+        resume: bytes | None = None,
     ) -> None:
         self._config = config
         self._limits = limits
@@ -134,9 +139,14 @@ class SlaveSession:
         self._backoff = Backoff(config.max_delay, jitter)
         self._timers: Timers[_Timer] = Timers()
         self._attached_at = 0.0
-        # The present connection, and the id of the request that opened it.
+        self._jitter = jitter
+        self._resume = resume
+        self._lines = 0
+        # The present line to the master, and what is spoken over it.
+        self._line: Line | None = None
+        # The same, unless it is known to be one plain connection.
+        self._lasting: Line | None = None
         self._connection: Connection | None = None
-        self._connection_id: int | None = None
         self._liveness = Liveness(0.0)
         # The request to count what is not acknowledged.
         self._look: int | None = None
@@ -160,9 +170,9 @@ class SlaveSession:
         if self.finished:
             return None
         own, scripts = self._timers.deadline, self._pool.deadline
-        if own is None or scripts is None:
-            return scripts if own is None else own
-        return min(own, scripts)
+        due = scripts if own is None else own if scripts is None else min(own, scripts)
+        line = None if self._lasting is None else self._lasting.deadline
+        return due if line is None else line if due is None else min(due, line)
 
     @property
     def congested(self) -> bool:
@@ -171,7 +181,9 @@ class SlaveSession:
 
     @property
     def _unsent(self) -> int:
-        return self._connection.unsent if self._connection is not None else 0
+        if self._connection is None:
+            return 0
+        return self._connection.unsent + (0 if self._lasting is None else self._lasting.waiting)
 
     @property
     def _master_is_slow(self) -> bool:
@@ -185,6 +197,13 @@ class SlaveSession:
 
     def data_to_send(self) -> bytes:
         """Return bytes for the present connection and forget them."""
+        if self._lasting is None:
+            return self._said()
+        if self._lasting.lasts:
+            self._lasting.send(self._said())
+        return self._lasting.data_to_send()
+
+    def _said(self) -> bytes:
         if self._connection is None:
             return b""
         data = self._connection.data_to_send()
@@ -215,15 +234,9 @@ class SlaveSession:
                 self._quiet_since = now
                 if self._config.idle_exit is not None:
                     self._timers.set(_Timer.QUIET, now + self._config.idle_exit)
-            case Connected():
-                if item.connection == self._connection_id:
-                    self._connected(item, now)
-            case Received():
-                if item.connection == self._connection_id and self._connection is not None:
-                    self._received(self._connection, item.data, now)
-            case Disconnected():
-                if item.connection == self._connection_id:
-                    self._disconnected(item.why, now)
+            case Connected() | Received() | Disconnected():
+                if self._line is not None and item.connection == self._line.connection:
+                    self._on_line(self._line, item, now)
             case Completed() if item.request == self._look:
                 self._looked(item.result, now)
             case Completed():
@@ -244,6 +257,8 @@ class SlaveSession:
                 assert_never(item)
         for timer in self._timers.pop_expired(now):
             self._on_timer(timer, now)
+        if self._lasting is not None:
+            self._look_at_line(self._lasting, now)
         self._pool.output_unread = self._master_is_slow
         self._pool.look(now)
         self._take_reports(now)
@@ -297,9 +312,46 @@ class SlaveSession:
     # -- the link
 
     def _connect(self, now: float) -> None:
-        self._connection_id = self._pool.request(OpenConnection(self._config.host, self._config.port))
+        self._lines += 1
+        seed = None if self._resume is None else derive(self._resume, b"line", self._lines)
+        self._line = Line(self._config, self._pool, seed, self._jitter)
+        self._lasting = None if self._line.plain else self._line
         self._timers.set(_Timer.CONNECT, now + self._config.connect_timeout)
         self._events.append(Connecting(self._config.host, self._config.port))
+
+    def _on_line(self, line: Line, item: Connected | Received | Disconnected, now: float) -> None:
+        match item:
+            case Connected():
+                if line.connected(now):
+                    self._connected(item, now)
+            case Received():
+                data = line.receive(item.data, now)
+                if line.plain:
+                    self._lasting = None
+                if self._connection is not None:
+                    self._received(self._connection, data, now)
+            case Disconnected():
+                if line.disconnected(item.why, now):
+                    self._disconnected(item.why, now)
+            case _:
+                assert_never(item)
+
+    def _look_at_line(self, line: Line, now: float) -> None:
+        """See to a line that outlives its connections: what it is to send, and what happened to it."""
+        if line.lasts:
+            # Not when the connection is ready for it: there may be none.
+            line.send(self._said())
+        due = line.deadline
+        if due is not None and now >= due:
+            line.wakeup(now)
+        while line.notices:
+            notice = line.notices.pop(0)
+            self._events.append(notice)
+            if isinstance(notice, LineBack):
+                # What was asked before is none of the master's silence.
+                self._liveness.heard(now)
+        if line.over is not None and self._line is line:
+            self._lose(line.over, now)
 
     def _connected(self, item: Connected, now: float) -> None:
         self._link.fire(LinkEvent.CONNECTED)
@@ -389,9 +441,12 @@ class SlaveSession:
 
     def _keep_alive(self, now: float) -> None:
         """Ask for a sign of life unless there was one, or look how far the question has come."""
-        connection, liveness, config = self._connection, self._liveness, self._config
-        if connection is None or self._avatar is None:
+        connection, liveness, config, line = self._connection, self._liveness, self._config, self._line
+        if connection is None or self._avatar is None or line is None:
             return
+        if line.cut:
+            # The line has its own patience.
+            liveness.heard(now)
         probe, again = liveness.probe(config.keepalive, config.silence, now)
         match probe:
             case Probe.WAIT:
@@ -401,8 +456,11 @@ class SlaveSession:
                 liveness.ask(connection.unsent)
                 self._timers.set(_Timer.SILENCE, now + config.silence)
             case Probe.LOOK:
-                if self._look is None and self._connection_id is not None:
-                    self._look = self._pool.request(CountUnacknowledged(self._connection_id))
+                unacknowledged = line.unacknowledged
+                if unacknowledged is not None:
+                    liveness.look(unacknowledged, now)
+                elif self._look is None and line.connection is not None:
+                    self._look = self._pool.request(CountUnacknowledged(line.connection))
             case _:
                 assert_never(probe)
         self._timers.set(_Timer.KEEPALIVE, again)
@@ -414,6 +472,8 @@ class SlaveSession:
         self._liveness.look(unacknowledged, now)
 
     def _miss_answer(self, now: float) -> None:
+        if self._line is not None and self._line.cut:
+            self._liveness.heard(now)
         due = self._liveness.sign + self._config.silence
         if not self._liveness.asked:
             return
@@ -426,8 +486,6 @@ class SlaveSession:
         reason = why or "the master closed the connection"
         if not why and self._link.state is LinkState.NEGOTIATING:
             reason = "closed by a peer that never spoke Perspective Broker"
-        # The runner closed it already, there is nothing to ask for.
-        self._connection_id = None
         self._lose(reason, now)
 
     def _lose(self, why: str, now: float, *, refused: bool = False, late: bool = False) -> None:
@@ -441,7 +499,7 @@ class SlaveSession:
             self._events.append(announcement(why, None))
             self._end("there is no master any more that could let us go", now, gave_up=False)
             return
-        self._drop_connection(now)
+        self._drop_connection(why, now)
         delay = self._backoff.failed(refused=refused, counts=failed)
         retries = self._config.max_retries
         if failed and retries is not None and self._backoff.failures >= retries:
@@ -451,8 +509,9 @@ class SlaveSession:
             self._events.append(announcement(why, delay))
             self._timers.set(_Timer.RETRY, now + delay)
 
-    def _drop_connection(self, now: float) -> None:
-        last = self.data_to_send()
+    def _drop_connection(self, why: str, now: float) -> None:
+        last = self._said()
+        line, self._line, self._lasting = self._line, None, None
         connection, self._connection = self._connection, None
         self._login = None
         self._avatar = None
@@ -461,9 +520,8 @@ class SlaveSession:
             self._timers.cancel(timer)
         if connection is not None:
             connection.close()
-        if self._connection_id is not None:
-            self._pool.request(CloseConnection(self._connection_id, last))
-            self._connection_id = None
+        if line is not None:
+            line.close(last, why)
         self._bot.detach(now)
 
     def _leave(self, why: str, within: float | None, now: float) -> None:
@@ -511,7 +569,7 @@ class SlaveSession:
             self._end(why, now, gave_up=gave_up)
 
     def _end(self, why: str, now: float, *, gave_up: bool) -> None:
-        self._drop_connection(now)
+        self._drop_connection(why, now)
         self._timers.cancel(_Timer.QUIET)
         if _Timer.LEAVE in self._timers:
             self._timers.set(_Timer.LEAVE, now + LAST_MOMENTS)

@@ -7,6 +7,7 @@ from typing import Any, Final, assert_never
 
 import attrs
 
+from slaveproto.ci.show.amounts import size_words, span_words
 from slaveproto.relay.events import (
     Draining,
     LinkBack,
@@ -43,15 +44,15 @@ def words_of_relay(event: RelayEvent) -> str:
         case PairPassedOn(_, peer, what, side):
             return f"{peer}: the {side} sent what is not understood, and it was passed on: {what}"
         case LinkLost(_, peer, why, waiting):
-            return f"{peer}: link lost ({why}); builds go on, {_size(waiting)} wait"
+            return f"{peer}: link lost ({why}); builds go on, {size_words(waiting)} wait"
         case LinkBack(_, peer, seconds):
-            return f"{peer}: link back after {_span(seconds)}"
+            return f"{peer}: link back after {span_words(seconds)}"
         case PairOver(_, peer, why):
             return f"{peer}: ended{f' ({why})' if why else ''}"
         case TurnedAway(peer, why):
             return f"{peer}: turned away ({why})"
         case Draining(why, pairs, within):
-            left = f"{pairs} are left, and have {_span(within)} to end" if pairs else "none is left"
+            left = f"{pairs} are left, and have {span_words(within)} to end" if pairs else "none is left"
             return f"{why}: no more slaves are let in; {left}"
         case _:
             assert_never(event)
@@ -69,16 +70,3 @@ def json_of_relay(event: RelayEvent, time: float) -> str:
 
     fields: dict[str, Any] = {field.name: getattr(event, field.name) for field in attrs.fields(type(event))}
     return json.dumps({"time": round(time, 3), "event": NAMES[type(event)], **fields})
-
-
-def _size(number: int) -> str:
-    for unit, size in (("MB", 10**6), ("KB", 10**3)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
-    return f"{number} bytes"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min"

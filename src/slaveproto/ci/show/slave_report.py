@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from slaveproto.ci.show.amounts import size_words, span_words
 from slaveproto.slave.events import (
     Attached,
     AttachRefused,
@@ -13,6 +14,8 @@ from slaveproto.slave.events import (
     Connecting,
     Detached,
     Leaving,
+    LineBack,
+    LineLost,
     MasterSaid,
     SlaveEvent,
     SlaveNotice,
@@ -36,6 +39,10 @@ def text_of(event: SlaveEvent) -> str:
             return f"the master refused the login: {why}; {_retry(retry_in)}"
         case Detached(why, retry_in):
             return f"not connected: {why}; {_retry(retry_in)}"
+        case LineLost(why, waiting):
+            return f"link lost ({why}); builds go on, {size_words(waiting)} wait"
+        case LineBack(seconds):
+            return f"link back after {span_words(seconds)}"
         case MasterSaid(text, None):
             return f"message from master: {text}"
         case MasterSaid(text, builder):
