@@ -274,6 +274,16 @@ def test_words_of_a_command_are_bytes_for_an_old_slave(link: Link) -> None:
     assert link.events()[1:] == [Mended("words for slaves", SLAVE)]
 
 
+def test_directories_of_builders_are_bytes_for_an_old_slave_and_names_stay_as_they_are(link: Link) -> None:
+    link.old_slave()
+    link.becomes(
+        MASTER,
+        call(9, 1, b"setBuilderList", [b"list", [b"tuple", u("café"), u("dir")]]),
+        call(9, 1, b"setBuilderList", [b"list", [b"tuple", u("café"), b"dir"]]),
+    )
+    link.says(SLAVE, [b"answer", 9, [b"dictionary", [u("café"), [b"remote", 4]]]])
+
+
 def test_a_pair_of_bytes_is_no_text(link: Link) -> None:
     link.old_slave()
     link.says(MASTER, command(b"shell", d(unicode=b"x", command=[b"list", b"unicode", b"y"])))

@@ -125,6 +125,16 @@ def _words_in_bytes(arguments: Expression) -> Expression:
     return in_bytes(arguments)
 
 
+def _directories_in_bytes(arguments: Expression) -> Expression:
+    def plain_directory(builder: Expression) -> Expression:
+        # The name stays: its answer is looked up by it.
+        return [*builder[:2], in_bytes(builder[2])] if isinstance(builder, list) and len(builder) == 3 else builder
+
+    if not isinstance(arguments, list) or len(arguments) != 2 or not isinstance(arguments[1], list):
+        return arguments
+    return [arguments[0], [plain_directory(builder) for builder in arguments[1]]]
+
+
 @_of_command(b"uploadFile")
 def _keepstamp_given(details: Expression) -> Expression:
     if item(details, b"keepstamp") is not None or not isinstance(details, list) or not details:
@@ -208,6 +218,19 @@ MENDS: Final[tuple[Mend, ...]] = (
         _FROM_MASTER,
         lambda known, side: known.asked_worker_info and known.reads_bytes,
         _words_in_bytes,
+    ),
+    Mend(
+        "directories of builders",
+        "buildslave until 0.8.14, and buildbot-worker 0.9.0 on Python 2, of a master on Python 3",
+        "It puts the directory into the header of each command; with a directory of text, a command that is not ASCII"
+        " never ends.",
+        "Directories of builders are byte strings; names stay text, since the slave answers by them.",
+        "Commands that are not ASCII end.",
+        _ARGUMENTS,
+        frozenset({b"setBuilderList"}),
+        _FROM_MASTER,
+        lambda known, side: known.asked_worker_info and known.reads_bytes,
+        _directories_in_bytes,
     ),
     Mend(
         "keepstamp",

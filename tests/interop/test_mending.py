@@ -1,0 +1,75 @@
+"""Real peers of two generations with a mender between them: each pair fails without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from slaveproto.mend import Mended, Side
+from slaveproto.testing.peers import BuildResult, Kind, RealBuilder, RealMaster, RealSlave, SlaveKind
+from slaveproto.testing.peers.mending import MendingLink
+from tests.interop.available import require
+
+pytestmark = pytest.mark.peers
+
+BUILDERS: Final[Mapping[tuple[Kind, SlaveKind], tuple[str, ...]]] = {
+    ("new", "old"): ("stdin", "binary", "unicode", "upload"),
+    ("old", "new"): ("hello", "upload", "download", "props"),
+}
+"""Pairs of master and slave, and what they build: what at least one mend is for."""
+
+ROWS: Final[Mapping[tuple[Kind, SlaveKind], set[Mended]]] = {
+    ("new", "old"): {
+        Mended("failures", Side.MASTER),
+        Mended("directories of builders", Side.SLAVE),
+        Mended("words for slaves", Side.SLAVE),
+        Mended("output", Side.MASTER),
+    },
+    ("old", "new"): {
+        Mended("questions", Side.MASTER),
+        Mended("names of builders", Side.SLAVE),
+        Mended("builders that answer", Side.MASTER),
+        Mended("terminal", Side.SLAVE),
+        Mended("names of files", Side.SLAVE),
+    },
+}
+
+Pair = tuple[tuple[Kind, SlaveKind], Mapping[str, BuildResult], list[object]]
+
+
+@pytest.fixture(scope="module", params=list(BUILDERS), ids="-".join)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """The builds of one pair, and what its mender told."""
+    kinds: tuple[Kind, SlaveKind] = request.param
+    for kind in kinds:
+        require(kind)
+    names = BUILDERS[kinds]
+    root = tmp_path_factory.mktemp("mending")
+    with ExitStack() as stack:
+        builders = [RealBuilder(name, name, ("bot",)) for name in names]
+        master = stack.enter_context(RealMaster(kinds[0], root / "master", builders, slaves={"bot": "pw"}))
+        link = stack.enter_context(MendingLink(master))
+        stack.enter_context(RealSlave(Path(root / "slave"), link, "bot", kind=kinds[1]))
+        master.wait_attached("bot")
+        yield kinds, master.build_all(names, at_once=1, timeout=100), list(link.events)
+
+
+def test_every_builder_gives_what_it_gives_in_one_generation(pair: Pair) -> None:
+    kinds, builds, _ = pair
+    for name, build in builds.items():
+        # A file that is not there, and files that are cut, fail in every generation.
+        failing = {"upload": 2, "download": 2}.get(name, 0)
+        wrong = [(step.name, step.result) for step in build.steps if step.result not in ("success", "failure")]
+        assert wrong == [], f"{kinds}: {name}"
+        assert len([step for step in build.steps if step.result == "failure"]) >= (1 if failing else 0)
+        if not failing:
+            assert build.result == "success", f"{kinds}: {name}: {build}"
+
+
+def test_only_what_the_pair_needs_is_mended(pair: Pair) -> None:
+    kinds, _, told = pair
+    assert set(told) == ROWS[kinds]
