@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slaveproto.inputs import Stop
+from slaveproto.limits import Limits
 from slaveproto.relay.config import Place
-from slaveproto.relay.events import Drain, Draining, LinkBack, LinkLost, PairOpened, PairOver, TurnedAway
+from slaveproto.relay.events import Drain, Draining, LinkBack, LinkLost, PairMended, PairOpened, PairOver, TurnedAway
 from slaveproto.relay.states import PAIR, WRITING
+from slaveproto.wire.banana import Expression, encode
+from slaveproto.wire.values import FAILURE_TAG
 from tests.relay.network import GREETING, PB, Network, Pipe, Relay
 
 
@@ -353,6 +356,34 @@ def test_another_key_opens_nothing() -> None:
     assert slave.hung_up()
     assert not network.masters
     assert is_empty(near, far)
+
+
+# -- mending
+
+
+@pytest.mark.parametrize("form", ["plain", "beside slaves", "pair"])
+def test_an_old_failure_is_mended_for_a_new_master(form: str) -> None:
+    """In each place; a relay that does not mend passes it on as it is."""
+    name = b"twisted.spread.flavors.NoSuchMethod"
+    state: Expression = [b"dictionary", [b"type", name], [b"value", b"no"], [b"parents", [b"list", name]]]
+    failure: Expression = [b"error", 1, [FAILURE_TAG, state]]
+    for mend in (False, True):
+        network = Network()
+        if form == "plain":
+            path = [network.relay(Place.BESIDE_MASTER, mend=mend)]
+        else:
+            path = [network.relay(Place.BESIDE_SLAVES, mend=mend)]
+            path[0].leads_to = network.relay(Place.BESIDE_MASTER, mend=mend and form == "pair")
+        slave, master = joined(network, path[0])
+        for line in (master, slave):
+            line.send(encode([b"version", 6], vocabulary=True, limits=Limits()))
+        network.settle()
+        taken(master)
+        slave.send(encode(failure, vocabulary=True, limits=Limits()))
+        network.settle()
+        assert (taken(master) == encode(failure, vocabulary=True, limits=Limits())) is not mend
+        told = [event for event in path[0].events if isinstance(event, PairMended)]
+        assert [(event.row, event.side) for event in told] == ([("failures", "master")] if mend else [])
 
 
 # -- strangers

@@ -44,6 +44,7 @@ class RelaySettings:
         to: host and port of the master; None for a relay beside slaves.
         via: host and port of the other relay; None for a relay beside a master.
         plain: whether a relay beside a master takes plain slaves, too.
+        mend: whether slaves and a master of two generations are to understand each other.
         key: file with the secret that both relays share; None for none. Paths are absolute.
         tls: whether to speak TLS with the other relay.
         tls_ca: file with the authorities of its certificate; None for those of the system.
@@ -65,6 +66,7 @@ class RelaySettings:
     to: Address | None = None
     via: Address | None = None
     plain: bool = True
+    mend: bool = False
     key: str | None = None
     tls: bool = False
     tls_ca: str | None = None
@@ -196,6 +198,10 @@ RELAY_SETTINGS: Final[Mapping[str, Setting]] = {
     "plain": Setting(
         flag, "with to: whether plain slaves may come; with a key they may not", ("--no-plain",),
         show=lambda value: "true" if value else "false",
+    ),
+    "mend": Setting(
+        flag, "let slaves and a master of two generations understand each other: old slaves on a new master, and the "
+        "reverse", ("--mend",), show=lambda value: "true" if value else "false",
     ),
     "key": Setting(
         _beside, f"file with a secret of {SHORTEST_KEY} bytes of text or more that both relays share",

@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
     config = RelayConfig(
         Place.BESIDE_SLAVES if settings.via is not None else Place.BESIDE_MASTER,
         plain=settings.plain,
+        mend=settings.mend,
         key=read_key(settings.key),
         certified=settings.tls_client_ca is not None,
         policy=ResumePolicy(silence=settings.silence, patience=settings.patience),

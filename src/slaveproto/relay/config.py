@@ -27,6 +27,7 @@ class RelayConfig:
         plain: beside a master, whether plain slaves may come. A key forbids it in either place.
         key: the secret that both relays share; empty for none.
         certified: whether those that come have shown a certificate that is trusted.
+        mend: whether a slave and a master of two generations are to understand each other: see `slaveproto.mend`.
         policy: patience and bounds of each stream.
         reach: from the wish to connect until the connection can be used.
         connections: most connections that came in.
@@ -38,6 +39,7 @@ class RelayConfig:
     plain: bool = True
     key: bytes = attrs.field(default=b"", repr=False)
     certified: bool = False
+    mend: bool = False
     policy: ResumePolicy = ResumePolicy()
     reach: float = 30.0
     connections: int = 10_000

@@ -199,4 +199,38 @@ class Draining:
     within: float
 
 
-RelayEvent: TypeAlias = PairOpened | LinkLost | LinkBack | PairOver | TurnedAway | Draining
+@record
+class PairMended:
+    """Difference that one end of a pair would not have borne, put right. Told once for each row and pair.
+
+    Args:
+        pair: the number of the two.
+        peer: the address that came in.
+        row: name of the row of `slaveproto.mend.MENDS`.
+        side: the end that would not have borne it, `master` or `slave`.
+    """
+
+    pair: int
+    peer: str
+    row: str
+    side: str
+
+
+@record
+class PairPassedOn:
+    """A message that is not understood was passed on as it came. Told once for each kind and pair.
+
+    Args:
+        pair: the number of the two.
+        peer: the address that came in.
+        what: its kind, in words.
+        side: the end that sent it, `master` or `slave`.
+    """
+
+    pair: int
+    peer: str
+    what: str
+    side: str
+
+
+RelayEvent: TypeAlias = PairMended | PairPassedOn | PairOpened | LinkLost | LinkBack | PairOver | TurnedAway | Draining

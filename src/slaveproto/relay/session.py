@@ -30,6 +30,7 @@ from slaveproto.limits import Limits
 from slaveproto.machine import Machine
 from slaveproto.master.allowances import Allowances
 from slaveproto.master.strangers import Strangers, group_of
+from slaveproto.mend import Mended, Mender, PassedOn, Side
 from slaveproto.relay.config import Place, RelayConfig
 from slaveproto.relay.events import (
     Agreed,
@@ -41,8 +42,10 @@ from slaveproto.relay.events import (
     HangUp,
     LinkBack,
     LinkLost,
+    PairMended,
     PairOpened,
     PairOver,
+    PairPassedOn,
     Reached,
     RelayEvent,
     RelayInput,
@@ -92,13 +95,17 @@ class _Pair:
     Args:
         number: of the pair: that of the connection, or of the stream, which came in.
         peer: the address that came in.
-        near: the leg that came in.
+        near: the leg that came in, which is the slave's.
+        mender: what stands between the two; None if they understand each other.
     """
 
-    __slots__ = ("far", "group", "heard", "machine", "near", "number", "peer", "resumable", "said", "swallowed")
+    __slots__ = (
+        "far", "group", "heard", "machine", "mender", "near", "number", "peer", "resumable", "said", "swallowed",
+    )  # fmt: skip
 
-    def __init__(self, number: int, peer: str, group: str, near: Leg) -> None:
+    def __init__(self, number: int, peer: str, group: str, near: Leg, mender: Mender | None) -> None:
         self.number = number
+        self.mender = mender
         self.peer = peer
         self.group = group
         self.near = near
@@ -304,7 +311,7 @@ class RelaySession:
             self._turn_away(number, peer, self._turning_away)
             return
         near = PlainLeg(number)
-        pair = self._pairs[number] = _Pair(number, peer, group, near)
+        pair = self._pairs[number] = _Pair(number, peer, group, near, self._mender())
         self._plain[number] = (pair, near)
         self._touched[number] = None
         self._dialled += 1
@@ -344,7 +351,7 @@ class RelaySession:
     def _pair_up(self, number: int, near: Leg) -> _Pair:
         """Begin a pair beside a master, with its leg that came in."""
         peer, group = self._came[number]
-        pair = self._pairs[number] = _Pair(number, peer, group, near)
+        pair = self._pairs[number] = _Pair(number, peer, group, near, self._mender())
         self._dialled += 1
         far = pair.far = PlainLeg(-self._dialled)
         self._plain[far.number] = (pair, far)
@@ -404,6 +411,11 @@ class RelaySession:
             self._end(pair, f"the master does not speak Perspective Broker: {error}")
             return
         rest = decoder.ahead()
+        if pair.mender is not None:
+            # The slave has heard the relay's own.
+            left = 0 if rest is None else len(rest[0]) - rest[1]
+            pair.mender.receive(Side.MASTER, pair.swallowed[: len(pair.swallowed) - left])
+            pair.mender.data_to_send(Side.SLAVE)
         pair.swallowed = b""
         if rest is not None and rest[1] < len(rest[0]):
             leg.bring(rest[0][rest[1] :])
@@ -451,8 +463,14 @@ class RelaySession:
         near, far = pair.near, pair.far
         if far is None or pair.machine.state is not PairState.OPEN:
             return
-        heard = _carry(near, far)
-        said = _carry(far, near)
+        try:
+            heard = _carry(near, far, pair.mender, Side.SLAVE)
+            said = _carry(far, near, pair.mender, Side.MASTER)
+        except RemoteProtocolError as error:
+            self._end(pair, f"mending: {error}")
+            return
+        if pair.mender is not None:
+            self._tell_mended(pair, pair.mender)
         if pair.heard > 0 or pair.said > 0:
             pair.heard -= heard
             pair.said -= said
@@ -471,6 +489,19 @@ class RelaySession:
                 self._held[pair.number] = pair
         if near.over and far.over:
             self._end(pair, "")
+
+    def _mender(self) -> Mender | None:
+        return Mender() if self.config.mend else None
+
+    def _tell_mended(self, pair: _Pair, mender: Mender) -> None:
+        while (event := mender.next_event()) is not None:
+            match event:
+                case Mended(name, side):
+                    self._events.append(PairMended(pair.number, pair.peer, name, side.name.lower()))
+                case PassedOn(what, side):
+                    self._events.append(PairPassedOn(pair.number, pair.peer, what, side.name.lower()))
+                case _:
+                    assert_never(event)
 
     def _move_held(self) -> None:
         """Move what waited for room on a stream that came in."""
@@ -659,13 +690,29 @@ class RelaySession:
                 self._heed_client(pair, pair.far)
 
 
-def _carry(source: Leg, target: Leg) -> int:
-    """Send what a leg brought to its partner, unless that takes no more; return how many bytes it was."""
+def _carry(source: Leg, target: Leg, mender: Mender | None, side: Side) -> int:
+    """Send what a leg brought to its partner, unless that takes no more; return how many bytes it was.
+
+    Raises:
+        RemoteProtocolError: what it brought cannot be mended, and not be passed on.
+    """
     if target.congested or target.ending:
         return 0
     data = source.take()
-    if data:
+    if data and mender is None:
         target.send(data)
+    elif data and mender is not None:
+        try:
+            mender.receive(side, data)
+        finally:
+            _send_mended(mender, side.other, target)
+            _send_mended(mender, side, source)
     if source.ended:
         target.end()
     return len(data)
+
+
+def _send_mended(mender: Mender, side: Side, leg: Leg) -> None:
+    data = mender.data_to_send(side)
+    if data and not leg.ending:
+        leg.send(data)

@@ -7,10 +7,22 @@ from typing import Any, Final, assert_never
 
 import attrs
 
-from slaveproto.relay.events import Draining, LinkBack, LinkLost, PairOpened, PairOver, RelayEvent, TurnedAway
+from slaveproto.relay.events import (
+    Draining,
+    LinkBack,
+    LinkLost,
+    PairMended,
+    PairOpened,
+    PairOver,
+    PairPassedOn,
+    RelayEvent,
+    TurnedAway,
+)
 
 NAMES: Final[Mapping[type[RelayEvent], str]] = {
     PairOpened: "opened",
+    PairMended: "mended",
+    PairPassedOn: "passed-on",
     LinkLost: "link-lost",
     LinkBack: "link-back",
     PairOver: "ended",
@@ -26,6 +38,10 @@ def words_of_relay(event: RelayEvent) -> str:
         case PairOpened(_, peer, resumable):
             kind = "a stream that outlives its link" if resumable else "a plain connection: if it breaks, builds do"
             return f"{peer}: joined by {kind}"
+        case PairMended(_, peer, row, side):
+            return f"{peer}: mended for the {side}: {row} (see docs/mend.md)"
+        case PairPassedOn(_, peer, what, side):
+            return f"{peer}: the {side} sent what is not understood, and it was passed on: {what}"
         case LinkLost(_, peer, why, waiting):
             return f"{peer}: link lost ({why}); builds go on, {_size(waiting)} wait"
         case LinkBack(_, peer, seconds):
