@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slaveproto.errors import LocalProtocolError, RemoteProtocolError
+from slaveproto.errors import RemoteProtocolError
 from slaveproto.mend import BEYOND, MENDS, Mended, Mender, MendEvent, PassedOn, Side
+from slaveproto.mend.mender import MENDER_LIMITS
 from slaveproto.mend.rows import TABLE
 from slaveproto.wire.banana import Expression, encode
 from slaveproto.wire.values import FAILURE_TAG
@@ -208,12 +209,12 @@ def test_a_profile_that_is_not_known_makes_the_rest_opaque() -> None:
 
 
 def test_profile_none_has_no_vocabulary() -> None:
-    mender = Mender(b"none")
-    spelled = encode([b"version", 6], vocabulary=False, limits=LIMITS)
-    mender.receive(MASTER, spelled)
-    assert mender.data_to_send(SLAVE) == spelled
-    with pytest.raises(LocalProtocolError):
-        Mender(b"other")
+    mender = Mender()
+    talk: list[tuple[Side, Expression]] = [(MASTER, [b"pb", b"none"]), (SLAVE, b"none"), (MASTER, [b"version", 6])]
+    for side, expression in talk:
+        spelled = encode(expression, vocabulary=False, limits=LIMITS)
+        mender.receive(side, spelled)
+        assert mender.data_to_send(side.other) == spelled
 
 
 def test_garbage_ends_a_mender_after_what_came_before() -> None:
@@ -396,6 +397,18 @@ def test_a_mend_that_would_be_too_large_is_left_out() -> None:
     link.says(MASTER, call(2, 1, b"getWorkerInfo"))
     link.says(SLAVE, update(d(stdout=b"\xff" * 400_000)))
     assert [type(event) for event in link.events()] == [PassedOn]
+
+
+@pytest.mark.parametrize("around", [b"list", b"dictionary"])
+def test_what_is_deep_passes(around: bytes) -> None:
+    link = Link()
+    link.says(MASTER, call(2, 1, b"getWorkerInfo"))
+    value: Expression = b"\xff"
+    for _ in range(320 if around == b"list" else 160):
+        value = [around, value] if around == b"list" else [around, [b"k", value]]
+    data = encode(call(1, 7, b"update", value), vocabulary=True, limits=MENDER_LIMITS)
+    link.mender.receive(SLAVE, data)
+    assert len(link.mender.data_to_send(MASTER)) >= len(data)
 
 
 def test_calls_and_beginnings_of_characters_are_bounded() -> None:
