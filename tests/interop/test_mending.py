@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -17,7 +16,7 @@ from tests.interop.available import require
 pytestmark = pytest.mark.peers
 
 BUILDERS: Final[Mapping[tuple[Kind, SlaveKind], tuple[str, ...]]] = {
-    ("new", "old"): ("stdin", "binary", "unicode", "upload"),
+    ("new", "old"): ("stdin", "torn", "unicode", "upload"),
     ("old", "new"): ("hello", "upload", "download", "props"),
 }
 """Pairs of master and slave, and what they build: what at least one mend is for."""
@@ -27,6 +26,7 @@ ROWS: Final[Mapping[tuple[Kind, SlaveKind], set[Mended]]] = {
         Mended("failures", Side.MASTER),
         Mended("directories of builders", Side.SLAVE),
         Mended("words for slaves", Side.SLAVE),
+        Mended("information", Side.MASTER),
         Mended("output", Side.MASTER),
     },
     ("old", "new"): {
@@ -53,7 +53,11 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         builders = [RealBuilder(name, name, ("bot",)) for name in names]
         master = stack.enter_context(RealMaster(kinds[0], root / "master", builders, slaves={"bot": "pw"}))
         link = stack.enter_context(MendingLink(master))
-        stack.enter_context(RealSlave(Path(root / "slave"), link, "bot", kind=kinds[1]))
+        slave = RealSlave(root / "slave", link, "bot", kind=kinds[1])
+        if kinds[1] == "old":
+            # What a worker cannot read in its locale it does not tell.
+            (slave.directory / "info" / "host").write_bytes(b"caf\xe9\n")
+        stack.enter_context(slave)
         master.wait_attached("bot")
         yield kinds, master.build_all(names, at_once=1, timeout=100), list(link.events)
 
@@ -68,6 +72,14 @@ def test_every_builder_gives_what_it_gives_in_one_generation(pair: Pair) -> None
         assert len([step for step in build.steps if step.result == "failure"]) >= (1 if failing else 0)
         if not failing:
             assert build.result == "success", f"{kinds}: {name}: {build}"
+
+
+def test_output_that_ends_within_a_character_is_told_to_its_end(pair: Pair) -> None:
+    (kinds, builds, _) = pair
+    if kinds == ("new", "old"):
+        (_, step) = builds["torn"].steps
+        assert step.logs["stdio"]["stdout"].strip() == "whole é torn \N{REPLACEMENT CHARACTER}"
+        assert step.logs["torn"]["stdout"].strip() == "log \N{REPLACEMENT CHARACTER}"
 
 
 def test_only_what_the_pair_needs_is_mended(pair: Pair) -> None:

@@ -418,6 +418,9 @@ def test_calls_and_beginnings_of_characters_are_bounded() -> None:
         link.say(SLAVE, update(d(stdout=b"\xe2"), luid=luid))
         link.says(MASTER, call(luid + 10, 1, b"getVersion"))
     assert len(link.mender._known.tails) == 1000
+    for luid in range(3000):
+        link.says(SLAVE, [b"decref", luid])
+    assert not link.mender._known.tails
 
 
 # -- the table

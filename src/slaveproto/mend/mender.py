@@ -53,19 +53,11 @@ _NO_KEYWORDS: Final[list[Expression]] = [b"dictionary"]
 
 
 def _rows(part: MessagePart, side: Side, method: bytes) -> tuple[Mend, ...]:
-    return tuple(
-        row for row in MENDS if part in row.parts and side in row.sides and (not row.methods or method in row.methods)
-    )
+    return tuple(row for row in MENDS if part in row.parts and side in row.sides and method in row.methods)
 
 
 _METHODS: Final = frozenset(method for row in MENDS for method in row.methods)
-_CALLS: Final = {
-    (side, method): (_rows(MessagePart.ARGUMENTS, side, method), _rows(MessagePart.KEYWORDS, side, method))
-    for side in Side
-    for method in (*_METHODS, b"")
-}
-"""Rows of arguments and of keywords by side and method; those of the empty name are for every other method."""
-
+_CALLS: Final = {(side, method): _rows(MessagePart.ARGUMENTS, side, method) for side in Side for method in _METHODS}
 _ANSWERS: Final = {method: _rows(MessagePart.ANSWER, Side.SLAVE, method) for method in _METHODS}
 _FAILURES: Final = {
     side: tuple(row for row in MENDS if MessagePart.FAILURE in row.parts and side in row.sides) for side in Side
@@ -193,6 +185,9 @@ class Mender:
             self._answer(side, message)
         elif command == b"error":
             self._failure(side, message)
+        elif command == b"decref" and side is Side.SLAVE:
+            self._known.forget(message[1])
+            self._write(side.other, message)
         else:
             self._write(side.other, message)
 
@@ -205,18 +200,13 @@ class Mender:
         calls = self._ends[side].calls
         if wants_answer and method in _REMEMBERED and isinstance(number, int) and len(calls) < self._limits.calls:
             calls[number] = (method, luid)
-        of_arguments, of_keywords = _CALLS.get((side, method)) or _CALLS[side, b""]
         if side is Side.SLAVE and isinstance(luid, int):
             if method == b"update" and OUTPUT.needed(self._known, side):
                 self._mend(side, message, [(OUTPUT, 5, lambda value: self._output(luid, value))])
                 return
             if method == b"complete":
                 self._left_over(side, luid)
-        self._mend(
-            side,
-            message,
-            [(row, 5, row.change) for row in of_arguments] + [(row, 6, row.change) for row in of_keywords],
-        )
+        self._mend(side, message, [(row, 5, row.change) for row in _CALLS.get((side, method), ())])
 
     def _output(self, luid: int, arguments: Expression) -> Expression:
         if not isinstance(arguments, list) or len(arguments) != 2:

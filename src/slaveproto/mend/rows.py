@@ -35,10 +35,9 @@ from slaveproto.wire.banana import Expression
 
 
 class MessagePart(Enum):
-    """A part of a message, which a row looks at: the arguments of a call, its keywords, an answer, or a failure."""
+    """A part of a message, which a row looks at: the arguments of a call, an answer, or a failure."""
 
     ARGUMENTS = auto()
-    KEYWORDS = auto()
     ANSWER = auto()
     FAILURE = auto()
 
@@ -61,7 +60,7 @@ class Mend:
         done: what is done.
         seen: what a user sees.
         parts: the parts of a message that it looks at.
-        methods: in calls of which methods, or answers to them; none means all.
+        methods: in calls of which methods, or in answers to them; of failures it looks at all.
         sides: what comes from which side.
         needed: whether it is needed.
         change: what it does.
@@ -171,10 +170,6 @@ def _named_for_workers(details: Expression) -> Expression:
 
 def _keys_in_bytes(value: Expression) -> Expression:
     return with_items(value, lambda key, found: (in_bytes(key), found))
-
-
-def _keys_in_text(value: Expression) -> Expression:
-    return with_items(value, lambda key, found: (in_text(key), found))
 
 
 def _safe_failures(value: Expression) -> Expression:
@@ -319,18 +314,6 @@ MENDS: Final[tuple[Mend, ...]] = (
         _FROM_SLAVE,
         _reads_text,
         in_utf8,
-    ),
-    Mend(
-        "names of keywords",
-        "Twisted on Python 3, of a client on Python 2 that calls the master itself",
-        "Names of arguments that are bytes make the call fail.",
-        "The names are text.",
-        "Nothing.",
-        frozenset({MessagePart.KEYWORDS}),
-        frozenset(),
-        _FROM_SLAVE,
-        lambda known, side: known.python3.get(Side.MASTER) is True,
-        _keys_in_text,
     ),
 )
 """Mends of messages, in the order in which they are made."""
