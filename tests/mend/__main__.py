@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
@@ -66,14 +66,18 @@ def run(master_kind: Kind, slave_kind: SlaveKind, names: Sequence[str], *, mende
     return builds
 
 
-def differences(build: BuildResult | None, own: BuildResult | None) -> Iterator[str]:
-    """Tell the steps that end otherwise than on the master's own slave."""
+def differences(build: BuildResult | None, own: BuildResult | None) -> str:
+    """Tell which steps end otherwise than on the master's own slave; empty if none does."""
     if build is None:
-        yield "hangs"
-        return
-    for step, other in zip_longest(build.steps, own.steps if own is not None else ()):
-        if step is None or other is None or step.result != other.result:
-            yield f"{(step or other).name}: {step.result if step else '-'}, not {other.result if other else '-'}"
+        return "hangs"
+    pairs = list(zip_longest(build.steps, own.steps if own is not None else ()))
+    odd = [(step, other) for step, other in pairs if not step or not other or step.result != other.result]
+    if len(odd) > 3:
+        return f"{len(odd)} of {len(pairs)} steps"
+    return ", ".join(
+        f"{(step or other).name}: {step.result if step else '-'}, not {other.result if other else '-'}"
+        for step, other in odd
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -92,8 +96,8 @@ def main(arguments: Sequence[str]) -> int:
         if master_kind not in own:
             own[master_kind] = run(master_kind, master_kind, names, mended=False)
         builds = run(master_kind, slave_kind, names, mended=True)
-        found = {name: list(differences(builds[name], own[master_kind][name])) for name in names}
-        odd = "; ".join(f"`{name}` ({', '.join(words)})" for name, words in found.items() if words)
+        found = {name: differences(builds[name], own[master_kind][name]) for name in names}
+        odd = "; ".join(f"`{name}` ({words})" for name, words in found.items() if words)
         same = sum(not words for words in found.values())
         release = "4.3.0" if master_kind == "new" else "0.8.4p1"
         print(f"| {release} | {RELEASES[slave_kind]} | {same} of {len(names)} | {odd or '-'} |", flush=True)

@@ -358,7 +358,7 @@ BEYOND: Final[tuple[Beyond, ...]] = (
     ),
     Beyond(
         "`glob`, `listdir`, `rmfile`, `rmdir` of a list",
-        "buildslave until 0.8.8, 0.8.14 (`rmfile`), of a master of 0.9 or later",
+        "buildslave and buildbot-worker before the release that brought them (docs/peers.md), of a later master",
         "The slave has no such command. The master knows that, and mostly does without.",
         "A step that needs one says that the worker is too old.",
     ),
@@ -367,6 +367,12 @@ BEYOND: Final[tuple[Beyond, ...]] = (
         "buildslave and buildbot-worker before the release that brought them",
         "The slave does not know them, and passes over them.",
         "The command is not limited so, and is killed with KILL.",
+    ),
+    Beyond(
+        "uploading a directory that is not there",
+        "buildslave, any, and buildbot-worker until 3.8.0, of any master",
+        "The slave fails where later ones tell why.",
+        "The step ends with an exception instead of a failure.",
     ),
     Beyond(
         "source steps that run on the slave (`svn`, `git` and so on)",

@@ -66,6 +66,14 @@ def build_torn(S):
                  logfiles={'torn': 'torn.log'}, logEnviron=False)]
 
 
+def build_warnings(S):
+    """of the new master only"""
+    return [
+        S.sh("echo 'a.c : left out' > suppressions", logEnviron=False),
+        S.warnings("echo 'a.c:1: warning: left out'; echo 'b.c:2: warning: kept'", 'suppressions'),
+    ]
+
+
 def build_binary(S):
     every_byte = ''.join('\\%03o' % i for i in range(256))
     return [
