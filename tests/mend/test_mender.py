@@ -395,7 +395,9 @@ def test_blocks_of_files_are_never_touched() -> None:
 def test_a_mend_that_would_be_too_large_is_left_out() -> None:
     link = Link()
     link.says(MASTER, call(2, 1, b"getWorkerInfo"))
-    link.says(SLAVE, update(d(stdout=b"\xff" * 400_000)))
+    link.says(SLAVE, update(d(stdout=b"\xff" * 400_000 + b"\xe2")))
+    # The beginning of a character passed with it.
+    link.says(SLAVE, update(d(stdout=b"more")))
     assert [type(event) for event in link.events()] == [PassedOn]
 
 

@@ -138,10 +138,6 @@ class Mender:
         end.unsent = 0
         return data
 
-    def unsent(self, side: Side) -> int:
-        """Return the number of bytes that `data_to_send` would return."""
-        return self._ends[side].unsent
-
     def congested(self, side: Side) -> bool:
         """Whether an end should be left unread, since the other one does not take what came from it."""
         return self._ends[side.other].unsent > HIGH_WATER_MARK
@@ -224,8 +220,7 @@ class Mender:
         if side is Side.SLAVE and self._asked is not None and number == _QUESTION:
             (number, _), self._asked = self._asked, None
             self._known.hear_answer(side, b"getWorkerInfo", value)
-            self._write(side.other, [b"answer", number, ASKED_AGAIN.change(value)])
-            self._tell(Mended(ASKED_AGAIN.name, side.other))
+            self._mend(side, [b"answer", number, value], [(ASKED_AGAIN, 2, ASKED_AGAIN.change)])
             return
         method, _ = self._answered(side, number)
         self._known.hear_answer(side, method, value)
@@ -265,6 +260,9 @@ class Mender:
             names, data = self._changed(side, message, rows)
         except (LocalProtocolError, RecursionError):
             self._tell(PassedOn("a message that would be too large or too deep to mend", side))
+            if message[0] == b"message":
+                # The beginning of a character that waits passes with the message.
+                self._known.forget(message[2])
             names = []
         if names:
             self._put(side.other, data)

@@ -335,7 +335,7 @@ OUTPUT: Final = Mend(
 
 ASKED_AGAIN: Final = Mend(
     "questions",
-    "buildbot-worker on Python 3, of a master before 0.9",
+    "buildbot-worker, any, of a master before 0.9",
     "It does not know `getSlaveInfo`, so the master knows neither its base directory nor its environment.",
     "`getWorkerInfo` is asked instead, and the answer given in bytes.",
     "The master shows who keeps the worker; properties from its environment and `workdir` are there.",
