@@ -52,7 +52,7 @@ def seeds(target: str) -> list[bytes]:
     match target:
         case "client" | "slave":
             return recorded("m2s")
-        case "server":
+        case "server" | "mender":
             return recorded("s2m")
         case _:
             ask = target == "login"

@@ -41,11 +41,14 @@ from slaveproto.master import (
     UploadFile,
 )
 from slaveproto.master.events import MasterEvent
+from slaveproto.mend import Mender, Side
+from slaveproto.mend.mender import MENDER_LIMITS
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import Connected, Input, Start
 from slaveproto.slave.session import SlaveSession
 from slaveproto.testing import MemoryHost
 from slaveproto.wire import NEED_DATA, Call, Connection, Failure, Local, Opened, Remote, Role
+from slaveproto.wire.banana import Decoder, Expression, encode
 
 SIZES: Final = (1 << 20, 1, 2, 7, 64, 1000)
 """Bytes of a piece, by the first byte of an input."""
@@ -264,10 +267,37 @@ def _master(master: FuzzedMaster, data: bytes) -> None:
     assert left == {}, f"the peer is gone, and left {left}"
 
 
+def mender(data: bytes) -> None:
+    """Feed bytes of a slave, which knows what masters of both generations ask, to a mender; its master says them back.
+
+    Whatever comes out is Banana and whole, and nothing but `RemoteProtocolError` ends it.
+    """
+    for asked in (b"getWorkerInfo", b"getSlaveInfo"):
+        mender = Mender()
+        mender.receive(Side.MASTER, encode([b"pb", b"none"], vocabulary=False, limits=MENDER_LIMITS))
+        mender.receive(Side.SLAVE, encode(b"pb", vocabulary=False, limits=MENDER_LIMITS))
+        heard = Decoder(MENDER_LIMITS, vocabulary=True)
+        for number, method in enumerate((asked, b"getCommands", b"getVersion", b"setBuilderList"), 1):
+            call: list[Expression] = [b"message", number, 1, method, 1, [b"tuple"], [b"dictionary"]]
+            mender.receive(Side.MASTER, encode(call, vocabulary=True, limits=MENDER_LIMITS))
+        for piece in pieces(data):
+            try:
+                mender.receive(Side.SLAVE, piece)
+                mender.receive(Side.MASTER, mender.data_to_send(Side.SLAVE))
+            except RemoteProtocolError:
+                break
+            finally:
+                heard.feed(mender.data_to_send(Side.MASTER))
+                while heard.next_expression() is not NEED_DATA:
+                    pass
+        assert not heard.pending, "half an expression came out"
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "client": connection_of_a_client,
     "server": connection_of_a_server,
     "slave": slave,
     "master": master,
     "login": login,
+    "mender": mender,
 }

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slaveproto.errors import LocalProtocolError, RemoteProtocolError
+from slaveproto.errors import RemoteProtocolError
 from slaveproto.mend import BEYOND, MENDS, Mended, Mender, MendEvent, PassedOn, Side
+from slaveproto.mend.mender import MENDER_LIMITS
 from slaveproto.mend.rows import TABLE
 from slaveproto.wire.banana import Expression, encode
 from slaveproto.wire.values import FAILURE_TAG
@@ -208,12 +209,12 @@ def test_a_profile_that_is_not_known_makes_the_rest_opaque() -> None:
 
 
 def test_profile_none_has_no_vocabulary() -> None:
-    mender = Mender(b"none")
-    spelled = encode([b"version", 6], vocabulary=False, limits=LIMITS)
-    mender.receive(MASTER, spelled)
-    assert mender.data_to_send(SLAVE) == spelled
-    with pytest.raises(LocalProtocolError):
-        Mender(b"other")
+    mender = Mender()
+    talk: list[tuple[Side, Expression]] = [(MASTER, [b"pb", b"none"]), (SLAVE, b"none"), (MASTER, [b"version", 6])]
+    for side, expression in talk:
+        spelled = encode(expression, vocabulary=False, limits=LIMITS)
+        mender.receive(side, spelled)
+        assert mender.data_to_send(side.other) == spelled
 
 
 def test_garbage_ends_a_mender_after_what_came_before() -> None:
@@ -272,6 +273,16 @@ def test_words_of_a_command_are_bytes_for_an_old_slave(link: Link) -> None:
     want = d(command=[b"list", b"echo", "café".encode()], initial_stdin=b"in", env=d(PYTHONPATH=b"/a"), usePTY=b"x")
     link.becomes(MASTER, command(b"shell", said), command(b"shell", want))
     assert link.events()[1:] == [Mended("words for slaves", SLAVE)]
+
+
+def test_directories_of_builders_are_bytes_for_an_old_slave_and_names_stay_as_they_are(link: Link) -> None:
+    link.old_slave()
+    link.becomes(
+        MASTER,
+        call(9, 1, b"setBuilderList", [b"list", [b"tuple", u("café"), u("dir")]]),
+        call(9, 1, b"setBuilderList", [b"list", [b"tuple", u("café"), b"dir"]]),
+    )
+    link.says(SLAVE, [b"answer", 9, [b"dictionary", [u("café"), [b"remote", 4]]]])
 
 
 def test_a_pair_of_bytes_is_no_text(link: Link) -> None:
@@ -384,8 +395,22 @@ def test_blocks_of_files_are_never_touched() -> None:
 def test_a_mend_that_would_be_too_large_is_left_out() -> None:
     link = Link()
     link.says(MASTER, call(2, 1, b"getWorkerInfo"))
-    link.says(SLAVE, update(d(stdout=b"\xff" * 400_000)))
+    link.says(SLAVE, update(d(stdout=b"\xff" * 400_000 + b"\xe2")))
+    # The beginning of a character passed with it.
+    link.says(SLAVE, update(d(stdout=b"more")))
     assert [type(event) for event in link.events()] == [PassedOn]
+
+
+@pytest.mark.parametrize("around", [b"list", b"dictionary"])
+def test_what_is_deep_passes(around: bytes) -> None:
+    link = Link()
+    link.says(MASTER, call(2, 1, b"getWorkerInfo"))
+    value: Expression = b"\xff"
+    for _ in range(320 if around == b"list" else 160):
+        value = [around, value] if around == b"list" else [around, [b"k", value]]
+    data = encode(call(1, 7, b"update", value), vocabulary=True, limits=MENDER_LIMITS)
+    link.mender.receive(SLAVE, data)
+    assert len(link.mender.data_to_send(MASTER)) >= len(data)
 
 
 def test_calls_and_beginnings_of_characters_are_bounded() -> None:
@@ -395,6 +420,9 @@ def test_calls_and_beginnings_of_characters_are_bounded() -> None:
         link.say(SLAVE, update(d(stdout=b"\xe2"), luid=luid))
         link.says(MASTER, call(luid + 10, 1, b"getVersion"))
     assert len(link.mender._known.tails) == 1000
+    for luid in range(3000):
+        link.says(SLAVE, [b"decref", luid])
+    assert not link.mender._known.tails
 
 
 # -- the table

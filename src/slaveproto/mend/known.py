@@ -132,6 +132,11 @@ class Known:
             data = data[:-cut]
         return valid(data)
 
+    def forget(self, luid: Expression) -> None:
+        """Forget the beginnings of characters of a command whose object was released."""
+        for key in [key for key in self.tails if key[0] == luid]:
+            del self.tails[key]
+
     def left_over(self, luid: int) -> list[Expression]:
         """Return updates with the beginnings of characters that were never completed, and forget them."""
         names = [stream for number, stream in self.tails if number == luid]

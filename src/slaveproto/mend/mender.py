@@ -15,7 +15,6 @@ Source: `twisted/spread/pb.py` of Twisted 11.1 and 26.10, observed at the wire.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 from slaveproto.errors import LocalProtocolError, RemoteProtocolError
@@ -23,7 +22,7 @@ from slaveproto.limits import Limits
 from slaveproto.mend.events import Mended, MendEvent, PassedOn, Side
 from slaveproto.mend.jellied import failure_state, item, said
 from slaveproto.mend.known import Known
-from slaveproto.mend.rows import ASKED_AGAIN, MENDS, OUTPUT, Mend, MessagePart
+from slaveproto.mend.rows import ASKED_AGAIN, MENDS, OUTPUT, Change, Mend, MessagePart
 from slaveproto.wire.banana import NEED_DATA, Decoder, Expression, encode
 
 MENDER_LIMITS: Final = Limits(depth=340)
@@ -33,6 +32,7 @@ HIGH_WATER_MARK: Final = 1024 * 1024
 """Bytes that one end does not take, beyond which the other is to be left unread."""
 
 _PROFILES: Final = (b"pb", b"none")
+_OPAQUE: Final = b"?"
 _FIELDS: Final = {
     b"version": 1,
     b"message": 6,
@@ -53,19 +53,11 @@ _NO_KEYWORDS: Final[list[Expression]] = [b"dictionary"]
 
 
 def _rows(part: MessagePart, side: Side, method: bytes) -> tuple[Mend, ...]:
-    return tuple(
-        row for row in MENDS if part in row.parts and side in row.sides and (not row.methods or method in row.methods)
-    )
+    return tuple(row for row in MENDS if part in row.parts and side in row.sides and method in row.methods)
 
 
 _METHODS: Final = frozenset(method for row in MENDS for method in row.methods)
-_CALLS: Final = {
-    (side, method): (_rows(MessagePart.ARGUMENTS, side, method), _rows(MessagePart.KEYWORDS, side, method))
-    for side in Side
-    for method in (*_METHODS, b"")
-}
-"""Rows of arguments and of keywords by side and method; those of the empty name are for every other method."""
-
+_CALLS: Final = {(side, method): _rows(MessagePart.ARGUMENTS, side, method) for side in Side for method in _METHODS}
 _ANSWERS: Final = {method: _rows(MessagePart.ANSWER, Side.SLAVE, method) for method in _METHODS}
 _FAILURES: Final = {
     side: tuple(row for row in MENDS if MessagePart.FAILURE in row.parts and side in row.sides) for side in Side
@@ -94,28 +86,23 @@ class Mender:
     an end closes, close the other one after it was sent what is left.
 
     Args:
-        profile: the profile that both ends have agreed on, if that was done elsewhere; empty if the conversation begins
-            with the greeting of the master.
         limits: what is refused.
     """
 
     # A relay has thousands.
     __slots__ = ("_agreed", "_asked", "_ends", "_events", "_known", "_limits", "_told", "_vocabulary")
 
-    def __init__(self, profile: bytes = b"", limits: Limits = MENDER_LIMITS) -> None:
-        if profile and profile not in _PROFILES:
-            raise LocalProtocolError(f"{profile!r} is no profile of Perspective Broker")
+    def __init__(self, limits: Limits = MENDER_LIMITS) -> None:
         self._limits = limits
         self._ends = {side: _End(limits) for side in Side}
         self._known = Known()
         self._events: deque[MendEvent] = deque()
         self._told: set[MendEvent] = set()
-        self._agreed: bytes = profile
-        self._vocabulary = profile == b"pb"
+        # The profile that the slave chose, empty until it did; `_OPAQUE` for one that is not known.
+        self._agreed = b""
+        self._vocabulary = False
         # The master's question that is asked in other words: its id, and the failure that it gets if those fail, too.
         self._asked: tuple[Expression, Expression] | None = None
-        for end in self._ends.values():
-            end.greeted = bool(profile)
 
     # -- the owner's side
 
@@ -127,7 +114,7 @@ class Mender:
                 close both ends.
         """
         end = self._ends[side]
-        if self._agreed not in (b"", *_PROFILES):
+        if self._agreed == _OPAQUE:
             self._put(side.other, data)
             return
         end.decoder.feed(data)
@@ -139,7 +126,7 @@ class Mender:
             else:
                 end.greeted = True
                 self._greeting(side, expression)
-                if self._agreed not in (b"", *_PROFILES):
+                if self._agreed == _OPAQUE:
                     self._pass_all()
                     return
 
@@ -150,10 +137,6 @@ class Mender:
         end.out.clear()
         end.unsent = 0
         return data
-
-    def unsent(self, side: Side) -> int:
-        """Return the number of bytes that `data_to_send` would return."""
-        return self._ends[side].unsent
 
     def congested(self, side: Side) -> bool:
         """Whether an end should be left unread, since the other one does not take what came from it."""
@@ -168,11 +151,11 @@ class Mender:
     def _greeting(self, side: Side, expression: Expression) -> None:
         self._write(side.other, expression)
         if side is Side.SLAVE:
-            known = isinstance(expression, bytes) and expression in _PROFILES
-            self._agreed = expression if isinstance(expression, bytes) and expression else b"?"
-            self._vocabulary = self._agreed == b"pb"
-            if not known:
-                self._agreed = b"?"
+            if isinstance(expression, bytes) and expression in _PROFILES:
+                self._agreed = expression
+                self._vocabulary = expression == b"pb"
+            else:
+                self._agreed = _OPAQUE
                 self._tell(PassedOn("a profile that is not known; nothing is mended", side))
 
     def _pass_all(self) -> None:
@@ -198,6 +181,9 @@ class Mender:
             self._answer(side, message)
         elif command == b"error":
             self._failure(side, message)
+        elif command == b"decref" and side is Side.SLAVE:
+            self._known.forget(message[1])
+            self._write(side.other, message)
         else:
             self._write(side.other, message)
 
@@ -210,18 +196,13 @@ class Mender:
         calls = self._ends[side].calls
         if wants_answer and method in _REMEMBERED and isinstance(number, int) and len(calls) < self._limits.calls:
             calls[number] = (method, luid)
-        of_arguments, of_keywords = _CALLS.get((side, method)) or _CALLS[side, b""]
         if side is Side.SLAVE and isinstance(luid, int):
             if method == b"update" and OUTPUT.needed(self._known, side):
                 self._mend(side, message, [(OUTPUT, 5, lambda value: self._output(luid, value))])
                 return
             if method == b"complete":
                 self._left_over(side, luid)
-        self._mend(
-            side,
-            message,
-            [(row, 5, row.change) for row in of_arguments] + [(row, 6, row.change) for row in of_keywords],
-        )
+        self._mend(side, message, [(row, 5, row.change) for row in _CALLS.get((side, method), ())])
 
     def _output(self, luid: int, arguments: Expression) -> Expression:
         if not isinstance(arguments, list) or len(arguments) != 2:
@@ -239,8 +220,7 @@ class Mender:
         if side is Side.SLAVE and self._asked is not None and number == _QUESTION:
             (number, _), self._asked = self._asked, None
             self._known.hear_answer(side, b"getWorkerInfo", value)
-            self._write(side.other, [b"answer", number, ASKED_AGAIN.change(value)])
-            self._tell(Mended(ASKED_AGAIN.name, side.other))
+            self._mend(side, [b"answer", number, value], [(ASKED_AGAIN, 2, ASKED_AGAIN.change)])
             return
         method, _ = self._answered(side, number)
         self._known.hear_answer(side, method, value)
@@ -274,10 +254,27 @@ class Mender:
 
     # -- writing
 
-    def _mend(
-        self, side: Side, message: list[Expression], rows: list[tuple[Mend, int, Callable[[Expression], Expression]]]
-    ) -> None:
+    def _mend(self, side: Side, message: list[Expression], rows: list[tuple[Mend, int, Change]]) -> None:
         """Pass a message on, with the changes of those rows that are needed."""
+        try:
+            names, data = self._changed(side, message, rows)
+        except (LocalProtocolError, RecursionError):
+            self._tell(PassedOn("a message that would be too large or too deep to mend", side))
+            if message[0] == b"message":
+                # The beginning of a character that waits passes with the message.
+                self._known.forget(message[2])
+            names = []
+        if names:
+            self._put(side.other, data)
+            for name in names:
+                self._tell(Mended(name, side.other))
+        else:
+            self._write(side.other, message)
+
+    def _changed(
+        self, side: Side, message: list[Expression], rows: list[tuple[Mend, int, Change]]
+    ) -> tuple[list[str], bytes]:
+        """Return the names of the rows that were needed, and the bytes of the message with their changes."""
         names = []
         mended = list(message)
         for row, field, change in rows:
@@ -286,16 +283,7 @@ class Mender:
                 if value != mended[field]:
                     mended[field] = value
                     names.append(row.name)
-        if names:
-            try:
-                self._write(side.other, mended)
-            except LocalProtocolError:
-                self._tell(PassedOn("a message that would be too large if it were mended", side))
-            else:
-                for name in names:
-                    self._tell(Mended(name, side.other))
-                return
-        self._write(side.other, message)
+        return names, encode(mended, vocabulary=self._vocabulary, limits=self._limits) if names else b""
 
     def _write(self, side: Side, expression: Expression) -> None:
         self._put(side, encode(expression, vocabulary=self._vocabulary, limits=self._limits))

@@ -35,10 +35,9 @@ from slaveproto.wire.banana import Expression
 
 
 class MessagePart(Enum):
-    """A part of a message, which a row looks at: the arguments of a call, its keywords, an answer, or a failure."""
+    """A part of a message, which a row looks at: the arguments of a call, an answer, or a failure."""
 
     ARGUMENTS = auto()
-    KEYWORDS = auto()
     ANSWER = auto()
     FAILURE = auto()
 
@@ -61,7 +60,7 @@ class Mend:
         done: what is done.
         seen: what a user sees.
         parts: the parts of a message that it looks at.
-        methods: in calls of which methods, or answers to them; none means all.
+        methods: in calls of which methods, or in answers to them; of failures it looks at all.
         sides: what comes from which side.
         needed: whether it is needed.
         change: what it does.
@@ -125,6 +124,16 @@ def _words_in_bytes(arguments: Expression) -> Expression:
     return in_bytes(arguments)
 
 
+def _directories_in_bytes(arguments: Expression) -> Expression:
+    def plain_directory(builder: Expression) -> Expression:
+        # The name stays: its answer is looked up by it.
+        return [*builder[:2], in_bytes(builder[2])] if isinstance(builder, list) and len(builder) == 3 else builder
+
+    if not isinstance(arguments, list) or len(arguments) != 2 or not isinstance(arguments[1], list):
+        return arguments
+    return [arguments[0], [plain_directory(builder) for builder in arguments[1]]]
+
+
 @_of_command(b"uploadFile")
 def _keepstamp_given(details: Expression) -> Expression:
     if item(details, b"keepstamp") is not None or not isinstance(details, list) or not details:
@@ -161,10 +170,6 @@ def _named_for_workers(details: Expression) -> Expression:
 
 def _keys_in_bytes(value: Expression) -> Expression:
     return with_items(value, lambda key, found: (in_bytes(key), found))
-
-
-def _keys_in_text(value: Expression) -> Expression:
-    return with_items(value, lambda key, found: (in_text(key), found))
 
 
 def _safe_failures(value: Expression) -> Expression:
@@ -208,6 +213,19 @@ MENDS: Final[tuple[Mend, ...]] = (
         _FROM_MASTER,
         lambda known, side: known.asked_worker_info and known.reads_bytes,
         _words_in_bytes,
+    ),
+    Mend(
+        "directories of builders",
+        "buildslave until 0.8.14, and buildbot-worker 0.9.0 on Python 2, of a master on Python 3",
+        "It puts the directory into the header of each command; with a directory of text, a command that is not ASCII"
+        " never ends.",
+        "Directories of builders are byte strings; names stay text, since the slave answers by them.",
+        "Commands that are not ASCII end.",
+        _ARGUMENTS,
+        frozenset({b"setBuilderList"}),
+        _FROM_MASTER,
+        lambda known, side: known.asked_worker_info and known.reads_bytes,
+        _directories_in_bytes,
     ),
     Mend(
         "keepstamp",
@@ -297,18 +315,6 @@ MENDS: Final[tuple[Mend, ...]] = (
         _reads_text,
         in_utf8,
     ),
-    Mend(
-        "names of keywords",
-        "Twisted on Python 3, of a client on Python 2 that calls the master itself",
-        "Names of arguments that are bytes make the call fail.",
-        "The names are text.",
-        "Nothing.",
-        frozenset({MessagePart.KEYWORDS}),
-        frozenset(),
-        _FROM_SLAVE,
-        lambda known, side: known.python3.get(Side.MASTER) is True,
-        _keys_in_text,
-    ),
 )
 """Mends of messages, in the order in which they are made."""
 
@@ -329,7 +335,7 @@ OUTPUT: Final = Mend(
 
 ASKED_AGAIN: Final = Mend(
     "questions",
-    "buildbot-worker on Python 3, of a master before 0.9",
+    "buildbot-worker, any, of a master before 0.9",
     "It does not know `getSlaveInfo`, so the master knows neither its base directory nor its environment.",
     "`getWorkerInfo` is asked instead, and the answer given in bytes.",
     "The master shows who keeps the worker; properties from its environment and `workdir` are there.",
@@ -352,7 +358,7 @@ BEYOND: Final[tuple[Beyond, ...]] = (
     ),
     Beyond(
         "`glob`, `listdir`, `rmfile`, `rmdir` of a list",
-        "buildslave until 0.8.8, 0.8.14 (`rmfile`), of a master of 0.9 or later",
+        "buildslave and buildbot-worker before the release that brought them (docs/peers.md), of a later master",
         "The slave has no such command. The master knows that, and mostly does without.",
         "A step that needs one says that the worker is too old.",
     ),
@@ -361,6 +367,12 @@ BEYOND: Final[tuple[Beyond, ...]] = (
         "buildslave and buildbot-worker before the release that brought them",
         "The slave does not know them, and passes over them.",
         "The command is not limited so, and is killed with KILL.",
+    ),
+    Beyond(
+        "uploading a directory that is not there",
+        "buildslave, any, and buildbot-worker until 3.8.0, of any master",
+        "The slave fails where later ones tell why.",
+        "The step ends with an exception instead of a failure.",
     ),
     Beyond(
         "source steps that run on the slave (`svn`, `git` and so on)",

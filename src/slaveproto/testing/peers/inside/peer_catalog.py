@@ -60,6 +60,20 @@ def build_output(S):
     ]
 
 
+def build_torn(S):
+    """output that ends within a character, and within one of a log file"""
+    return [S.sh("printf 'whole \\303\\251 torn \\342\\202'; printf 'log \\303' > torn.log; sleep 3",
+                 logfiles={'torn': 'torn.log'}, logEnviron=False)]
+
+
+def build_warnings(S):
+    """of the new master only"""
+    return [
+        S.sh("echo 'a.c : left out' > suppressions", logEnviron=False),
+        S.warnings("echo 'a.c:1: warning: left out'; echo 'b.c:2: warning: kept'", 'suppressions'),
+    ]
+
+
 def build_binary(S):
     every_byte = ''.join('\\%03o' % i for i in range(256))
     return [

@@ -38,6 +38,11 @@ class Shim:
     def setprop(self, command, prop):
         return steps.SetPropertyFromCommand(command=command, property=prop, timeout=600)
 
+    def warnings(self, command, suppressions):
+        """the master reads the file of suppressions from the slave"""
+        return steps.WarningCountingShellCommand(command=command, suppressionFile=suppressions, timeout=20,
+                                                 logEnviron=False)
+
     def stdin(self, command, data):
         return steps.ShellCommand(command=command, initialStdin=data, timeout=20,
                                   logEnviron=False, name='stdin', haltOnFailure=False)
