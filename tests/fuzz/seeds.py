@@ -16,9 +16,10 @@ from typing import Final
 
 from slaveproto.inputs import Received
 from slaveproto.master import Accepted
+from slaveproto.resume import ResumingClient, ResumingServer
 from slaveproto.testing import GENERATIONS, ScriptedSlave, SlaveCommand
 from slaveproto.wire import Value
-from tests.fuzz.targets import BOT, CHALLENGE, CHANGES, FuzzedMaster
+from tests.fuzz.targets import BOT, CHALLENGE, CHANGES, STREAM_SECRET, STREAM_SEED, FuzzedMaster
 from tests.wire.support import captures
 from tests.wire.test_captures import streams
 
@@ -54,9 +55,35 @@ def seeds(target: str) -> list[bytes]:
             return recorded("m2s")
         case "server" | "mender":
             return recorded("s2m")
+        case "stream_client" | "stream_server":
+            return [said[target] for said in map(_stream, (b"", b"hello", b"x" * 1000))]
         case _:
             ask = target == "login"
             return [*(_slave(name, ask=ask) for name in GENERATIONS), _teller_of_changes(ask=ask), *recorded("s2m")[:5]]
+
+
+def _stream(text: bytes) -> Mapping[str, bytes]:
+    """Return what each end of a stream hears that carries a text both ways and ends."""
+    heard = {"stream_client": BY_SEVEN, "stream_server": BY_SEVEN}
+    server = ResumingServer(STREAM_SECRET)
+    client = ResumingClient(STREAM_SEED, lambda most: most)
+    server.accepted(1, 0.0)
+    client.connected(0.0)
+    client.send(text)
+    ended = False
+    while True:
+        down, up = server.data_to_send(1), client.data_to_send()
+        heard["stream_client"] += down
+        heard["stream_server"] += up
+        client.receive(down, 0.0)
+        server.receive(1, up, 0.0)
+        if server.streams and not ended:
+            ended = True
+            server.send(1, text)
+            server.end(1)
+            client.end()
+        elif not down and not up:
+            return heard
 
 
 class _Conversation:

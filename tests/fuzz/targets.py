@@ -43,6 +43,7 @@ from slaveproto.master import (
 from slaveproto.master.events import MasterEvent
 from slaveproto.mend import Mender, Side
 from slaveproto.mend.mender import MENDER_LIMITS
+from slaveproto.resume import Arrived, PlainPeer, ResumingClient, ResumingServer, StreamOver
 from slaveproto.slave.config import HostInfo, SlaveConfig
 from slaveproto.slave.events import Connected, Input, Start
 from slaveproto.slave.session import SlaveSession
@@ -293,6 +294,47 @@ def mender(data: bytes) -> None:
         assert not heard.pending, "half an expression came out"
 
 
+STREAM_SECRET: Final = b"s" * 32
+STREAM_SEED: Final = b"c" * 32
+
+
+def stream_server(data: bytes) -> None:
+    """Feed bytes of a client to the listening end of streams, which says back what it hears."""
+    server = ResumingServer(STREAM_SECRET)
+    server.accepted(1, 0.0)
+    for piece in pieces(data):
+        server.receive(1, piece, 0.0)
+        while (event := server.next_event()) is not None:
+            if isinstance(event, Arrived):
+                server.send(event.stream, server.take(event.stream))
+        server.data_to_send(1)
+    server.disconnected(1, "reset", 1.0)
+    server.wakeup(1000.0)
+    while (event := server.next_event()) is not None:
+        if isinstance(event, StreamOver):
+            server.take(event.stream)
+    assert not server.streams, "the client is gone for long, and its stream is left"
+    assert server.deadline is None, "something is waited for, and nothing is there"
+
+
+def stream_client(data: bytes) -> None:
+    """Feed bytes of a server to the connecting end of a stream, which says back what it hears."""
+    client = ResumingClient(STREAM_SEED, lambda most: most)
+    client.connected(0.0)
+    for piece in pieces(data):
+        client.receive(piece, 0.0)
+        while (event := client.next_event()) is not None:
+            if isinstance(event, Arrived):
+                client.send(client.take())
+            if isinstance(event, PlainPeer):
+                return
+        client.data_to_send()
+    client.disconnected("reset", 1.0)
+    client.wakeup(1000.0)
+    assert client.stream.over, "the server is gone for long, and its stream is left"
+    assert client.deadline is None, "something is waited for, and nothing is there"
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "client": connection_of_a_client,
     "server": connection_of_a_server,
@@ -300,4 +342,6 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "master": master,
     "login": login,
     "mender": mender,
+    "stream_client": stream_client,
+    "stream_server": stream_server,
 }

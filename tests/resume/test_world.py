@@ -53,18 +53,21 @@ def test_one_fault_anywhere(kind: Kind) -> None:
         arrives(world)
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_many_faults(seed: int) -> None:
-    dice = random.Random(seed)
+def random_world(dice: random.Random, seed: int) -> World:
+    """Return a world with several faults."""
     # All outages together are no longer than the patience.
     outages = dice.choice([[0.0, 3.0, 50.0], [0.0]])
     faults = [
         Fault(dice.choice(list(Kind)), dice.randrange(250, 1500), dice.choice(outages))
         for _ in range(dice.randrange(1, 8))
     ]
-    world = World(
-        UP * dice.randrange(1, 4), DOWN * dice.randrange(4), faults, seed, pieces=dice.choice([1, 5, 40, 400])
-    )
+    up, down = UP * dice.randrange(1, 4), DOWN * dice.randrange(4)
+    return World(up, down, faults, seed, pieces=dice.choice([1, 5, 40, 400]))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_many_faults(seed: int) -> None:
+    world = random_world(random.Random(seed), seed)
     world.run()
     arrives(world)
 

@@ -82,8 +82,8 @@ class ResumableStream:
         # What leaves. `_start` is the offset of the first byte that is kept, `_position` of the next one to send on
         # this carrier, `_highest` of the one after all that was ever sent.
         self._leaving = Machine(LEAVING)
-        self._sent: deque[bytes] = deque()
-        self._unsent: deque[bytes] = deque()
+        self._sent: deque[bytes | memoryview] = deque()
+        self._unsent: deque[bytes | memoryview] = deque()
         self._start = self._acknowledged = self._position = self._highest = self._given = 0
         self._allowed = 0
         self._end_said = False
@@ -92,7 +92,7 @@ class ResumableStream:
         self._waiting: list[bytes] = []
         self._arrived = self._taken = self._said_arrived = self._said_allowed = 0
         # The carrier.
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._heard = self._beat_at = self._cut_at = 0.0
         self._their_silence = policy.silence
         self._spoke = False
@@ -370,12 +370,14 @@ class ResumableStream:
     def _write_data(self) -> None:
         unsent, sent = self._unsent, self._sent
         room = min(LARGEST_DATA, self._allowed - self._position)
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         size = 0
         while unsent and size < room:
             chunk = unsent.popleft()
             if size + len(chunk) > room:
                 cut = room - size
+                # No copies: how often a chunk is cut is up to the other end.
+                chunk = memoryview(chunk)
                 unsent.appendleft(chunk[cut:])
                 chunk = chunk[:cut]
             parts.append(chunk)
@@ -406,7 +408,7 @@ class ResumableStream:
             # A new carrier: it goes on there.
             done = min(arrived, self._given) - self._start
             if done:
-                self._unsent[0] = self._unsent[0][done:]
+                self._unsent[0] = memoryview(self._unsent[0])[done:]
                 self._start += done
             self._position = self._start
         if arrived > self._given:
