@@ -19,6 +19,8 @@ from slaveproto.slave.events import Connecting as Connecting
 from slaveproto.slave.events import Detached as Detached
 from slaveproto.slave.events import Input as Input
 from slaveproto.slave.events import Leaving as Leaving
+from slaveproto.slave.events import LineBack as LineBack
+from slaveproto.slave.events import LineLost as LineLost
 from slaveproto.slave.events import MasterSaid as MasterSaid
 from slaveproto.slave.events import SlaveEvent as SlaveEvent
 from slaveproto.slave.events import SlaveNotice as SlaveNotice
