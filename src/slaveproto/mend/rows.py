@@ -369,6 +369,12 @@ BEYOND: Final[tuple[Beyond, ...]] = (
         "The command is not limited so, and is killed with KILL.",
     ),
     Beyond(
+        "log files that are not UTF-8",
+        "buildbot-worker 1.8.2 on Python 2, of any master (2.10.5 and 3.11.9 bear them)",
+        "It makes text of them before it sends them, and loses the command when it cannot.",
+        "The step hangs until it is interrupted.",
+    ),
+    Beyond(
         "uploading a directory that is not there",
         "buildslave, any, and buildbot-worker until 3.8.0, of any master",
         "The slave fails where later ones tell why.",
