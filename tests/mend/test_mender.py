@@ -434,3 +434,12 @@ def test_every_row_says_all_that_a_user_asks() -> None:
     for beyond in BEYOND:
         assert all((beyond.what, beyond.who, beyond.why, beyond.seen))
     assert len({row.name for row in TABLE}) == len(TABLE) > len(MENDS)
+
+
+def test_a_failure_that_would_be_too_large_is_cut() -> None:
+    link = Link()
+    heard = link.say(SLAVE, [b"error", 2, failure(type=NO_SUCH_METHOD, value=b"\xff" * 300_000)])
+    (message,) = heard
+    assert isinstance(message, list)
+    assert message != [b"error", 2, failure(type=NO_SUCH_METHOD, value=b"\xff" * 300_000)]
+    assert [event for event in link.events() if isinstance(event, PassedOn)] == []

@@ -397,7 +397,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ("--send-environment",), "listed|all|NAME,NAME", read=_names, show=_sent,
     ),
     "resume": Setting(
-        flag, "let builds outlive the link, if the other end (a relay, or slaveproto's own master) can do that, too",
+        flag, "let builds outlive the link, if the other end, a relay, can do that, too",
         ("--resume",), "0|1", read=_zero_or_one, show=_true_or_false,
     ),
     "tls": Setting(

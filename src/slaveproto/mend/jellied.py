@@ -140,6 +140,10 @@ def has_text_keys(value: Expression) -> bool:
     return any(is_text(key) for key, _ in items(value))
 
 
+LONGEST_WORDS: Final = 64 * 1024
+"""Bytes of the message, and of the traceback, of a failure that is mended: if it is too large, it cannot be."""
+
+
 def failure_state(value: Expression) -> Expression | None:
     """Return the dictionary of a copied failure; None for anything else."""
     if type(value) is list and len(value) == 2 and value[0] == FAILURE_TAG:
@@ -168,7 +172,8 @@ def safe_failure(value: Expression) -> Expression:
     fields[b"type"] = kind
     fields[b"parents"] = [b"list", *[text(name) for name in spelled]]
     for name in (b"value", b"traceback"):
-        fields[name] = text(said(fields.get(name, b"")) or b"")
+        # Text of bytes that are no UTF-8 is three times as long, and a string has a limit.
+        fields[name] = text((said(fields.get(name, b"")) or b"")[:LONGEST_WORDS])
     pairs: list[Expression] = [[text(name), found] for name, found in fields.items()]
     return [FAILURE_TAG, [DICTIONARY, *pairs]]
 
