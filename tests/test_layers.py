@@ -14,12 +14,14 @@ SOURCE = Path(__file__).parent.parent / "src"
 # Each folder or module may import from its own row and from rows above it.
 ROWS = (
     (
+        "slaveproto.allowances",
         "slaveproto.errors",
         "slaveproto.limits",
         "slaveproto.liveness",
         "slaveproto.machine",
         "slaveproto.paths",
         "slaveproto.records",
+        "slaveproto.strangers",
         "slaveproto.timers",
     ),
     ("slaveproto.wire",),

@@ -18,7 +18,7 @@ from slaveproto.master import (
     SlaveAccount,
     SlaveAttached,
 )
-from slaveproto.master.strangers import TRIES
+from slaveproto.strangers import TRIES
 from slaveproto.testing import CallRefused, ConnectionLost, MasterDriver, ScriptedSlave
 from slaveproto.wire import Failure, Local, LoginRefused, Remote, Value, digest
 from slaveproto.wire.login import MOST_TRIES, UNAUTHORIZED

@@ -136,7 +136,7 @@ class Peer:
         self.peer = accepted.peer
         """Its address."""
         self.group = group
-        """See `slaveproto.master.strangers`."""
+        """See `slaveproto.strangers`."""
         self.name: str | None = None
         """The user name: as the peer said it, from the login on as the account has it."""
         self.slave: str | None = None

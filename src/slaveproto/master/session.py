@@ -82,7 +82,7 @@ from slaveproto.master.output import Output
 from slaveproto.master.peer import HIGH_WATER, Peer
 from slaveproto.master.results import Result
 from slaveproto.master.states import SEAT, PeerState, SeatEvent, SeatState
-from slaveproto.master.strangers import Strangers, group_of
+from slaveproto.strangers import Strangers, group_of
 from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection
 from slaveproto.wire.events import Call

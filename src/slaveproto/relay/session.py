@@ -24,12 +24,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias, assert_never
 
+from slaveproto.allowances import Allowances
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.inputs import Disconnected, Received, Stop, Wakeup
 from slaveproto.limits import Limits
 from slaveproto.machine import Machine
-from slaveproto.master.allowances import Allowances
-from slaveproto.master.strangers import Strangers, group_of
 from slaveproto.mend import Mended, Mender, PassedOn, Side
 from slaveproto.relay.config import Place, RelayConfig
 from slaveproto.relay.events import (
@@ -72,6 +71,7 @@ from slaveproto.resume.events import (
 from slaveproto.resume.greeting import is_plain_choice
 from slaveproto.resume.proof import derive
 from slaveproto.resume.server import ResumingServer
+from slaveproto.strangers import Strangers, group_of
 from slaveproto.timers import Timers
 from slaveproto.wire.banana import NEED_DATA, Decoder
 

@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from typing import Final, assert_never
 
-from slaveproto.master.allowances import Allowances
+from slaveproto.allowances import Allowances
 from slaveproto.master.events import (
     AccountWanted,
     BuildersChanged,

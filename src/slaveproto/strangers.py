@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from slaveproto.master.allowances import MOST_KEYS, Allowances
+from slaveproto.allowances import MOST_KEYS, Allowances
 
 PATIENCE: Final = 1.0
 """Seconds in which a stranger may be silent before it goes for another one of its own group."""

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slaveproto.allowances import MOST_KEYS, Allowances
 from slaveproto.master import LoginFailed
-from slaveproto.master.allowances import MOST_KEYS, Allowances
-from slaveproto.master.strangers import FAILURES, GROUP_TRIES, PATIENCE, TRIES, Strangers, group_of
+from slaveproto.strangers import FAILURES, GROUP_TRIES, PATIENCE, TRIES, Strangers, group_of
 from slaveproto.testing import MasterDriver
 from tests.master.support import BOT1, BOT2, configured, is_open, nothing_left, reasons
 
