@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
@@ -18,8 +17,9 @@ import attrs
 from slaveproto import __version__
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.privacy import exposed
-from slaveproto.ci.show.console import STDERR, one_line, say
+from slaveproto.ci.show.console import STDERR, one_line
 from slaveproto.ci.show.slave_report import text_of
+from slaveproto.cli.lines import Lines
 from slaveproto.cli.settings import FILE_NAME, SETTINGS, Settings, load, private_files
 from slaveproto.inputs import Stop
 from slaveproto.slave.events import (
@@ -40,8 +40,6 @@ from transports.host.service_manager import Heartbeat, ServiceManager
 from transports.threads.runner import Runner
 
 GAVE_UP: Final = 3
-UNREAD_LINES: Final = 1000
-PATIENCE: Final = 1.0
 STAMP_INTERVAL: Final = 10.0
 OVERRIDES: Final = ("drain", "max_builds", "idle_exit")
 """Settings of the file that options of `slave` replace."""
@@ -295,21 +293,15 @@ class _Signals:
 
 
 class _Log:
-    """Log on standard error, and what a service manager is told; remembers how the session ended.
-
-    A reader that is stuck costs lines, never the slave.
-    """
+    """Log on standard error, and what a service manager is told; remembers how the session ended."""
 
     def __init__(self, manager: ServiceManager) -> None:
         self.gave_up = False
         self._manager = manager
-        self._lines: SimpleQueue[str | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
-        self._thread.start()
+        self._lines = Lines(STDERR)
 
     def say(self, text: str) -> None:
-        if self._lines.qsize() < UNREAD_LINES:
-            self._lines.put(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+        self._lines.say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
 
     def on_event(self, event: SlaveEvent) -> None:
         text = text_of(event)
@@ -328,13 +320,8 @@ class _Log:
                 pass
 
     def close(self) -> None:
-        """Wait until the last lines are written, or `PATIENCE` is over."""
-        self._lines.put(None)
-        self._thread.join(PATIENCE)
-
-    def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
-            say(STDERR, line)
+        """Wait a moment until the last lines are written."""
+        self._lines.close()
 
 
 def _watch_stamp(path: str, slave: _Slave) -> None:
