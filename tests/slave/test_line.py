@@ -193,3 +193,14 @@ def test_a_plain_master_hears_the_same_bytes_as_ever() -> None:
     assert plain.events == asked.events
     asked.lose_connection()
     assert isinstance(asked.events[-1], Detached)
+
+
+def test_a_master_that_is_slow_to_greet_has_as_long_as_ever() -> None:
+    driver = SessionDriver()
+    driver.session = SlaveSession(driver.config, driver.info, lambda delay: delay, resume=b"r" * 32)
+    driver.to_slave = lambda data: None  # type: ignore[method-assign]
+    driver.start()
+    driver.advance(driver.config.login_silence - 1.0)
+    assert Detached not in kinds(driver)
+    driver.advance(2.0)
+    assert Detached in kinds(driver)

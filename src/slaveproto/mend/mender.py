@@ -24,6 +24,7 @@ from slaveproto.mend.jellied import failure_state, item, said
 from slaveproto.mend.known import Known
 from slaveproto.mend.rows import ASKED_AGAIN, MENDS, OUTPUT, Change, Mend, MessagePart
 from slaveproto.wire.banana import NEED_DATA, Decoder, Expression, encode
+from slaveproto.wire.connection import PROFILES
 
 MENDER_LIMITS: Final = Limits(depth=340)
 """Bounds of one connection: Twisted's own where it has any."""
@@ -31,7 +32,6 @@ MENDER_LIMITS: Final = Limits(depth=340)
 HIGH_WATER_MARK: Final = 1024 * 1024
 """Bytes that one end does not take, beyond which the other is to be left unread."""
 
-_PROFILES: Final = (b"pb", b"none")
 _OPAQUE: Final = b"?"
 _FIELDS: Final = {
     b"version": 1,
@@ -151,7 +151,7 @@ class Mender:
     def _greeting(self, side: Side, expression: Expression) -> None:
         self._write(side.other, expression)
         if side is Side.SLAVE:
-            if isinstance(expression, bytes) and expression in _PROFILES:
+            if isinstance(expression, bytes) and expression in PROFILES:
                 self._agreed = expression
                 self._vocabulary = expression == b"pb"
             else:

@@ -44,7 +44,7 @@ from slaveproto.resume.frames import (
 from slaveproto.resume.greeting import CHOICE, read_offer
 from slaveproto.resume.policy import ResumePolicy
 from slaveproto.resume.proof import derive, is_equal, opening_key, prove_client, prove_server, resuming_key
-from slaveproto.resume.states import CLIENT_CARRIER, ClientCarrierEvent, ClientCarrierState, StreamState
+from slaveproto.resume.states import CLIENT_CARRIER, ClientCarrierEvent, ClientCarrierState
 from slaveproto.resume.stream import ResumableStream
 
 FIRST_ROUND: Final = 2.0
@@ -52,9 +52,6 @@ FIRST_ROUND: Final = 2.0
 
 LAST_ROUND: Final = 30.0
 """Most seconds of a round, each of which is twice as long as the one before."""
-
-LARGEST_OFFER: Final = 4096
-"""Bytes in which a server has to make its offer."""
 
 _Event = ClientCarrierEvent
 _State = ClientCarrierState
@@ -72,7 +69,7 @@ class ResumingClient:
 
     __slots__ = (
         "_announced_end", "_attempts", "_carrier", "_dial_at", "_events", "_handshake_due", "_id", "_jitter", "_key",
-        "_machine", "_nonce", "_offer", "_out", "_policy", "_proof_key", "_reader", "_round", "_seed", "_server_nonce",
+        "_machine", "_nonce", "_offer", "_out", "_policy", "_proof_key", "_reader", "_seed", "_server_nonce",
         "stream",
     )  # fmt: skip
 
@@ -103,7 +100,6 @@ class ResumingClient:
         self._handshake_due: float | None = None
         self._dial_at: float | None = None
         self._attempts = 0
-        self._round = FIRST_ROUND
         self._dial()
 
     # -- the owner's side
@@ -143,8 +139,7 @@ class ResumingClient:
         """Note that the connection is open."""
         self._machine.fire(_Event.CONNECTED)
         # A plain server that has more to do may be slow.
-        new = self.stream.state is StreamState.OPENING
-        self._handshake_due = now + (self._policy.silence if new else self._policy.handshake)
+        self._handshake_due = now + (self._policy.handshake if self.stream.begun else self._policy.silence)
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes of the present connection."""
@@ -201,14 +196,12 @@ class ResumingClient:
         self._offer += data
         offered = read_offer(self._offer)
         if offered is None:
-            if len(self._offer) <= LARGEST_OFFER:
-                return
-            offered = False
+            return
         if offered:
             self._machine.fire(_Event.OFFER)
             self._out.append(CHOICE)
             self._handshake_due = now + self._policy.handshake
-        elif self.stream.state is StreamState.OPENING and not self._key:
+        elif not self.stream.begun and not self._key:
             self._machine.fire(_Event.OTHER_OFFER)
             self._announced_end = True
             self.stream.abort("the other end is plain")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from slaveproto.records import record
 
 # -- of a client
@@ -91,7 +93,9 @@ class StreamOver:
     why: str
 
 
-ClientEvent = DialWanted | StreamOpened | PlainPeer | HangUpWanted | CarrierLost | CarrierBack | Arrived | StreamOver
+ClientEvent: TypeAlias = (
+    DialWanted | StreamOpened | PlainPeer | HangUpWanted | CarrierLost | CarrierBack | Arrived | StreamOver
+)
 
 # -- of a server
 
@@ -137,4 +141,4 @@ class CarrierOver:
     stranger: bool
 
 
-ServerEvent = PlainCame | StreamCame | CarrierOver | CarrierLost | CarrierBack | Arrived | StreamOver
+ServerEvent: TypeAlias = PlainCame | StreamCame | CarrierOver | CarrierLost | CarrierBack | Arrived | StreamOver

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeAlias, assert_never
 
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.records import record
@@ -161,7 +161,7 @@ class Reset:
     words: str
 
 
-Frame = Challenge | Hello | Welcome | Refusal | Data | Ack | Beat | End | Reset
+Frame: TypeAlias = Challenge | Hello | Welcome | Refusal | Data | Ack | Beat | End | Reset
 
 _BEAT: Final = Beat()
 
@@ -197,6 +197,8 @@ def write(frame: Frame) -> bytes:
             return _frame(Kind.END, _OFFSET.pack(offset))
         case Reset(words):
             return _frame(Kind.RESET, _pack_words(words))
+        case _:
+            assert_never(frame)
 
 
 def data_header(offset: int, length: int) -> bytes:
@@ -317,6 +319,8 @@ def _read(kind: Kind, payload: bytes) -> Frame:
             return Refusal(reason, _unpack_words(payload[1:]))
         case Kind.DATA:
             raise AssertionError("data is read in pieces")
+        case _:
+            assert_never(kind)
 
 
 def _read_position(payload: bytes, start: int) -> Position:

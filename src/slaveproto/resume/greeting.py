@@ -14,6 +14,7 @@ from typing import Final
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.limits import Limits
 from slaveproto.wire.banana import NEED_DATA, Decoder, encode
+from slaveproto.wire.connection import PROFILES
 
 DIALECT: Final = b"slaveproto-resume/1"
 """The name of this protocol, with its version."""
@@ -21,9 +22,10 @@ DIALECT: Final = b"slaveproto-resume/1"
 CHOICE: Final = encode(DIALECT, vocabulary=False, limits=Limits())
 """Bytes by which a client picks it."""
 
-PLAIN_DIALECTS: Final = (b"pb", b"none")
+LARGEST_OFFER: Final = 4096
+"""Bytes in which a server has to make its offer."""
 
-_PLAIN_CHOICES: Final = tuple(encode(dialect, vocabulary=False, limits=Limits()) for dialect in PLAIN_DIALECTS)
+_PLAIN_CHOICES: Final = tuple(encode(dialect, vocabulary=False, limits=Limits()) for dialect in PROFILES)
 
 _LIMITS: Final = Limits(string=100, elements=100, message=4096)
 
@@ -34,7 +36,7 @@ def offer(*, plain: bool) -> bytes:
     Args:
         plain: whether Perspective Broker itself may be spoken there, too.
     """
-    return encode([*(PLAIN_DIALECTS if plain else ()), DIALECT], vocabulary=False, limits=Limits())
+    return encode([*(PROFILES if plain else ()), DIALECT], vocabulary=False, limits=Limits())
 
 
 def read_offer(data: bytes) -> bool | None:
@@ -45,7 +47,9 @@ def read_offer(data: bytes) -> bool | None:
         dialects = decoder.next_expression()
     except RemoteProtocolError:
         return False
-    return None if dialects is NEED_DATA else isinstance(dialects, list) and DIALECT in dialects
+    if dialects is NEED_DATA:
+        return None if len(data) <= LARGEST_OFFER else False
+    return isinstance(dialects, list) and DIALECT in dialects
 
 
 def read_choice(data: bytes) -> bool | None:

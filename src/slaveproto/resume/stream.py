@@ -14,7 +14,7 @@ Rules.
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, assert_never
 
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.machine import Machine
@@ -22,11 +22,15 @@ from slaveproto.resume.frames import (
     LARGEST_DATA,
     Ack,
     Beat,
+    Challenge,
     Data,
     End,
     Frame,
+    Hello,
     Position,
+    Refusal,
     Reset,
+    Welcome,
     data_header,
     write,
 )
@@ -106,6 +110,11 @@ class ResumableStream:
     def state(self) -> StreamState:
         """The state of the stream."""
         return self._machine.state
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is open, or was."""
+        return self._machine.state is not StreamState.OPENING
 
     @property
     def over(self) -> bool:
@@ -214,7 +223,7 @@ class ResumableStream:
 
     def approached(self) -> None:
         """Note that there is a new connection; nothing is proven yet."""
-        if self._machine.state is not StreamState.OPENING:
+        if self.begun:
             self._machine.fire(StreamEvent.CARRIER)
 
     def proven(self, there: Position, now: float) -> None:
@@ -296,8 +305,10 @@ class ResumableStream:
                 self._check_ends()
             case Reset(words):
                 self._finish(StreamEvent.RESET, words or "the other end gave it up")
-            case _:
+            case Challenge() | Hello() | Welcome() | Refusal():
                 raise RemoteProtocolError(f"a {type(frame).__name__} after the handshake")
+            case _:
+                assert_never(frame)
 
     def acknowledge(self) -> None:
         """Tell the other end where we are."""
@@ -324,11 +335,6 @@ class ResumableStream:
             self._spoke = False
             self._beat_at = now + self._tick
         return False
-
-    @property
-    def has_data_to_send(self) -> bool:
-        """Whether `data_to_send` would return something."""
-        return bool(self._out) or (self.carried and (self._must_ack or self._may_send))
 
     def data_to_send(self) -> bytes:
         """Return bytes for the present carrier, whole frames, and forget them; at most one frame with data."""

@@ -4,32 +4,25 @@ Rules.
 
 * The first connection is the session's to time, and its loss ends the line. Only a stream that is open goes on without
   a connection, and opens others; all that the session hears of them is `LineLost` and `LineBack`.
-* A master that offers no stream is spoken to plainly, over the same connection: it has not been sent a byte before.
+* A master that offers no stream is spoken to plainly, over the same connection: it has not been sent a byte before. The
+  modules of the stream are not loaded for it, since the start of a slave does not wait for what it does not need.
 * What a plain connection has not sent stays with the session; a stream takes it at once, and says when it is too much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from slaveproto.effects import CloseConnection, OpenConnection
-from slaveproto.resume.client import ResumingClient
-from slaveproto.resume.events import (
-    Arrived,
-    CarrierBack,
-    CarrierLost,
-    DialWanted,
-    HangUpWanted,
-    PlainPeer,
-    StreamOpened,
-    StreamOver,
-)
+from slaveproto.resume.greeting import read_offer
 from slaveproto.resume.policy import ResumePolicy
-from slaveproto.resume.states import StreamState
 from slaveproto.scripts import TaskPool
 from slaveproto.slave.config import SlaveConfig
 from slaveproto.slave.events import LineBack, LineLost
+
+if TYPE_CHECKING:
+    from slaveproto.resume.client import ResumingClient
 
 POLICY: Final = ResumePolicy()
 """Patience and bounds of the stream."""
@@ -41,12 +34,18 @@ class Line:
     Args:
         config: who the slave is.
         pool: takes the requests for connections.
-        seed: 32 bytes of randomness of this line alone; None to speak plainly.
+        secret: 32 bytes of randomness of the session; None to speak plainly.
+        number: of this line, which makes its randomness its own.
         jitter: draws a number between 0 and the one that it is given.
     """
 
     def __init__(
-        self, config: SlaveConfig, pool: TaskPool, seed: bytes | None, jitter: Callable[[float], float]
+        self,
+        config: SlaveConfig,
+        pool: TaskPool,
+        secret: bytes | None,
+        number: int,
+        jitter: Callable[[float], float],
     ) -> None:
         self.connection: int | None = None
         """The id of the request that opened the present connection."""
@@ -56,21 +55,24 @@ class Line:
         """Announcements for the session to take."""
         self._config = config
         self._pool = pool
-        self._client = None if seed is None else ResumingClient(seed, jitter, POLICY)
+        self._secret = secret
+        self._number = number
+        self._jitter = jitter
+        # Whether the master may still offer a stream, and what it said so far.
+        self._undecided = secret is not None
+        self._offer = b""
+        self._client: ResumingClient | None = None
         self._begun = False
         # The time by which a connection of an open stream has to be there.
         self._dial_due: float | None = None
-        if self._client is None:
-            self._dial()
-        else:
-            self._heed(self._client, 0.0)
+        self._dial()
 
     # -- to be looked at
 
     @property
     def lasts(self) -> bool:
         """Whether it is a stream that outlives its connections."""
-        return self._client is not None and self._client.stream.state is not StreamState.OPENING
+        return self._client is not None and self._client.stream.begun
 
     @property
     def cut(self) -> bool:
@@ -80,7 +82,7 @@ class Line:
     @property
     def plain(self) -> bool:
         """Whether it is one connection, and no more."""
-        return self._client is None
+        return self._client is None and not self._undecided
 
     @property
     def waiting(self) -> int:
@@ -115,10 +117,10 @@ class Line:
 
     def receive(self, data: bytes, now: float) -> bytes:
         """Take bytes of the present connection, and return what the master said with them."""
-        if self._client is None:
-            return data
-        self._client.receive(data, now)
-        return self._heed(self._client, now)
+        if self._client is not None:
+            self._client.receive(data, now)
+            return self._heed(self._client, now)
+        return self._read_offer(data, now) if self._undecided else data
 
     def disconnected(self, why: str, now: float) -> bool:
         """Note that the connection is over. Return whether the line is, too."""
@@ -167,6 +169,26 @@ class Line:
 
     # -- inside
 
+    def _read_offer(self, data: bytes, now: float) -> bytes:
+        """Find out whether the master offers a stream, and begin one if it does; return what it said plainly."""
+        self._offer += data
+        offered = read_offer(self._offer)
+        if offered is None or self._secret is None:
+            return b""
+        offer, self._offer, self._undecided = self._offer, b"", False
+        if not offered:
+            return offer
+        from slaveproto.resume.client import ResumingClient
+        from slaveproto.resume.proof import derive
+
+        seed = derive(self._secret, b"line", self._number)
+        client = self._client = ResumingClient(seed, self._jitter, POLICY)
+        # The connection that it wants is there.
+        client.next_event()
+        client.connected(now)
+        client.receive(offer, now)
+        return self._heed(client, now)
+
     def _dial(self) -> None:
         self.connection = self._pool.request(OpenConnection(self._config.host, self._config.port))
 
@@ -178,29 +200,29 @@ class Line:
 
     def _heed(self, client: ResumingClient, now: float) -> bytes:
         """Take what the stream announces, and return what it brought."""
+        from slaveproto.resume import events
+
         brought = b""
         while (event := client.next_event()) is not None:
             match event:
-                case DialWanted():
+                case events.DialWanted():
                     self._dial()
-                    if self._begun:
-                        self._dial_due = now + self._config.connect_timeout
-                case StreamOpened():
+                    self._dial_due = now + self._config.connect_timeout
+                case events.StreamOpened():
                     pass
-                case PlainPeer(data):
-                    self._client = None
-                    return data
-                case HangUpWanted():
+                case events.PlainPeer():
+                    raise AssertionError("the master has offered a stream")
+                case events.HangUpWanted():
                     self._hang_up(client.data_to_send())
-                case CarrierLost(_, why, unacknowledged):
+                case events.CarrierLost(_, why, unacknowledged):
                     self.notices.append(LineLost(why, unacknowledged))
-                case CarrierBack(_, seconds):
+                case events.CarrierBack(_, seconds):
                     self.notices.append(LineBack(seconds))
-                case Arrived():
+                case events.Arrived():
                     brought += client.take()
                     if client.stream.peer_ended:
                         self.over = "the master closed the connection"
-                case StreamOver(_, why):
+                case events.StreamOver(_, why):
                     self.over = why or "the master closed the connection"
                 case _:
                     assert_never(event)

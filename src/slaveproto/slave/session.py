@@ -35,7 +35,6 @@ from slaveproto.inputs import Completed, Disconnected, Received, Rejected, Stop,
 from slaveproto.limits import Limits
 from slaveproto.liveness import Liveness, Probe
 from slaveproto.machine import Machine, Symbol
-from slaveproto.resume.proof import derive
 from slaveproto.scripts import TaskPool
 from slaveproto.slave.backoff import LASTING, Backoff
 from slaveproto.slave.bot import Bot
@@ -169,10 +168,13 @@ class SlaveSession:
         """The time at which `handle(Wakeup(), ...)` is due, in the clock of `now`; None if not before another input."""
         if self.finished:
             return None
-        own, scripts = self._timers.deadline, self._pool.deadline
-        due = scripts if own is None else own if scripts is None else min(own, scripts)
-        line = None if self._lasting is None else self._lasting.deadline
-        return due if line is None else line if due is None else min(due, line)
+        own, line = self._timers.deadline, None if self._lasting is None else self._lasting.deadline
+        if own is None or (line is not None and line < own):
+            own = line
+        scripts = self._pool.deadline
+        if own is None or scripts is None:
+            return scripts if own is None else own
+        return min(own, scripts)
 
     @property
     def congested(self) -> bool:
@@ -313,8 +315,7 @@ class SlaveSession:
 
     def _connect(self, now: float) -> None:
         self._lines += 1
-        seed = None if self._resume is None else derive(self._resume, b"line", self._lines)
-        self._line = Line(self._config, self._pool, seed, self._jitter)
+        self._line = Line(self._config, self._pool, self._resume, self._lines, self._jitter)
         self._lasting = None if self._line.plain else self._line
         self._timers.set(_Timer.CONNECT, now + self._config.connect_timeout)
         self._events.append(Connecting(self._config.host, self._config.port))
