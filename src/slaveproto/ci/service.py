@@ -33,9 +33,10 @@ from slaveproto.master.results import Result
 from slaveproto.slave.events import SlaveEvent
 from slaveproto.wire.values import Failure
 from transports.host.service_manager import ServiceManager
+from transports.host.shortage import Shortage
 from transports.trio.heartbeats import keep_beating
 from transports.trio.nurseries import open_nursery
-from transports.trio.shortage import Shortage
+from transports.trio.shortage import endure
 
 if TYPE_CHECKING:
     from transports.trio.master import Master
@@ -336,7 +337,7 @@ class _Service:
                 try:
                     nursery.start_soon(self._answer, await listener.accept())
                 except OSError as error:
-                    if not await shortage.endure(error):
+                    if not await endure(shortage, error):
                         raise
 
     async def _answer(self, stream: trio.SocketStream) -> None:

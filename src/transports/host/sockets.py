@@ -1,4 +1,5 @@
-"""Rules about byte streams that every runner keeps: how much is read at once, how long last bytes have, error texts.
+"""Rules about byte streams that every runner keeps: reading and writing without blocking, how much is read at once, how
+long last bytes have, error texts.
 
 Imports nothing that is big, since the start of a slave does not wait for TLS.
 """
@@ -9,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
 LINGER = 5.0
@@ -16,6 +18,22 @@ LINGER = 5.0
 
 BLOCK = 64 * 1024
 """Bytes that are read at once."""
+
+
+def put(sock: socket.socket, data: bytes | memoryview) -> int:
+    """Give data to the kernel, and return how many bytes of it were taken; raises OSError."""
+    try:
+        return sock.send(data)
+    except BlockingIOError:
+        return 0
+
+
+def take(sock: socket.socket, most: int = BLOCK) -> bytes | None:
+    """Return what there is, empty for the end, None if it is nothing yet; raises OSError."""
+    try:
+        return sock.recv(most)
+    except BlockingIOError:
+        return None
 
 
 def words_of(error: BaseException) -> str:

@@ -6,10 +6,23 @@ A runner asks after each call what the socket is to be watched for: `put_waits_f
 
 from __future__ import annotations
 
+import socket
 import ssl
 from selectors import EVENT_READ, EVENT_WRITE
+from typing import Any
 
 from transports.host import sockets
+
+
+def wrap(context: ssl.SSLContext, sock: socket.socket, **options: Any) -> ssl.SSLSocket:
+    """Return a socket with TLS in the place of a connected one; options as of `SSLContext.wrap_socket`.
+
+    Raises:
+        OSError: the connection was over already.
+    """
+    # Python before 3.12 loses a socket that was reset while it wraps it.
+    sock.getpeername()
+    return context.wrap_socket(sock, **options)
 
 
 class TlsTraffic:
@@ -27,6 +40,18 @@ class TlsTraffic:
         """The event that the next `put` has to wait for."""
         self.take_waits_for = EVENT_READ
         """The same for `take`."""
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake, and return whether it is done; raises OSError."""
+        self.take_waits_for = EVENT_READ
+        try:
+            self._sock.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLWantWriteError:
+            self.take_waits_for = EVENT_WRITE
+            return False
+        return True
 
     def put(self, data: bytes | memoryview) -> int:
         """Return how many bytes were taken, 0 if it is none yet; raises OSError."""

@@ -15,9 +15,7 @@ Rules.
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
-import os
 import selectors
 import socket
 import time
@@ -41,6 +39,7 @@ from slaveproto.relay.session import RelaySession
 from transports.host import sockets
 from transports.host.route import Route
 from transports.host.service_manager import Heartbeat
+from transports.host.shortage import RESPITE, Shortage, is_shortage
 from transports.host.sockets import words_of
 from transports.threads.inbox import Inbox
 from transports.threads.relay_line import RelayLine
@@ -55,15 +54,7 @@ ACCEPTED_AT_ONCE: Final = 64
 CONNECT_TIME: Final = 25.0
 """Seconds for each step of connecting."""
 
-RESPITE: Final = 0.1
-"""Seconds until the next attempt to accept a connection, if there is no room for one."""
-
-INTERVAL: Final = 60.0
-"""Seconds in which a shortage is told once."""
-
 LONGEST_WAIT: Final = 3600.0
-
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 """Options for a connection without signs of life of its own, where the system has them."""
@@ -115,7 +106,7 @@ class RelayRunner:
         self._hurried = False
         self._accepting = False
         self._respite = 0.0
-        self._told = -INTERVAL
+        self._shortage = Shortage("a connection")
 
     def post(self, item: RelayInput) -> None:
         """Hand an input to the session. Safe from any thread and from signal handlers."""
@@ -224,10 +215,10 @@ class RelayRunner:
             _set_options(sock)
             secure = self._route.ssl_context is not None
             if self._route.ssl_context is not None:
-                # Python before 3.12 loses a socket that was reset while it wraps it.
-                sock.getpeername()
+                from transports.host.tls_traffic import wrap
+
                 name = self._route.server_hostname or self._to[0]
-                sock = self._route.ssl_context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
+                sock = wrap(self._route.ssl_context, sock, server_hostname=name, suppress_ragged_eofs=False)
             sock.setblocking(False)
         except (OSError, UnicodeError, ValueError) as error:
             if sock is not None:
@@ -257,33 +248,35 @@ class RelayRunner:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _NO_ROOM:
-                    self._wait_for_room(error.errno)
+                if is_shortage(error):
+                    self._wait_for_room(error)
                     return
                 # Otherwise it was over before it was accepted.
             else:
                 self._take(sock, address)
 
-    def _wait_for_room(self, number: int) -> None:
+    def _wait_for_room(self, error: OSError) -> None:
         now = time.monotonic()
         self._accepting = False
         self._respite = now + RESPITE
         for listener in self._listeners:
             self._inbox.selector.unregister(listener)
-        if self._told + INTERVAL <= now:
-            self._told = now
-            self._tell(f"cannot accept a connection: {os.strerror(number)}; it is tried again until there is room")
+        words = self._shortage.words(error, now)
+        if words is not None:
+            self._tell(words)
 
     def _take(self, sock: socket.socket, address: object) -> None:
         sock.setblocking(False)
         _set_options(sock)
         secure = self._server_context is not None
         if self._server_context is not None:
+            from transports.host.tls_traffic import wrap
+
             try:
-                sock.getpeername()
-                sock = self._server_context.wrap_socket(
-                    sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-                )
+                sock = wrap(
+                    self._server_context, sock,
+                    server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False,
+                )  # fmt: skip
             except OSError:
                 # It was over before it was accepted.
                 sock.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from slaveproto.inputs import Disconnected, Received
 from slaveproto.relay.events import HalfClosed, RelayInput
+from transports.host import sockets
 from transports.host.sockets import words_of
 
 if TYPE_CHECKING:
@@ -169,17 +170,11 @@ class RelayLine:
 
     def _put(self, data: bytes | memoryview) -> int:
         """Give data to the kernel, and return how many bytes of it were taken."""
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
+        return sockets.put(self._sock, data)
 
     def _take(self) -> bytes | None:
         """Return what there is, empty for the end, None if it is nothing yet."""
-        try:
-            return self._sock.recv(self._block)
-        except BlockingIOError:
-            return None
+        return sockets.take(self._sock, self._block)
 
     def _farewell(self) -> None:
         """Say what is said before a connection is closed."""

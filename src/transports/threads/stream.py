@@ -101,17 +101,11 @@ class Stream:
 
     def _put(self, data: memoryview) -> int:
         """Give data to the kernel, and return how many bytes of it were taken."""
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
+        return sockets.put(self._sock, data)
 
     def _take(self) -> bytes | None:
         """Return what there is, empty for the end, None if it is nothing yet."""
-        try:
-            return self._sock.recv(sockets.BLOCK)
-        except BlockingIOError:
-            return None
+        return sockets.take(self._sock)
 
     def _say_last(self, words: bytes) -> None:
         # For all of it, not for each piece.

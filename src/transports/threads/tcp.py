@@ -112,11 +112,11 @@ class TcpLink:
             _open_tunnel(sock, route.proxy, host, port)
         if route.ssl_context is None:
             return sock
-        # A connection that was reset already ends here: Python before 3.12 loses such a socket while it wraps it.
-        sock.getpeername()
+        from transports.host.tls_traffic import wrap
+
         name = route.server_hostname or host
-        secure = route.ssl_context.wrap_socket(
-            sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        secure = wrap(
+            route.ssl_context, sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
         )
         try:
             self._watch(secure)

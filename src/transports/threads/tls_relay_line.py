@@ -45,20 +45,11 @@ class TlsRelayLine(RelayLine):
 
     def _shake_hands(self) -> RelayInput | None:
         try:
-            self._sock.do_handshake()
-        except ssl.SSLWantReadError:
-            self._traffic.take_waits_for = EVENT_READ
-        except ssl.SSLWantWriteError:
-            self._traffic.take_waits_for = EVENT_WRITE
+            self._shaken = self._traffic.shake_hands()
         except OSError as error:
             return self._end(f"TLS: {words_of(error)}")
-        else:
-            self._traffic.take_waits_for = EVENT_READ
-            self._shaken = True
-            self._watch()
-            return Agreed(self.number, names_of(self._sock))
         self._watch()
-        return None
+        return Agreed(self.number, names_of(self._sock)) if self._shaken else None
 
     def _put(self, data: bytes | memoryview) -> int:
         return self._traffic.put(data)

@@ -30,12 +30,13 @@ import trio
 from slaveproto.inputs import Disconnected, Received
 from slaveproto.master import Accepted, Secured
 from transports.host import sockets
+from transports.host.shortage import Shortage
 from transports.host.sockets import words_of
 from transports.host.system import sending
 from transports.host.tls import names_of
-from transports.host.tls_traffic import TlsTraffic
+from transports.host.tls_traffic import TlsTraffic, wrap
 from transports.trio.nurseries import open_nursery
-from transports.trio.shortage import Shortage
+from transports.trio.shortage import endure
 from transports.trio.watching import BATCH, open_watcher
 
 QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
@@ -104,7 +105,7 @@ class Listener:
                 except OSError as error:
                     if error.errno in _OUR_FAULT:
                         raise
-                    await self._shortage.endure(error)
+                    await endure(self._shortage, error)
                     # Otherwise it was over before it was accepted.
                 else:
                     self._take(sock, address)
@@ -119,9 +120,7 @@ class Listener:
             line = ServerConnection(next(self._numbers), sock, self)
         else:
             try:
-                # Python before 3.12 loses a socket that was reset while it wraps it.
-                sock.getpeername()
-                secure = self._ssl_context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                secure = wrap(self._ssl_context, sock, server_side=True, do_handshake_on_connect=False)
             except OSError:
                 # It was over before it was accepted.
                 sock.close()
@@ -235,10 +234,7 @@ class ServerConnection:
             self._unsent = b""
 
     def _put(self, data: bytes | memoryview) -> int:
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
+        return sockets.put(self._sock, data)
 
     def _read(self) -> None:
         try:
@@ -258,10 +254,7 @@ class ServerConnection:
 
     def _take(self) -> bytes | None:
         """Return what there is, None if it is nothing yet."""
-        try:
-            return self._sock.recv(sockets.BLOCK)
-        except BlockingIOError:
-            return None
+        return sockets.take(self._sock)
 
     def _acknowledge(self) -> None:
         """Have the kernel acknowledge at once what was read, unless what was sent did that.
@@ -321,17 +314,10 @@ class TlsServerConnection(ServerConnection):
 
     def _shake_hands(self) -> None:
         try:
-            self._sock.do_handshake()
-        except ssl.SSLWantReadError:
-            self._traffic.take_waits_for = EVENT_READ
-        except ssl.SSLWantWriteError:
-            self._traffic.take_waits_for = EVENT_WRITE
+            self._secured = self._traffic.shake_hands()
         except OSError as error:
             self._end(f"TLS: {words_of(error)}")
             return
-        else:
-            self._traffic.take_waits_for = EVENT_READ
-            self._secured = True
         self._watch()
         if self._secured:
             self._port.report(self, Secured(self.number, names_of(self._sock)))
