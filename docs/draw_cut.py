@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from pages import between, write_or_compare
+
 from slaveproto.resume.frames import Ack, Beat, Challenge, Data, End, Frame, FrameReader, Hello, Refusal, Reset, Welcome
 from slaveproto.resume.greeting import CHOICE, offer
 
 HERE: Final = Path(__file__).parent
 TARGET: Final = HERE / "resume.md"
-BEGIN: Final = "<!-- drawn by docs/draw_cut.py -->\n"
-STOP: Final = "<!-- end -->"
+MARKS: Final = ("<!-- drawn by docs/draw_cut.py -->", "<!-- end -->")
 FIRST: Final = 12
 """Arrows of the first connection that are drawn before some are left out, and the arrows before the cut."""
 
@@ -75,27 +76,8 @@ def drawing() -> str:
     shown += [arrow for _, arrow in found[cut - 4 :]]
     head = ["```mermaid", "sequenceDiagram", "    participant N as relay beside the slave"]
     head.append("    participant F as relay beside the master")
-    return "\n".join([*head, *(f"    {arrow}" for arrow in shown), "```\n"])
-
-
-def page(text: str) -> str:
-    """Return the page with a new drawing."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(STOP)
-    return f"{before}{BEGIN}\n{drawing()}\n{STOP}{after}"
-
-
-def main() -> int:
-    """Write the page, or compare it."""
-    text = TARGET.read_text()
-    if "--check" not in sys.argv:
-        TARGET.write_text(page(text))
-        return 0
-    if text != page(text):
-        print(f"{TARGET} is not what docs/draw_cut.py draws", file=sys.stderr)
-        return 1
-    return 0
+    return "\n".join([*head, *(f"    {arrow}" for arrow in shown), "```"])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare(TARGET, between(TARGET.read_text(), MARKS, drawing()), "draw_cut.py", sys.argv[1:]))

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pages import write_or_compare
+
 from slaveproto.limits import Limits
 from slaveproto.wire.banana import NEED_DATA, Decoder, Expression
 
@@ -195,16 +197,5 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def main() -> int:
-    """Write the page, or compare it."""
-    if "--check" not in sys.argv:
-        TARGET.write_text(page())
-        return 0
-    if TARGET.read_text() != page():
-        print(f"{TARGET} is not what docs/draw_ladder.py draws", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare(TARGET, page(), "draw_ladder.py", sys.argv[1:]))

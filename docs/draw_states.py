@@ -7,6 +7,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from pages import write_or_compare
+
 from slaveproto.machine import Table
 from slaveproto.master import states as master
 from slaveproto.relay.states import PAIR, WRITING
@@ -100,20 +102,5 @@ def document() -> str:
     return "\n".join(parts)
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or compare it; 1 if it is stale."""
-    text = document()
-    if arguments == ["--check"]:
-        if not TARGET.exists() or TARGET.read_text() != text:
-            print(f"{TARGET.name} is stale: run python docs/draw_states.py", file=sys.stderr)
-            return 1
-    elif arguments:
-        print("usage: draw_states.py [--check]", file=sys.stderr)
-        return 2
-    else:
-        TARGET.write_text(text)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_compare(TARGET, document(), "draw_states.py", sys.argv[1:]))
