@@ -232,7 +232,7 @@ class World:
                     carrier.to_client += data
                     self._flush(carrier)
                     carrier.server_open = False
-                    self._end_arrives_down(carrier)
+                    self._end_arrives(carrier, carrier.to_client, self._tell_client)
                 case StreamOver(_, why):
                     self._server_takes()
                     assert self.server_over is None
@@ -403,24 +403,19 @@ class World:
         """The client hangs up; the server hears of it once what is on its way has arrived."""
         carrier.client_open = False
         self.current = None
-        self._end_arrives(carrier)
+        self._end_arrives(carrier, carrier.to_server, self._tell_server)
 
-    def _end_arrives(self, carrier: Carrier) -> None:
-        if carrier.to_server and not carrier.hole:
-            self.at(0.1, lambda: self._end_arrives(carrier))
+    def _end_arrives(self, carrier: Carrier, before: bytearray, tell: Callable[[Carrier], None]) -> None:
+        """Tell an end that a carrier is over, once what is on its way to it has arrived."""
+        if before and not carrier.hole:
+            self.at(0.1, lambda: self._end_arrives(carrier, before, tell))
         elif not carrier.hole:
-            self._tell_server(carrier)
+            tell(carrier)
 
     def _tell_server(self, carrier: Carrier) -> None:
         if carrier.server_open:
             carrier.server_open = False
             self.server.disconnected(carrier.number, "cut", self.now)
-
-    def _end_arrives_down(self, carrier: Carrier) -> None:
-        if carrier.to_client and not carrier.hole:
-            self.at(0.1, lambda: self._end_arrives_down(carrier))
-        elif not carrier.hole:
-            self._tell_client(carrier)
 
     def _replay(self, said: bytes) -> None:
         self.last += 1

@@ -30,6 +30,11 @@ class CannotStore(Exception):
         self.full = full
 
 
+def cannot_listen(error: OSError | UnicodeError, host: str, port: int) -> UsageError:
+    """Return the error for an address that cannot be listened on."""
+    return UsageError(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}")
+
+
 def of_path(error: OSError, path: str, what: str = "") -> UsageError | CannotStore:
     """Return the error for a path that cannot be used: `CannotStore` where more room would cure it.
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import trio
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import cannot_listen
 from slaveproto.ci.file.build_file import BuildFile
 from slaveproto.ci.show.master_report import MasterReport
 from slaveproto.master.config import MasterConfig
@@ -52,6 +52,5 @@ async def listening(
             opening = open_master(config, host=host, port=port, ssl_context=file.master.tls, on_event=hear)
             master = await stack.enter_async_context(opening)
         except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise UsageError(f"cannot listen on {host}:{port}: {why}") from None
+            raise cannot_listen(error, host, port) from None
         yield master

@@ -9,7 +9,6 @@ Rules.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
@@ -17,7 +16,16 @@ from typing import Any, Final, TypeAlias
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.address import parse_address
 from slaveproto.ci.file.toml_document import At, Document, Kind, filled, flag, number, read, read_table, string, whole
-from slaveproto.cli.settings import Setting
+from slaveproto.cli.settings import (
+    Setting,
+    fingerprint,
+    plain_number,
+    read_absolute,
+    read_number,
+    read_whole,
+    relative_path,
+    true_or_false,
+)
 from slaveproto.records import record
 
 SHORTEST_KEY: Final = 32
@@ -129,7 +137,7 @@ def read_key(path: str | None) -> bytes:
     return key
 
 
-# -- kinds, and readers of an option's text
+# -- kinds
 
 
 def _listening(at: At, value: object) -> Address:
@@ -151,38 +159,7 @@ def _address(at: At, value: object) -> Address:
 
 def _beside(at: At, value: object) -> str:
     """A path, relative to the file's folder."""
-    return os.path.normpath(os.path.join(at.document.folder, filled(at, value)))
-
-
-def _fingerprint(at: At, value: object) -> str:
-    """A string of 64 hexadecimal digits, with or without colons."""
-    from transports.host.pins import parse_pin
-
-    try:
-        return parse_pin(string(at, value)).hex()
-    except ValueError as error:
-        raise at.wrong(str(error)) from None
-
-
-def _absolute(text: str) -> object:
-    return text and os.path.abspath(text)
-
-
-def _seconds_of(text: str) -> object:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no number") from None
-
-
-def _count_of(text: str) -> object:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError(f"{text!r} is no whole number")
-    return int(text)
-
-
-def _plainly(value: float) -> str:
-    return f"{value:g}"
+    return relative_path(at, value)
 
 
 RELAY_SETTINGS: Final[Mapping[str, Setting]] = {
@@ -197,66 +174,66 @@ RELAY_SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "plain": Setting(
         flag, "with to: whether plain slaves may come; with a key they may not", ("--no-plain",),
-        show=lambda value: "true" if value else "false",
+        show=true_or_false,
     ),
     "mend": Setting(
         flag, "let slaves and a master of two generations understand each other: old slaves on a new master, and the "
-        "reverse", ("--mend",), show=lambda value: "true" if value else "false",
+        "reverse", ("--mend",), show=true_or_false,
     ),
     "key": Setting(
         _beside, f"file with a secret of {SHORTEST_KEY} bytes of text or more that both relays share",
-        ("--key",), "FILE", read=_absolute, unset="none",
+        ("--key",), "FILE", read=read_absolute, unset="none",
     ),
     "tls": Setting(
         flag, "with via: speak TLS with the other relay, and verify its certificate", ("--tls",),
-        show=lambda value: "true" if value else "false",
+        show=true_or_false,
     ),
     "tls_ca": Setting(
         _beside, "with via: file with the authorities that may sign its certificate, or with that certificate itself",
-        ("--tls-ca",), "FILE", read=_absolute, unset="those of the system",
+        ("--tls-ca",), "FILE", read=read_absolute, unset="those of the system",
     ),
     "tls_pin": Setting(
-        _fingerprint, "with via: SHA-256 of its certificate: no other one is accepted",
+        fingerprint, "with via: SHA-256 of its certificate: no other one is accepted",
         ("--tls-pin",), "SHA256", unset="any that is verified",
     ),
     "tls_cert": Setting(
         _beside, "file with the certificate that this relay shows, and those that lead to its authority; "
         "with to, those that come have to speak TLS",
-        ("--tls-cert",), "FILE", read=_absolute, unset="none",
+        ("--tls-cert",), "FILE", read=read_absolute, unset="none",
     ),
     "tls_key": Setting(
         _beside, "file with its private key, without a passphrase",
-        ("--tls-key",), "FILE", read=_absolute, unset="that of tls_cert",
+        ("--tls-key",), "FILE", read=read_absolute, unset="that of tls_cert",
     ),
     "tls_client_ca": Setting(
         _beside, "with to: file with the authorities of the certificates that those that come have to show",
-        ("--tls-client-ca",), "FILE", read=_absolute, unset="they need none",
+        ("--tls-client-ca",), "FILE", read=read_absolute, unset="they need none",
     ),
     "tls_name": Setting(
         filled, "with via: name that its certificate has to be for", ("--tls-name",), "NAME", unset="that of via",
     ),
     "patience": Setting(
         number(1), "seconds that the other relay is waited for when the link is lost",
-        ("--patience",), "SECONDS", read=_seconds_of, show=_plainly,
+        ("--patience",), "SECONDS", read=read_number, show=plain_number,
     ),
     "silence": Setting(
         number(1), "seconds without a byte of the other relay's until the link is lost",
-        ("--silence",), "SECONDS", read=_seconds_of, show=_plainly,
+        ("--silence",), "SECONDS", read=read_number, show=plain_number,
     ),
     "connections": Setting(
-        whole(1, 999_999), "most connections that may come in", ("--connections",), "N", read=_count_of
+        whole(1, 999_999), "most connections that may come in", ("--connections",), "N", read=read_whole
     ),
     "visitors": Setting(
         whole(1, 999_999), "of them, most that belong to no slave that has talked with its master",
-        ("--visitors",), "N", read=_count_of,
+        ("--visitors",), "N", read=read_whole,
     ),
     "visitors_per_address": Setting(
         whole(1, 999_999), "of those, most from one IPv4 address, or one network of 64 bits of IPv6",
-        ("--visitors-per-address",), "N", read=_count_of,
+        ("--visitors-per-address",), "N", read=read_whole,
     ),
     "drain": Setting(
         number(0), "seconds that slaves have to end after SIGTERM; 0 is at once",
-        ("--drain",), "SECONDS", read=_seconds_of, show=_plainly,
+        ("--drain",), "SECONDS", read=read_number, show=plain_number,
     ),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import UsageError, cannot_listen
 from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.show.console import STDERR, STDOUT, one_line
 from slaveproto.ci.show.relay_report import json_of_relay, words_of_relay
@@ -140,8 +140,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot listen on {host}:{port}: {why}") from None
+        raise cannot_listen(error, host, port) from None
     listener.setblocking(False)
     return listener
 

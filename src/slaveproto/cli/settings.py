@@ -220,7 +220,8 @@ def _not_ours(basedir: str) -> str:
 # -- readers of an option's text
 
 
-def _number(text: str) -> object:
+def read_number(text: str) -> object:
+    """Return a number; raises ValueError."""
     try:
         value = float(text)
     except ValueError:
@@ -228,7 +229,8 @@ def _number(text: str) -> object:
     return int(value) if value.is_integer() else value
 
 
-def _whole(text: str) -> object:
+def read_whole(text: str) -> object:
+    """Return a number without sign and fraction; raises ValueError."""
     # `int` also takes spaces, underscores, signs and the digits of other scripts.
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ValueError(f"{text!r} is no whole number")
@@ -236,7 +238,7 @@ def _whole(text: str) -> object:
 
 
 def _whole_or_none(text: str) -> object:
-    return None if text == "None" else _whole(text)
+    return None if text == "None" else read_whole(text)
 
 
 def _octal(text: str) -> object:
@@ -248,7 +250,8 @@ def _octal(text: str) -> object:
     return int(digits, 8)
 
 
-def _absolute(text: str) -> object:
+def read_absolute(text: str) -> object:
+    """Return a path from the root, nothing for nothing."""
     return text and os.path.abspath(text)
 
 
@@ -274,11 +277,13 @@ def _quoted(value: str) -> str:
     return '"' + "".join(_ESCAPES.get(char, char) for char in value) + '"'
 
 
-def _true_or_false(value: bool) -> str:
+def true_or_false(value: bool) -> str:
+    """Return a truth as a file shows it."""
     return "true" if value else "false"
 
 
-def _seconds(value: float) -> str:
+def plain_number(value: float) -> str:
+    """Return a number without a fraction that says nothing."""
     return str(int(value) if value == int(value) else value)
 
 
@@ -312,12 +317,12 @@ def _sent(value: str | tuple[str, ...]) -> str:
     return _quoted(value) if isinstance(value, str) else f"[{', '.join(map(_quoted, value))}]"
 
 
-def _path(at: At, value: object) -> str:
+def relative_path(at: At, value: object) -> str:
     """A path, relative to the base directory."""
     return os.path.normpath(os.path.join(at.document.folder, filled(at, value)))
 
 
-def _pin(at: At, value: object) -> str:
+def fingerprint(at: At, value: object) -> str:
     """A string of 64 hexadecimal digits, with or without colons."""
     from transports.host.pins import parse_pin
 
@@ -354,30 +359,30 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "password_descriptor": Setting(
         whole(0, 1_000_000), "number of an open descriptor from which a line with the password is read at the start",
-        ("--password-descriptor",), "N", read=_whole, unset="none",
+        ("--password-descriptor",), "N", read=read_whole, unset="none",
     ),
     "keepalive": Setting(
         number(0), "seconds without a byte of the master's after which it is asked for one; 0 for never",
-        ("-k", "--keepalive"), "SECONDS", read=_number, show=_seconds,
+        ("-k", "--keepalive"), "SECONDS", read=read_number, show=plain_number,
     ),
     "silence": Setting(
-        number(0.1), "seconds that the answer may take until the master is taken for dead", show=_seconds
+        number(0.1), "seconds that the answer may take until the master is taken for dead", show=plain_number
     ),
     "max_delay": Setting(
         number(0.1), "most seconds between two attempts to connect",
-        ("--maxdelay",), "SECONDS", read=_number, show=_seconds,
+        ("--maxdelay",), "SECONDS", read=read_number, show=plain_number,
     ),
     "max_retries": Setting(
         whole(1, LONGEST), "failed attempts in a row after which the slave gives up",
-        ("--maxretries",), "N", read=_whole, unset="never gives up",
+        ("--maxretries",), "N", read=read_whole, unset="never gives up",
     ),
     "use_pty": Setting(
         flag, "whether commands run on a pseudo-terminal, if the master leaves that to the slave",
-        ("--usepty",), "0|1", read=_zero_or_one, show=_true_or_false,
+        ("--usepty",), "0|1", read=_zero_or_one, show=true_or_false,
     ),
     "kill_leftovers": Setting(
         flag, "whether what a command leaves running is killed when it ends by itself, unless the master says",
-        ("--kill-leftovers",), "0|1", read=_zero_or_one, show=_true_or_false,
+        ("--kill-leftovers",), "0|1", read=_zero_or_one, show=true_or_false,
     ),
     "umask": Setting(
         bits(0o777), "umask of the commands, in octal",
@@ -398,26 +403,28 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "resume": Setting(
         flag, "let builds outlive the link, if the other end, a relay, can do that, too",
-        ("--resume",), "0|1", read=_zero_or_one, show=_true_or_false,
+        ("--resume",), "0|1", read=_zero_or_one, show=true_or_false,
     ),
     "tls": Setting(
-        flag, "speak TLS with the master, and verify its certificate", ("--tls", "--use-tls"), show=_true_or_false
+        flag, "speak TLS with the master, and verify its certificate", ("--tls", "--use-tls"), show=true_or_false
     ),
     "tls_ca": Setting(
-        _path, "file with the authorities that may sign the master's certificate, or with that certificate itself",
-        ("--tls-ca",), "FILE", read=_absolute, unset="those of the system", show=_quoted,
+        relative_path,
+        "file with the authorities that may sign the master's certificate, or with that certificate itself",
+        ("--tls-ca",), "FILE", read=read_absolute, unset="those of the system", show=_quoted,
     ),
     "tls_pin": Setting(
-        _pin, "SHA-256 of the master's certificate: no other one is accepted, and without tls_ca nothing else is asked",
+        fingerprint,
+        "SHA-256 of the master's certificate: no other one is accepted, and without tls_ca nothing else is asked",
         ("--tls-pin",), "SHA256", unset="any that is verified", show=_quoted,
     ),
     "tls_cert": Setting(
-        _path, "file with the certificate that the slave shows, and those that lead to its authority",
-        ("--tls-cert",), "FILE", read=_absolute, unset="none", show=_quoted,
+        relative_path, "file with the certificate that the slave shows, and those that lead to its authority",
+        ("--tls-cert",), "FILE", read=read_absolute, unset="none", show=_quoted,
     ),
     "tls_key": Setting(
-        _path, "file with its private key, without a passphrase",
-        ("--tls-key",), "FILE", read=_absolute, unset="that of tls_cert", show=_quoted,
+        relative_path, "file with its private key, without a passphrase",
+        ("--tls-key",), "FILE", read=read_absolute, unset="that of tls_cert", show=_quoted,
     ),
     "tls_name": Setting(
         filled, "name that the master's certificate has to be for",
@@ -429,15 +436,15 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "drain": Setting(
         number(0), "seconds that what runs has to end after SIGTERM; 0 interrupts it at once",
-        ("--drain",), "SECONDS", read=_number, show=_seconds,
+        ("--drain",), "SECONDS", read=read_number, show=plain_number,
     ),
     "max_builds": Setting(
         whole(1, LONGEST), "builds after which the slave leaves and ends",
-        ("--max-builds",), "N", read=_whole, unset="any number",
+        ("--max-builds",), "N", read=read_whole, unset="any number",
     ),
     "idle_exit": Setting(
         number(0.1), "seconds without a command or a new build after which the slave leaves and ends",
-        ("--idle-exit",), "SECONDS", read=_number, unset="never", show=_seconds,
+        ("--idle-exit",), "SECONDS", read=read_number, unset="never", show=plain_number,
     ),
     "numcpus": Setting(
         whole(1, LONGEST), "number of processors that the master is told",
@@ -445,7 +452,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "delete_leftover_dirs": Setting(
         flag, "whether directories of no builder are removed from the base directory when the slave is attached",
-        ("--delete-leftover-dirs",), show=_true_or_false,
+        ("--delete-leftover-dirs",), show=true_or_false,
     ),
 }  # fmt: skip
 

@@ -22,13 +22,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeAlias, assert_never
+from enum import auto
+from typing import Final, assert_never
 
 from slaveproto.allowances import Allowances
 from slaveproto.errors import RemoteProtocolError
 from slaveproto.inputs import Disconnected, Received, Stop, Wakeup
 from slaveproto.limits import Limits
-from slaveproto.machine import Machine
+from slaveproto.machine import Machine, Symbol
 from slaveproto.mend import Mended, Mender, PassedOn, Side
 from slaveproto.relay.config import Place, RelayConfig
 from slaveproto.relay.events import (
@@ -86,7 +87,12 @@ TOLD: Final = (100, 0.5)
 
 _GREETING: Final = Limits(string=100, elements=100, message=4096)
 
-_Alarm: TypeAlias = tuple[str, int]
+
+class _Alarm(Symbol):
+    TLS = auto()
+    REACH = auto()
+    CLIENT = auto()
+    DRAIN = auto()
 
 
 class _Pair:
@@ -147,7 +153,7 @@ class RelaySession:
         self._held: dict[int, _Pair] = {}
         self._strangers = Strangers()
         self._tellings = Allowances[str](*TOLD)
-        self._timers: Timers[_Alarm] = Timers()
+        self._timers: Timers[tuple[_Alarm, int]] = Timers()
         self._requests: list[RelayRequest] = []
         self._events: deque[RelayEvent] = deque()
         self._touched: dict[int, None] = {}
@@ -244,7 +250,7 @@ class RelaySession:
                 self._come(item)
             case Agreed(connection, names):
                 if connection in self._came:
-                    self._timers.cancel(("tls", connection))
+                    self._timers.cancel((_Alarm.TLS, connection))
                     self._welcome(connection)
                     if self._server is not None:
                         self._server.secured(connection, names)
@@ -258,14 +264,14 @@ class RelaySession:
                 pass
             case Drain(why, within):
                 self._turn_new_away(why)
-                self._timers.set(("drain", 0), now + within)
+                self._timers.set((_Alarm.DRAIN, 0), now + within)
                 self._events.append(Draining(why, len(self._pairs), within))
             case Stop(why):
                 self._stop(why)
             case _:
                 assert_never(item)
-        for what, number in self._timers.pop_expired(now):
-            self._expired(what, number)
+        for alarm, number in self._timers.pop_expired(now):
+            self._expired(alarm, number)
         if self._server is not None:
             due = self._server.deadline
             if due is not None and due <= now:
@@ -298,7 +304,7 @@ class RelaySession:
         if item.secure:
             self._welcome(number)
         else:
-            self._timers.set(("tls", number), self._now + TLS_TIME)
+            self._timers.set((_Alarm.TLS, number), self._now + TLS_TIME)
 
     def _welcome(self, number: int) -> None:
         """Begin to speak with a connection."""
@@ -317,7 +323,7 @@ class RelaySession:
         self._dialled += 1
         seed = derive(self._secret, b"client", self._dialled)
         far = pair.far = ClientLeg(ResumingClient(seed, self._jitter, self.config.policy, self.config.key))
-        self._timers.set(("reach", number), self._now + self.config.reach)
+        self._timers.set((_Alarm.REACH, number), self._now + self.config.reach)
         self._heed_client(pair, far)
 
     def _turn_away(self, number: int, peer: str, why: str) -> None:
@@ -336,7 +342,7 @@ class RelaySession:
             self._end(self._pairs[number], why)
             return
         peer, _ = self._came[number]
-        if self._server is not None and ("tls", number) not in self._timers:
+        if self._server is not None and (_Alarm.TLS, number) not in self._timers:
             self._server.disconnected(number, why, self._now)
         self._drop(number)
         self._turn_away(number, peer, why)
@@ -345,7 +351,7 @@ class RelaySession:
         """Forget a connection that came in and belongs to no pair."""
         self._came.pop(number, None)
         self._spoke.discard(number)
-        self._timers.cancel(("tls", number))
+        self._timers.cancel((_Alarm.TLS, number))
         self._strangers.fail(number, self._now)
 
     def _pair_up(self, number: int, near: Leg) -> _Pair:
@@ -355,7 +361,7 @@ class RelaySession:
         self._dialled += 1
         far = pair.far = PlainLeg(-self._dialled)
         self._plain[far.number] = (pair, far)
-        self._timers.set(("reach", number), self._now + self.config.reach)
+        self._timers.set((_Alarm.REACH, number), self._now + self.config.reach)
         self._requests.append(Dial(far.number))
         return pair
 
@@ -394,7 +400,7 @@ class RelaySession:
     def _open(self, pair: _Pair, event: PairEvent, *, resumable: bool) -> None:
         pair.machine.fire(event)
         pair.resumable = resumable
-        self._timers.cancel(("reach", pair.number))
+        self._timers.cancel((_Alarm.REACH, pair.number))
         if self.config.certified or self.config.key:
             self._know(pair)
         self._events.append(PairOpened(pair.number, pair.peer, resumable))
@@ -449,7 +455,7 @@ class RelaySession:
             self._heed_client(pair, carried)
         elif connection in self._came:
             peer, _ = self._came[connection]
-            if ("tls", connection) in self._timers:
+            if (_Alarm.TLS, connection) in self._timers:
                 self._tell_turned_away(peer, why or "hung up")
             elif self._server is not None:
                 self._server.disconnected(connection, why, self._now)
@@ -521,7 +527,7 @@ class RelaySession:
         due = leg.client.deadline
         if due is not None and (leg.due is None or due < leg.due):
             leg.due = due
-            self._timers.set(("client", pair.number), due)
+            self._timers.set((_Alarm.CLIENT, pair.number), due)
 
     def _heed_client(self, pair: _Pair, leg: ClientLeg) -> None:
         client = leg.client
@@ -538,7 +544,7 @@ class RelaySession:
                     far = pair.far = PlainLeg(leg.carrier)
                     del self._carriers[leg.carrier]
                     self._plain[far.number] = (pair, far)
-                    self._timers.cancel(("client", pair.number))
+                    self._timers.cancel((_Alarm.CLIENT, pair.number))
                     far.bring(data)
                     self._open(pair, PairEvent.REACHED, resumable=False)
                     return
@@ -648,7 +654,7 @@ class RelaySession:
                     self._carriers.pop(leg.carrier, None)
                 case ServerLeg():
                     leg.abort(why)
-        for alarm in ("reach", "client"):
+        for alarm in (_Alarm.REACH, _Alarm.CLIENT):
             self._timers.cancel((alarm, pair.number))
         if isinstance(pair.near, PlainLeg):
             self._drop(pair.number)
@@ -662,7 +668,7 @@ class RelaySession:
 
     def _stop(self, why: str) -> None:
         self._turn_new_away(self._turning_away or why)
-        self._timers.cancel(("drain", 0))
+        self._timers.cancel((_Alarm.DRAIN, 0))
         for pair in list(self._pairs.values()):
             self._end(pair, why)
         if self._server is not None:
@@ -672,22 +678,26 @@ class RelaySession:
             self._drop(number)
             self._requests.append(HangUp(number, data))
 
-    def _expired(self, what: str, number: int) -> None:
-        if what == "drain":
-            self._stop(f"{self._turning_away}, and the time to end was over")
-        elif what == "tls":
-            if number in self._came:
-                peer, _ = self._came[number]
-                self._drop(number)
-                self._turn_away(number, peer, f"agreed on no TLS within {TLS_TIME:g} s")
-        elif number in self._pairs:
-            pair = self._pairs[number]
-            if what == "reach":
-                self._end(pair, f"nothing was reached within {self.config.reach:g} s")
-            elif isinstance(pair.far, ClientLeg):
-                pair.far.due = None
-                pair.far.client.wakeup(self._now)
-                self._heed_client(pair, pair.far)
+    def _expired(self, alarm: _Alarm, number: int) -> None:
+        pair = self._pairs.get(number)
+        match alarm:
+            case _Alarm.DRAIN:
+                self._stop(f"{self._turning_away}, and the time to end was over")
+            case _Alarm.TLS:
+                if number in self._came:
+                    peer, _ = self._came[number]
+                    self._drop(number)
+                    self._turn_away(number, peer, f"agreed on no TLS within {TLS_TIME:g} s")
+            case _Alarm.REACH:
+                if pair is not None:
+                    self._end(pair, f"nothing was reached within {self.config.reach:g} s")
+            case _Alarm.CLIENT:
+                if pair is not None and isinstance(pair.far, ClientLeg):
+                    pair.far.due = None
+                    pair.far.client.wakeup(self._now)
+                    self._heed_client(pair, pair.far)
+            case _:
+                assert_never(alarm)
 
 
 def _carry(source: Leg, target: Leg, mender: Mender | None, side: Side) -> int:
@@ -699,9 +709,10 @@ def _carry(source: Leg, target: Leg, mender: Mender | None, side: Side) -> int:
     if target.congested or target.ending:
         return 0
     data = source.take()
-    if data and mender is None:
-        target.send(data)
-    elif data and mender is not None:
+    if mender is None:
+        if data:
+            target.send(data)
+    elif data:
         try:
             mender.receive(side, data)
         finally:
