@@ -203,7 +203,7 @@ class World:
                 case CarrierLost():
                     self.losses += 1
                     self.current = None
-                case CarrierBack(_, seconds):
+                case CarrierBack(_, _, seconds):
                     self.backs.append(seconds)
                 case Arrived():
                     self.at(self.dice.random() * 0.1, self._client_takes)

@@ -555,7 +555,7 @@ class RelaySession:
                         leg.carrier = 0
                 case CarrierLost(_, why, unacknowledged):
                     self._events.append(LinkLost(pair.number, pair.peer, why, unacknowledged))
-                case CarrierBack(_, seconds):
+                case CarrierBack(_, _, seconds):
                     self._events.append(LinkBack(pair.number, pair.peer, seconds))
                 case Arrived():
                     pass
@@ -597,7 +597,7 @@ class RelaySession:
                 case CarrierLost(number, why, unacknowledged):
                     if number in self._pairs:
                         self._events.append(LinkLost(number, self._pairs[number].peer, why, unacknowledged))
-                case CarrierBack(number, seconds):
+                case CarrierBack(number, _, seconds):
                     if heard is not None:
                         # It has proven that it belongs to a stream that is here.
                         self._strangers.leave(heard)

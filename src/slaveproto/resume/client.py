@@ -119,6 +119,12 @@ class ResumingClient:
         self.stream.abort(why)
         self._see_to_end()
 
+    def close(self, last: bytes, why: str) -> None:
+        """End the stream now, after last words; see `ResumableStream.close`, and `abort`."""
+        self._announced_end = True
+        self.stream.close(last, why)
+        self._see_to_end()
+
     def take(self) -> bytes:
         """Return what has arrived and forget it."""
         return self.stream.take()
@@ -244,9 +250,10 @@ class ResumingClient:
                 self._welcomed(stream, token)
                 self._reader.proven = True
                 back = now - self.stream.cut_at
-                self.stream.proven(there, now)
+                # The welcome is the server's word.
+                self.stream.proven(there, now, known=True)
                 self.stream.acknowledge()
-                self._events.append(CarrierBack(0, back) if not token else StreamOpened())
+                self._events.append(CarrierBack(0, self._carrier, back) if not token else StreamOpened())
             case Refusal(reason, words):
                 self._machine.fire(_Event.REFUSAL)
                 self._events.append(HangUpWanted(words))

@@ -62,10 +62,12 @@ class CarrierBack:
 
     Args:
         stream: which one; 0 for a client's only one.
+        carrier: of a server: the connection. Of a client: how many there were.
         seconds: without one.
     """
 
     stream: int
+    carrier: int
     seconds: float
 
 

@@ -160,6 +160,13 @@ class ResumingServer:
             held.stream.abort(why)
             self._forget(held)
 
+    def close(self, number: int, last: bytes, why: str) -> None:
+        """End a stream now, after last words; see `ResumableStream.close`. No `StreamOver` is announced."""
+        held = self._held.get(number)
+        if held is not None:
+            held.stream.close(last, why)
+            self._forget(held)
+
     def take(self, number: int) -> bytes:
         """Return what has arrived on a stream and forget it; once more after the stream is over."""
         held = self._held.get(number)
@@ -338,7 +345,7 @@ class ResumingServer:
         back = now - held.stream.cut_at
         held.stream.approached()
         self._carry(connection, reader, hello, held, held.key, b"", now)
-        self._events.append(CarrierBack(held.number, back))
+        self._events.append(CarrierBack(held.number, connection.number, back))
 
     def _carry(
         self, connection: _Carrier, reader: FrameReader, hello: Hello, held: _Held, key: bytes, token: bytes, now: float
@@ -352,7 +359,8 @@ class ResumingServer:
         proof = prove_server(key, connection.nonce, hello.nonce, welcome_fields(held.id, token, here))
         connection.out.append(write(Welcome(held.id, token, here, proof)))
         reader.proven = True
-        held.stream.proven(hello.position, now)
+        # A welcome with a token may not arrive; then the client does not come back, for it knows of no stream.
+        held.stream.proven(hello.position, now, known=not token)
 
     def _refuse(self, connection: _Carrier, reason: Reason, words: str) -> None:
         connection.machine.fire(_Event.FALSE_HELLO)

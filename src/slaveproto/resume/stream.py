@@ -203,6 +203,15 @@ class ResumableStream:
         if carried:
             self._out.append(write(Reset(why)))
 
+    def close(self, last: bytes, why: str) -> None:
+        """End both directions now, after last words, of which the present carrier takes what the window allows."""
+        self.send(last)
+        parts = []
+        while self.carried and (data := self.data_to_send()):
+            parts.append(data)
+        self.abort(why)
+        self._out[:0] = parts
+
     def take(self) -> bytes:
         """Return what has arrived and forget it; so much more may be sent."""
         waiting = self._waiting
@@ -226,15 +235,20 @@ class ResumableStream:
         if self.begun:
             self._machine.fire(StreamEvent.CARRIER)
 
-    def proven(self, there: Position, now: float) -> None:
+    def proven(self, there: Position, now: float, *, known: bool) -> None:
         """Go on over a carrier that is the other end's, which said where it is.
+
+        Args:
+            there: the position of the other end.
+            now: the time.
+            known: whether the other end is sure to know by now that the stream is open.
 
         Raises:
             RemoteProtocolError: it cannot be there.
         """
         if not self._acknowledged <= there.arrived <= self._highest:
             raise RemoteProtocolError(f"byte {there.arrived} is not the one that is missing")
-        self._shown = self._machine.state is StreamState.RESUMING
+        self._shown = known
         self._machine.fire(StreamEvent.PROVEN)
         self._acknowledge(there.arrived)
         self._allowed = there.allowed

@@ -159,12 +159,8 @@ class Line:
         """End the line, after `last`."""
         client = self._client
         if client is not None and client.stream.carried:
-            client.send(last)
-            parts = []
-            while data := client.data_to_send():
-                parts.append(data)
-            client.abort(why)
-            last = b"".join((*parts, client.data_to_send()))
+            client.close(last, why)
+            last = client.data_to_send()
         self._hang_up(last)
 
     # -- inside
@@ -216,7 +212,7 @@ class Line:
                     self._hang_up(client.data_to_send())
                 case events.CarrierLost(_, why, unacknowledged):
                     self.notices.append(LineLost(why, unacknowledged))
-                case events.CarrierBack(_, seconds):
+                case events.CarrierBack(_, _, seconds):
                     self.notices.append(LineBack(seconds))
                 case events.Arrived():
                     brought += client.take()
