@@ -33,6 +33,7 @@ TABLES: tuple[tuple[Table[Any, Any], str, str], ...] = (
     (SLAVE_BUILDER, "the master", "slave/states.py"),
     (COMMAND, "the master", "slave/states.py"),
     (master.PEER, "the peer", "master/states.py"),
+    (master.LINE, "the peer", "master/states.py"),
     (master.SEAT, "the slave that has the name", "master/states.py"),
     (master.ATTACH, "the slave", "master/states.py"),
     (master.LISTING, "the slave", "master/states.py"),

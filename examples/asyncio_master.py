@@ -87,7 +87,7 @@ async def main(host: str, port: str, name: str, password: str, directory: str) -
         UploadFile(src="program.tar.gz", dest=os.path.join(os.path.abspath(directory), "program.tar.gz")),
     )
     account = SlaveAccount(name, password, {BUILDER: BUILDER})
-    master = Master(MasterSession(MasterConfig({name: account})))
+    master = Master(MasterSession(MasterConfig({name: account}), resume=os.urandom(32)))
     await master.listen(host, int(port))
     try:
         result = await build(master, name, steps)
@@ -266,8 +266,8 @@ class Master:
 
     def send(self, connection: Connection) -> None:
         """Send what the session has for a connection if all data before it is sent."""
-        if connection.writable:
-            connection.write(self._session.data_to_send(connection.number))
+        while connection.writable and (data := self._session.data_to_send(connection.number)):
+            connection.write(data)
 
     def _look(self) -> None:
         session = self._session

@@ -408,7 +408,7 @@ async def main(host: str, port: str, name: str, password: str, basedir: str, ca_
     """Run a slave to its end."""
     config = SlaveConfig(host=host, port=int(port), name=name, password=password, basedir=os.path.abspath(basedir))
     tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
-    slave = Slave(SlaveSession(config, describe_host("asyncio example"), jitter), show, tls)
+    slave = Slave(SlaveSession(config, describe_host("asyncio example"), jitter, resume=os.urandom(32)), show, tls)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, slave.stop, f"received {number.name}")
     # Our parent may have left it ignored, and then there is no way to learn how a process ended.

@@ -415,7 +415,7 @@ def words_of(error: OSError | UnicodeError) -> str:
 def main(host: str, port: str, name: str, password: str, basedir: str) -> None:
     """Run a slave to its end."""
     config = SlaveConfig(host=host, port=int(port), name=name, password=password, basedir=os.path.abspath(basedir))
-    slave = Slave(SlaveSession(config, describe_host("selectors example"), jitter), show)
+    slave = Slave(SlaveSession(config, describe_host("selectors example"), jitter, resume=os.urandom(32)), show)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: slave.stop(f"received {signal.Signals(number).name}"))
     # Our parent may have left it ignored, and then there is no way to learn how a process ended.

@@ -80,12 +80,14 @@ def test_the_least(tmp_path: Path) -> None:
 
 def test_the_master(tmp_path: Path) -> None:
     master = (
-        '[master]\nlisten = "[::1]:0"\nstate_dir = "../state"\nkeepalive = 0\nsilence = "2m"\nchange_password = ""\n'
+        '[master]\nlisten = "[::1]:0"\nstate_dir = "../state"\nkeepalive = 0\nsilence = "2m"\npatience = 0\n'
+        'change_password = ""\n'
     )
     found = read(tmp_path, master + BUILDER + STEP).master
     assert found.listen == ("::1", 0)
     assert found.state_dir == str(tmp_path.parent / "state")
-    assert (found.config.keepalive, found.config.silence, found.change_password) == (0, 120, "")
+    assert (found.config.keepalive, found.config.silence, found.config.patience) == (0, 120, 0)
+    assert found.change_password == ""
 
 
 def test_who_may_log_in(tmp_path: Path) -> None:

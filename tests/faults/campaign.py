@@ -18,30 +18,32 @@ ENDS: Final = (Kind.CUT, Kind.SLAVE_ONLY, Kind.MASTER_ONLY, Kind.BLACK_HOLE, Kin
 
 
 @cache
-def length(pieces: Pieces) -> int:
+def length(pieces: Pieces, *, lasting: bool = False) -> int:
     """Return the bytes that cross in one build, the login included, if nothing fails."""
-    world = World(0, iter([Fault(Kind.CUT, 10**9)]), pieces)
+    world = World(0, iter([Fault(Kind.CUT, 10**9)]), pieces, lasting=lasting)
     world.run(lambda: world.user.done, PATIENCE)
     (carrier,) = world.carriers
     return carrier.arrived
 
 
-def every_byte(kind: Kind, pieces: Pieces, places: Iterable[int]) -> list[str]:
-    """Build once for each place, with a fault there; return what went wrong."""
+def every_byte(kind: Kind, pieces: Pieces, places: Iterable[int], *, lasting: bool = False) -> list[str]:
+    """Build once for each place, with a fault there; return what went wrong. `lasting` is as for `World`."""
     wrong: list[str] = []
     for at in places:
-        world = World(at, iter([Fault(kind, at)]), pieces)
+        world = World(at, iter([Fault(kind, at)]), pieces, lasting=lasting)
         world.run(lambda world=world: world.user.done, PATIENCE)  # type: ignore[misc]
         found = _verdict(world)
-        if world.stalled and world.opened > 1:
+        if world.stalled and world.opened > 1 and not lasting:
             found.append("a peer that stood still was dropped")
+        if world.user.lost and lasting:
+            found.append("a build did not outlive its link")
         wrong += [f"{kind.name} at byte {at}: {words}" for words in found]
     return wrong
 
 
-def disconnects(seed: int, count: int) -> World:
+def disconnects(seed: int, count: int, *, lasting: bool = False) -> World:
     """Build without end, until so many carriers have ended at random; return the world, with its verdict."""
-    world = World(seed, _random_faults(seed, count), Pieces.WHOLE, builds=10**9)
+    world = World(seed, _random_faults(seed, count), Pieces.WHOLE, builds=10**9, lasting=lasting)
     world.run(lambda: world.opened > count, PATIENCE * count)
     world.user.wanted = 0
     world.run(lambda: world.user.done, PATIENCE)

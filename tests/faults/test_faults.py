@@ -22,6 +22,21 @@ def test_a_fault_at_any_byte_of_a_build(kind: Kind, pieces: Pieces) -> None:
     assert every_byte(kind, pieces, range(offset, length(pieces), STRIDES[pieces])) == []
 
 
+@pytest.mark.parametrize("pieces", PIECES)
+@pytest.mark.parametrize("kind", Kind)
+def test_a_build_outlives_its_link_whenever_that_fails(kind: Kind, pieces: Pieces) -> None:
+    offset = list(Kind).index(kind) * len(PIECES) + PIECES.index(pieces)
+    places = range(offset, length(pieces, lasting=True), STRIDES[pieces])
+    assert every_byte(kind, pieces, places, lasting=True) == []
+
+
+def test_a_life_with_disconnects_that_builds_outlive() -> None:
+    world = disconnects(0, 200, lasting=True)
+    assert world.user.wrong == []
+    assert world.user.lost == 0
+    assert world.user.succeeded > 10
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_a_life_with_disconnects(seed: int) -> None:
     world = disconnects(seed, 200)

@@ -136,18 +136,27 @@ class World:
         faults: of the carriers, in their order; None for a carrier without one.
         pieces: in which bytes arrive.
         builds: how many to build.
+        lasting: whether both sides can speak over streams that outlive their carriers.
     """
 
     def __init__(
-        self, seed: int, faults: Iterator[Fault | None], pieces: Pieces = Pieces.WHOLE, builds: int = 1
+        self,
+        seed: int,
+        faults: Iterator[Fault | None],
+        pieces: Pieces = Pieces.WHOLE,
+        builds: int = 1,
+        *,
+        lasting: bool = False,
     ) -> None:
         self.now = 0.0
         self.random = random.Random(seed)
-        self.master = MasterSession(MasterConfig({ACCOUNT.name: ACCOUNT}))
+        secret = b"s" * 32 if lasting else None
+        self.master = MasterSession(MasterConfig({ACCOUNT.name: ACCOUNT}), resume=secret)
         self.slave = SlaveSession(
             SlaveConfig("master", 9989, ACCOUNT.name, ACCOUNT.password, "/slave"),
             HostInfo({"PATH": "/bin"}, "posix", 2, {"ID": "debian"}, "1.0"),
             lambda delay: delay * self.random.uniform(0.5, 1.0),
+            resume=secret,
         )
         self.master_host = MemoryHost()
         self.slave_host = MemoryHost()
@@ -190,6 +199,8 @@ class World:
                     for report in self.master_host.perform(request):
                         assert isinstance(report, (Completed, Rejected))
                         self.later(0.0, partial(self.tell_master, report))
+        # Streams are fed by this; all carriers are asked for bytes anyway.
+        self.master.connections_to_send()
         while (event := self.master.next_event()) is not None:
             self.user.on_event(event)
 

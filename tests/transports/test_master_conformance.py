@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import sys
 import threading
@@ -55,7 +56,7 @@ class MasterOnAsyncio:
 
     async def _main(self, config: MasterConfig) -> None:
         self._over = asyncio.Event()
-        master = asyncio_master.Master(MasterSession(config))
+        master = asyncio_master.Master(MasterSession(config, resume=os.urandom(32)))
         port = await master.listen("127.0.0.1", 0)
         self._begun.put((asyncio.get_running_loop(), master, port))
         listening = asyncio.create_task(self._listen(master))

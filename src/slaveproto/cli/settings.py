@@ -402,7 +402,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ("--send-environment",), "listed|all|NAME,NAME", read=_names, show=_sent,
     ),
     "resume": Setting(
-        flag, "let builds outlive the link, if the other end, a relay, can do that, too",
+        flag, "let builds outlive the link, if the other end, a relay or a master of slaveproto, can do that, too",
         ("--resume",), "0|1", read=_zero_or_one, show=true_or_false,
     ),
     "tls": Setting(

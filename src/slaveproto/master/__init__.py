@@ -39,6 +39,8 @@ from slaveproto.master.events import Secured as Secured
 from slaveproto.master.events import ShutDownSlave as ShutDownSlave
 from slaveproto.master.events import ShutdownWanted as ShutdownWanted
 from slaveproto.master.events import SlaveAttached as SlaveAttached
+from slaveproto.master.events import SlaveBack as SlaveBack
+from slaveproto.master.events import SlaveCut as SlaveCut
 from slaveproto.master.events import SlaveDetached as SlaveDetached
 from slaveproto.master.events import SlaveInfo as SlaveInfo
 from slaveproto.master.events import StartBuild as StartBuild

@@ -92,6 +92,14 @@ class RemoteBuilder:
             self._peer.release(self.remote)
             self.remote = None
 
+    def cut(self) -> None:
+        """Refuse a build that has not started: the slave's line is cut, and may be for long."""
+        before = self._machine.state
+        build = self.build
+        if self._machine.fire(RemoteBuilderEvent.CUT) is not before and build is not None:
+            self._give_back()
+            self._context.announce(BuildRefused(build, f"the link of slave {self._peer.slave} was lost"))
+
     def lose(self, why: str) -> None:
         """Go with the slave; what runs here ends."""
         self._machine.fire(RemoteBuilderEvent.LOSE)

@@ -33,6 +33,8 @@ from slaveproto.master.events import (
     Ponged,
     ShutdownWanted,
     SlaveAttached,
+    SlaveBack,
+    SlaveCut,
     SlaveDetached,
     SlaveInfo,
     StartBuild,
@@ -106,7 +108,7 @@ class BuildSlave:
 
     def idle_builders(self) -> tuple[str, ...]:
         """Return the names of the builders on which a build can be started now, sorted."""
-        if self.leaving:
+        if self.leaving or self.peer.cut:
             return ()
         return tuple(sorted(name for name, builder in self._list.builders.items() if builder.idle))
 
@@ -263,7 +265,7 @@ class BuildSlave:
 
     def _set_keepalive(self, due: float) -> None:
         key = (self.peer.number, Alarm.KEEPALIVE, 0)
-        if self._context.config.keepalive:
+        if self._context.config.keepalive and not self.peer.lasts:
             self._context.timers.set(key, due)
         else:
             self._context.timers.cancel(key)
@@ -282,6 +284,8 @@ class BuildSlave:
             self._context.announce(BuildRefused(item.build, why))
         elif self.leaving:
             self._context.announce(BuildRefused(item.build, f"slave {self.name} is leaving"))
+        elif self.peer.cut:
+            self._context.announce(BuildRefused(item.build, f"the link of slave {self.name} is lost"))
         else:
             builder.start_build(item.build, self._bot)
             return builder
@@ -302,6 +306,20 @@ class BuildSlave:
             case _:
                 raise no_such_method(call, "perspective")
 
+    # -- the line
+
+    def lose_link(self, why: str, waiting: int) -> None:
+        """Go on without a link; builds that have not begun yet begin elsewhere."""
+        for builder in self._list.builders.values():
+            builder.cut()
+        if self.attached:
+            self._context.announce(SlaveCut(self.name, why, waiting))
+
+    def link_back(self, seconds: float) -> None:
+        """Go on with a link."""
+        if self.attached:
+            self._context.announce(SlaveBack(self.name, self.peer.peer, seconds))
+
     # -- the end
 
     def let_go(self) -> None:
@@ -320,7 +338,7 @@ class BuildSlave:
 
     def _ask_to_go(self) -> None:
         self._departure.fire(DepartureEvent.ASK)
-        due = self._context.now + self._context.config.ping_timeout
+        due = self._context.now + self._context.config.ping_timeout + self.peer.slack
         self._context.timers.set((self.peer.number, Alarm.DEPARTURE, 0), due)
         self._start(self._asking_to_go())
 

@@ -381,9 +381,9 @@ class StepRun:
         heard = now if paused else heard
         grace = GRACE + (what.sigterm_time or 0.0) if isinstance(what, Shell) else GRACE
         if self._machine.state is StepState.INTERRUPTED:
-            given_up = heard + grace
+            given_up = heard + grace + self._peer.slack
             if what.max_time is not None and not isinstance(what, Shell):
-                given_up = min(given_up, self._sent + what.max_time + PATIENCE)
+                given_up = min(given_up, self._sent + what.max_time + PATIENCE + self._peer.slack)
             return _Due(given_up, UNENDED, Result.RETRY)
         if self._command is not None and self._command.said_rc:
             why = f"the slave told its exit code, and not that it is over, for {GRACE:g} s"
@@ -421,10 +421,17 @@ class StepRun:
         elif self._machine.state is StepState.RUNNING:
             if due.result is Result.FAILURE:
                 self._output.say(STDIO, "header", f"\ncommand timed out: {due.why}\n".encode())
-                self._context.timers.set((self._peer.number, Alarm.STEP, self.number), now + PATIENCE)
+                self._give_up_at(now + PATIENCE)
             self._interrupt(due.result, due.why)
         elif self._machine.state is StepState.INTERRUPTED:
             self._peer.end(due.why)
+
+    def _give_up_at(self, due: float) -> None:
+        self._context.timers.set((self._peer.number, Alarm.STEP, self.number), due + self._peer.slack)
+
+    def link_back(self) -> None:
+        """Count the slave's silence anew: its line was cut."""
+        self._output.heard = self._context.now
 
     def interrupt(self, why: str) -> None:
         """Ask the slave to end it. Only the first time counts, and only while a command runs."""
@@ -450,8 +457,7 @@ class StepRun:
         self.spool.take()
         if first and not self.over:
             self.interrupt(ABANDONED)
-            due = self._context.now + patience
-            self._context.timers.set((self._peer.number, Alarm.STEP, self.number), due)
+            self._give_up_at(self._context.now + patience)
 
     def lose(self, why: str) -> None:
         """End with the slave."""

@@ -77,6 +77,8 @@ class MasterConfig:
         keepalive: without a byte of a slave's, until it is asked for a sign of life; 0 for never.
         silence: for the answer, counted from the arrival of the question, after which the slave is taken for dead; also
             of the holder of a name by which another slave comes.
+        patience: for a slave that has lost its link to come back, if its line is a stream (see `MasterSession`); 0 to
+            offer no streams. What it is when the session is made counts.
         upload_max_size: bytes of a file, or of the archive of a directory, that comes in, unless its step says another
             number; 0 for any.
         visitors: most connections that have not logged in, those whose TLS handshake is under way included.
@@ -90,6 +92,7 @@ class MasterConfig:
     ping_timeout: float = 60.0
     keepalive: float = 5.0
     silence: float = 52.0
+    patience: float = 900.0
     upload_max_size: int = 2 * 1024**3
     visitors: int = 500
     visitors_per_address: int = 100

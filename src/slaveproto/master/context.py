@@ -28,6 +28,7 @@ class Alarm(Symbol):
     STEP = auto()
     OVERDUE = auto()
     STALLED = auto()
+    UNTAKEN = auto()
 
 
 Timer: TypeAlias = tuple[int, Alarm, int]

@@ -249,6 +249,36 @@ class SlaveInfo:
 
 
 @attrs.frozen
+class SlaveCut:
+    """A slave's link is lost, its line goes on. What runs there goes on, and no build begins on it.
+
+    Args:
+        slave: its name.
+        why: for people.
+        waiting: bytes that wait for it.
+    """
+
+    slave: str
+    why: str
+    waiting: int
+
+
+@attrs.frozen
+class SlaveBack:
+    """A slave has a link again.
+
+    Args:
+        slave: its name.
+        peer: the address that it comes from now.
+        seconds: without one.
+    """
+
+    slave: str
+    peer: str
+    seconds: float
+
+
+@attrs.frozen
 class LoginFailed:
     """A login failed, or a connection ended before one.
 
@@ -442,6 +472,8 @@ MasterEvent: TypeAlias = (
     | ChangeReceived
     | SlaveAttached
     | SlaveDetached
+    | SlaveCut
+    | SlaveBack
     | BuildersChanged
     | Ponged
     | BuildStarted

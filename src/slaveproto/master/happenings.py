@@ -48,10 +48,17 @@ class PeerBroke:
 
 @attrs.frozen
 class PeerLeft:
-    """A connection is over."""
+    """A peer is over.
+
+    Args:
+        connection: the peer's.
+        why: for people.
+        last: words that it is still to be told; None if there is no connection any more.
+    """
 
     connection: int
     why: str
+    last: bytes | None
 
 
 @attrs.frozen

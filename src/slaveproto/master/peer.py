@@ -8,6 +8,10 @@ Rules.
   behind a large message, and so may a question. A peer that is not read is not silent.
 * `receive` takes bytes; the session takes their events one by one, and has `on_event` carry each out, so that whatever
   an event led to is done before the next.
+* What carries the peer's bytes is its line: one connection, or a stream that outlives its connections. The other end
+  of a stream lives as long as the stream has a connection, so it is asked for no sign of life. Nothing is due while
+  it has none, nor right after it has one again. What has to come in time may come later by the time in which a dead
+  connection is noticed.
 * Every object of the peer that arrives is given back, unless a receiver keeps it.
 
 Not in the table: challenge and response, which are those of `wire.login.ServerLogin`; the seat of a slave's name, and
@@ -25,7 +29,6 @@ from typing import Final, assert_never
 
 import attrs
 
-from slaveproto.effects import CloseConnection
 from slaveproto.errors import CallFailed, LocalProtocolError, RemoteProtocolError
 from slaveproto.limits import Limits
 from slaveproto.liveness import Liveness
@@ -35,7 +38,7 @@ from slaveproto.master.dialect import SLAVE, SlaveDialect
 from slaveproto.master.events import Accepted, LoginFailed, MasterNotice
 from slaveproto.master.happenings import AnswersCame, LoginWanted, PeerLeft
 from slaveproto.master.output import UnreadBytes
-from slaveproto.master.states import PEER, PeerEvent, PeerState
+from slaveproto.master.states import LINE, PEER, LineEvent, LineState, PeerEvent, PeerState
 from slaveproto.master.tasks import Answer, Ask, MasterTask
 from slaveproto.wire.connection import Connection, Role
 from slaveproto.wire.events import (
@@ -85,6 +88,9 @@ _LONGEST_FIRST: Final = 8
 PATIENCE_FOR_TLS: Final = 3.0
 """Seconds without a handshake until people are told what may be wrong."""
 
+AFTER_CUT: Final = 10.0
+"""Seconds in which what has waited for a link can come, before anything is due."""
+
 # Every connection has the same.
 _ROOT: Final = Local("root")
 
@@ -122,16 +128,19 @@ class Peer:
         group: of its address.
         context: the surroundings.
         trusted: the limits after the login.
+        noticed: seconds in which a dead connection of a stream is noticed; None if no streams are offered.
     """
 
     # A master has thousands.
     __slots__ = (
-        "_context", "_first", "_leaving", "_login", "_login_until", "_pending", "_perspective", "_refused", "_serving",
-        "_timeout", "_trusted", "connection", "dialect", "group", "liveness", "machine", "mind", "name", "names",
-        "number", "peer", "questions", "slave", "unread",
+        "_calm_until", "_context", "_first", "_leaving", "_line", "_login", "_login_until", "_noticed", "_pending",
+        "_perspective", "_refused", "_serving", "_timeout", "_trusted", "connection", "dialect", "group", "liveness",
+        "machine", "mind", "name", "names", "number", "peer", "questions", "slave", "unread",
     )  # fmt: skip
 
-    def __init__(self, accepted: Accepted, group: str, context: MasterContext, trusted: Limits) -> None:
+    def __init__(
+        self, accepted: Accepted, group: str, context: MasterContext, trusted: Limits, noticed: float | None
+    ) -> None:
         self.number = accepted.connection
         self.peer = accepted.peer
         """Its address."""
@@ -154,6 +163,11 @@ class Peer:
         self._timeout = context.config.login_timeout
         self._login_until = context.now + self._timeout
         self.machine = Machine(PEER)
+        self._line = Machine(LINE)
+        self._noticed = noticed or 0.0
+        self._calm_until = 0.0
+        if noticed is None:
+            self._line.fire(LineEvent.CHOOSE_PLAIN)
         self._refused = 0
         self._first = b""
         self._serving: dict[Local, Servant] = {}
@@ -180,20 +194,82 @@ class Peer:
 
     @property
     def paused(self) -> bool:
-        """Whether the connection should be left unread."""
+        """Whether no more should be taken of what it says."""
         return self.unread.size > HIGH_WATER
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it has not chosen yet what its line is to be."""
+        return self._line.state is LineState.OFFERED
+
+    @property
+    def plain(self) -> bool:
+        """Whether its line is one connection."""
+        return self._line.state is LineState.PLAIN
+
+    @property
+    def lasts(self) -> bool:
+        """Whether its line is a stream."""
+        return self._line.state in (LineState.CARRIED, LineState.CUT)
+
+    @property
+    def cut(self) -> bool:
+        """Whether its line is a stream without a connection."""
+        return self._line.state is LineState.CUT
+
+    @property
+    def slack(self) -> float:
+        """Seconds that anything it has to do may take longer."""
+        return self._noticed if self.lasts else 0.0
+
+    @property
+    def calm_until(self) -> float | None:
+        """The time before which nothing is due of it; None if things are due as ever."""
+        if self.cut:
+            return self._context.now + AFTER_CUT
+        return self._calm_until if self._context.now < self._calm_until else None
 
     def touch(self) -> None:
         """Note that there may be something to send."""
         self._context.touched[self.number] = None
 
     def data_to_send(self) -> bytes:
-        """Return bytes for the connection and forget them; none while TLS is agreed on."""
-        if self.machine.state is PeerState.SECURING:
+        """Return bytes for its line and forget them; none while it is not known what that is."""
+        if self.machine.state is PeerState.SECURING or self.undecided:
             return b""
         data = self.connection.data_to_send()
         self.liveness.taken += len(data)
         return data
+
+    # -- the line
+
+    def choose_plain(self, *, greeted: bool) -> None:
+        """Let the line be this one connection. `greeted` tells whether the peer was offered the dialects already."""
+        self._line.fire(LineEvent.CHOOSE_PLAIN)
+        if greeted:
+            self.connection.data_to_send()
+        self.touch()
+
+    def choose_stream(self) -> None:
+        """Let the line be a stream, of which this connection is the first."""
+        self._line.fire(LineEvent.CHOOSE_STREAM)
+        self.touch()
+
+    def lose_link(self) -> None:
+        """Note that the stream has no connection."""
+        self._line.fire(LineEvent.LOSE)
+
+    def resume(self, peer: str) -> None:
+        """Note that the stream has a connection again, from an address."""
+        self._line.fire(LineEvent.RESUME)
+        self.peer = peer
+        self.liveness.heard(self._context.now)
+        self._calm_until = self._context.now + AFTER_CUT
+
+    def join(self) -> None:
+        """End, for the connection goes on with the line of another peer."""
+        self.machine.fire(PeerEvent.JOIN)
+        self._end_connection()
 
     # -- incoming
 
@@ -213,18 +289,26 @@ class Peer:
         self._context.timers.cancel((self.number, Alarm.HANDSHAKE, 0))
         self.touch()
 
+    def check_secured(self) -> None:
+        """Check that bytes may come.
+
+        Raises:
+            LocalProtocolError: the handshake of TLS is not done.
+        """
+        if self.machine.state is PeerState.SECURING:
+            raise LocalProtocolError(f"the handshake of connection {self.number} is under way")
+
     def receive(self, data: bytes) -> bool:
         """Take bytes, whose events come from `connection`; False if they are of HTTP or TLS, which ends the connection.
 
         Raises:
             LocalProtocolError: the handshake of TLS is not done.
         """
-        context, state = self._context, self.machine.state
-        if state is PeerState.SECURING:
-            raise LocalProtocolError(f"the handshake of connection {self.number} is under way")
+        context = self._context
+        self.check_secured()
         self.liveness.heard(context.now)
         context.touched[self.number] = None
-        if state is PeerState.NEGOTIATING:
+        if self.machine.state is PeerState.NEGOTIATING:
             self._first += data[: _LONGEST_FIRST - len(self._first)]
             if _HTTP.match(self._first) or self._first.startswith(_TLS):
                 self.end(f"broke the protocol: {SPEAKS_TLS if self._first.startswith(_TLS) else SPEAKS_HTTP}")
@@ -349,12 +433,13 @@ class Peer:
         """
         count = len(ask.calls)
         asked = _Asked(task, ask.lenient, ask.keep, ask.probing, [None] * count, count)
+        timeout = None if ask.timeout is None else ask.timeout + self.slack
         self.touch()
         for place, (target, method, args) in enumerate(ask.calls):
             number = self.connection.call(target, method, args)
-            self._pending[number] = _Pending(method, ask.timeout, asked, place)
-            if ask.timeout is not None:
-                self._context.timers.set((self.number, Alarm.ANSWER, number), self._context.now + ask.timeout)
+            self._pending[number] = _Pending(method, timeout, asked, place)
+            if timeout is not None:
+                self._context.timers.set((self.number, Alarm.ANSWER, number), self._context.now + timeout)
         if ask.probing:
             self.liveness.ask(self.connection.unsent)
 
@@ -456,21 +541,22 @@ class Peer:
     # -- the end
 
     def end(self, why: str, *, closed: bool = False) -> None:
-        """End the connection. `closed` tells that the runner has it no more."""
+        """End the line. `closed` tells that there is no connection any more."""
         if self.gone:
             return
         unknown = self.state not in (PeerState.ADMITTED, PeerState.REFUSED)
         last = self.data_to_send()
         self.machine.fire(PeerEvent.END)
+        self._end_connection()
+        if unknown:
+            self._report(why)
+        self._context.report(PeerLeft(self.number, why, None if closed else last))
+
+    def _end_connection(self) -> None:
         self.connection.close()
-        if not closed:
-            self._context.request(CloseConnection(self.number, last))
         for number in self._pending:
             self._context.timers.cancel((self.number, Alarm.ANSWER, number))
         self._pending.clear()
         self._serving.clear()
         self._context.timers.cancel((self.number, Alarm.LOGIN, 0))
         self._context.timers.cancel((self.number, Alarm.HANDSHAKE, 0))
-        if unknown:
-            self._report(why)
-        self._context.report(PeerLeft(self.number, why))

@@ -2,19 +2,23 @@
 
 `MasterSession` is a pure function of its constructor's arguments and of the inputs that `handle` was given. To drive
 it: `handle` an input; perform every one of `requests()`; for each of `connections_to_send()` send
-`data_to_send(connection)` whenever the data before it is sent; read `next_event()` until None; take `output(step)` of
-every step that spoke or finished; leave a connection unread while it is `paused`; wait for the next input, but no
-longer than until `deadline`.
+`data_to_send(connection)` whenever the data before it is sent, until there is none; read `next_event()` until None;
+take `output(step)` of every step that spoke or finished; leave a connection unread while it is `paused`; wait for the
+next input, but no longer than until `deadline`.
 
 Rules.
 
 * The session owns its connections (`Peer`), the slaves that they belong to (`BuildSlave`), and the registries of builds
   and steps. Children know no parent: they report by values (`happenings`), and `_settle` carries those out one by one,
   before the next event of a connection is taken.
+* A peer has the number of its connection, or of the first one if its line is a stream that outlives its connections. A
+  connection that is to go on with a stream is a stranger until it has proven that it may; then it is no peer any more.
 * One name, one seat: who comes under a name that is taken is the contender, and the holder has as long to show that it
-  is alive as after any question (`MasterConfig.silence`). A newer contender takes the older one's place.
+  is alive as after any question (`MasterConfig.silence`). A newer contender takes the older one's place. A holder whose
+  line is cut has to go at once: if it were there, it would go on with its stream.
 * A connection is left unread while too much of what it brought is not taken. If that holds up other builds of its slave
-  for `STALL` seconds, the output that is not taken is set apart: see `slaveproto.master.output`.
+  for `STALL` seconds, the output that is not taken is set apart: see `slaveproto.master.output`. What a stream brought
+  waits in the stream meanwhile, and its connection is read.
 * What the program wants is refused with `LocalProtocolError`, and then nothing has changed. What happened a moment ago,
   and the program has not read yet, is no fault of the program: it refuses a build, and ends a step.
 
@@ -82,6 +86,18 @@ from slaveproto.master.output import Output
 from slaveproto.master.peer import HIGH_WATER, Peer
 from slaveproto.master.results import Result
 from slaveproto.master.states import SEAT, PeerState, SeatEvent, SeatState
+from slaveproto.resume.events import (
+    Arrived,
+    CarrierBack,
+    CarrierLost,
+    CarrierOver,
+    PlainCame,
+    ServerEvent,
+    StreamCame,
+    StreamOver,
+)
+from slaveproto.resume.policy import ResumePolicy
+from slaveproto.resume.server import ResumingServer
 from slaveproto.strangers import Strangers, group_of
 from slaveproto.wire.banana import NEED_DATA
 from slaveproto.wire.connection import Connection
@@ -94,7 +110,15 @@ STALL: Final = 2.0
 
 DUPLICATE: Final = "builtins.RuntimeError"
 
+MOST_STREAMS: Final = 1_000_000
+"""Streams at a time. Peers are counted before they open one: that is no limit of its own."""
+
 OTHER_CERTIFICATE: Final = "builtins.PermissionError"
+
+CLOSED: Final = "closed the connection"
+
+_EXCUSED: Final = frozenset({Alarm.ANSWER, Alarm.DEPARTURE, Alarm.STEP, Alarm.OVERDUE})
+"""Alarms that do not count while a line is cut."""
 
 UNHANDLED: Final = "twisted.cred.error.UnhandledCredentials"
 
@@ -116,12 +140,16 @@ class MasterSession:
     Args:
         config: who may log in, and the master's patience.
         limits: what a peer that has logged in can make us hold.
+        resume: 32 bytes of randomness, to offer streams besides Perspective Broker, over which slaves that can do so
+            outlive the loss of their links (see `slaveproto.resume`). None to offer none.
     """
 
     def __init__(
         self,
         config: MasterConfig = MasterConfig(),  # noqa: B008  frozen
         limits: Limits = Limits(calls=1000, references=100_000),  # noqa: B008  frozen
+        *,
+        resume: bytes | None = None,
     ) -> None:
         self._limits = limits
         self._context = MasterContext(config)
@@ -134,6 +162,18 @@ class MasterSession:
         self._lost: dict[int, str] = {}
         # Steps whose output can be taken.
         self._steps: dict[int, StepRun] = {}
+        self._streams: ResumingServer | None = None
+        self._noticed: float | None = None
+        if resume is not None and config.patience:
+            policy = ResumePolicy(patience=config.patience, handshake=config.login_timeout)
+            self._streams = ResumingServer(resume, policy, streams=MOST_STREAMS)
+            self._noticed = policy.silence
+        # Streams that are over and brought something that is not taken yet, and why they are over.
+        self._ended: dict[int, str] = {}
+        # Peers that are paused, and whose stream brought more.
+        self._untaken: dict[int, None] = {}
+        # Peers whose stream is congested.
+        self._held_back: dict[int, None] = {}
 
     @property
     def config(self) -> MasterConfig:
@@ -145,7 +185,9 @@ class MasterSession:
     @property
     def deadline(self) -> float | None:
         """The time when `handle(Wakeup(), ...)` is due, in the clock of `now`; None for not before another input."""
-        return self._context.timers.deadline
+        due = self._context.timers.deadline
+        streams = None if self._streams is None else self._streams.deadline
+        return due if streams is None else streams if due is None else min(due, streams)
 
     def requests(self) -> list[Request]:
         """Return the effects to start now: `FileEffect`, `CloseConnection`, `CountUnacknowledged`.
@@ -157,17 +199,41 @@ class MasterSession:
     def connections_to_send(self) -> list[int]:
         """Return the connections that may have something to send since the last time, each once."""
         touched, self._context.touched = self._context.touched, {}
-        return [number for number in touched if number in self._peers]
+        peers, streams = self._peers, self._streams
+        if streams is None:
+            return [number for number in touched if number in peers]
+        if self._held_back:
+            touched |= self._held_back
+            self._held_back.clear()
+        plain = []
+        for number in touched:
+            peer = peers.get(number)
+            if peer is None:
+                pass
+            elif peer.plain:
+                plain.append(number)
+            elif peer.lasts:
+                self._feed_stream(streams, peer)
+        return plain + streams.carriers_to_send()
+
+    def _feed_stream(self, streams: ResumingServer, peer: Peer) -> None:
+        stream = streams.stream(peer.number)
+        if stream is not None and stream.congested:
+            self._held_back[peer.number] = None
+        elif data := peer.data_to_send():
+            streams.send(peer.number, data)
 
     def data_to_send(self, connection: int) -> bytes:
         """Return bytes for a connection and forget them; none for one that is over."""
         peer = self._peers.get(connection)
+        if self._streams is not None and (peer is None or not peer.plain):
+            return self._streams.data_to_send(connection)
         return peer.data_to_send() if peer is not None else b""
 
     def paused(self, connection: int) -> bool:
         """Whether a connection is to be left unread, because what it brought is not taken or not written yet."""
         peer = self._peers.get(connection)
-        return peer is not None and peer.paused
+        return peer is not None and peer.plain and peer.paused
 
     def next_event(self) -> MasterEvent | None:
         """Return the next announcement, None if there is no more."""
@@ -181,7 +247,11 @@ class MasterSession:
             return []
         if run.over:
             del self._steps[step]
-        return run.spool.take()
+        output = run.spool.take()
+        if run.connection in self._untaken and not self._peers[run.connection].paused:
+            # What the stream brought meanwhile can be taken as soon as the session is driven again.
+            self._context.timers.set((run.connection, Alarm.UNTAKEN, 0), self._context.now)
+        return output
 
     # -- what there is
 
@@ -216,6 +286,7 @@ class MasterSession:
             "steps": len(self._steps),
             "timers": len(self._context.timers),
             "requests": len(self._context.waiting),
+            "streams": 0 if self._streams is None else len(self._streams.streams),
         }
 
     # -- the door in
@@ -230,9 +301,7 @@ class MasterSession:
         context.now = now
         if isinstance(item, Received):
             # Nearly all inputs.
-            peer = self._peers.get(item.connection)
-            if peer is not None:
-                self._receive(peer, item.data)
+            self._hear(item)
         else:
             self._take(item)
         if context.happenings:
@@ -242,6 +311,34 @@ class MasterSession:
             if peer is not None:
                 self._expired(peer, alarm, what)
                 self._settle()
+        if self._streams is not None:
+            self._see_to_streams(self._streams, now)
+
+    def _see_to_streams(self, streams: ResumingServer, now: float) -> None:
+        if (due := streams.deadline) is not None and due <= now:
+            streams.wakeup(now)
+        self._heed_all(streams)
+        for number in list(self._untaken):
+            del self._untaken[number]
+            if number in self._peers:
+                self._take_arrived(streams, self._peers[number])
+                self._settle()
+        self._heed_all(streams)
+
+    def _heed_all(self, streams: ResumingServer) -> None:
+        while (event := streams.next_event()) is not None:
+            self._heed(streams, event)
+            self._settle()
+
+    def _hear(self, item: Received) -> None:
+        peer = self._peers.get(item.connection)
+        if peer is not None and peer.plain:
+            self._receive(peer, item.data)
+        elif self._streams is not None:
+            if peer is not None:
+                peer.check_secured()
+            self._streams.receive(item.connection, item.data, self._context.now)
+            self._heed_all(self._streams)
 
     def _receive(self, peer: Peer, data: bytes) -> None:
         happenings, connection, machine = self._context.happenings, peer.connection, peer.machine
@@ -273,12 +370,11 @@ class MasterSession:
             case Secured(number, names):
                 if number in self._peers:
                     self._peers[number].secured(names)
-            case Received(number, data):
-                if number in self._peers:
-                    self._receive(self._peers[number], data)
+                    self._offer(number, names)
+            case Received():
+                self._hear(item)
             case Disconnected(number, why):
-                if number in self._peers:
-                    self._peers[number].end(why or "closed the connection", closed=True)
+                self._disconnected(number, why)
             case Configure():
                 self._configure(item.config)
             case AnswerAccount():
@@ -325,6 +421,9 @@ class MasterSession:
                 assert_never(item)
 
     def _expired(self, peer: Peer, alarm: Alarm, number: int) -> None:
+        if alarm in _EXCUSED and (calm := peer.calm_until) is not None:
+            self._context.timers.set((peer.number, alarm, number), calm)
+            return
         match alarm:
             case Alarm.LOGIN | Alarm.HANDSHAKE | Alarm.ANSWER:
                 peer.expired(alarm, number)
@@ -340,8 +439,112 @@ class MasterSession:
             case Alarm.STALLED:
                 if peer.paused:
                     self._unstall(peer)
+            case Alarm.UNTAKEN:
+                # That is seen to whatever happens.
+                pass
             case _:
                 assert_never(alarm)
+
+    # -- lines
+
+    def _offer(self, connection: int, names: tuple[str, ...]) -> None:
+        """Offer a stream over a connection that may be spoken to."""
+        if self._streams is not None:
+            self._streams.accepted(connection, self._context.now)
+            self._streams.secured(connection, names)
+
+    def _disconnected(self, connection: int, why: str) -> None:
+        peer = self._peers.get(connection)
+        if self._streams is not None:
+            self._streams.disconnected(connection, why, self._context.now)
+            self._heed_all(self._streams)
+        if peer is not None and not peer.lasts:
+            peer.end(why or CLOSED, closed=True)
+
+    def _heed(self, streams: ResumingServer, event: ServerEvent) -> None:
+        """Take what the streams announce. A peer may be over by then."""
+        match event:
+            case PlainCame(connection, data, unsent):
+                peer = self._peers[connection]
+                peer.choose_plain(greeted=not unsent)
+                self._receive(peer, data)
+            case StreamCame(number):
+                self._peers[number].choose_stream()
+            case Arrived(number):
+                if number in self._peers:
+                    self._take_arrived(streams, self._peers[number])
+            case CarrierOver(connection, why):
+                if connection in self._peers and self._peers[connection].undecided:
+                    self._peers[connection].end(why)
+                else:
+                    self._close(connection, streams.data_to_send(connection))
+            case CarrierLost(number, why, waiting):
+                if number in self._peers:
+                    self._link_lost(self._peers[number], why, waiting)
+            case CarrierBack(number, connection, seconds):
+                self._link_back(number, connection, seconds)
+            case StreamOver(number, why):
+                if number in self._peers:
+                    self._ended[number] = why or CLOSED
+                    self._take_arrived(streams, self._peers[number])
+            case _:
+                assert_never(event)
+
+    def _take_arrived(self, streams: ResumingServer, peer: Peer) -> None:
+        """Take what a stream brought, unless too much is not taken from the peer itself."""
+        number = peer.number
+        while not peer.paused:
+            data = streams.take(number)
+            if not data:
+                stream = streams.stream(number)
+                if number in self._ended:
+                    peer.end(self._ended.pop(number), closed=True)
+                elif stream is not None and stream.peer_ended:
+                    peer.end(CLOSED)
+                return
+            self._receive(peer, data)
+        self._untaken[number] = None
+
+    def _link_lost(self, peer: Peer, why: str, waiting: int) -> None:
+        peer.lose_link()
+        seat = self._seats.get(peer.name or "")
+        if seat is None or seat.holder is None or seat.holder.peer is not peer:
+            return
+        if seat.contender is not None:
+            peer.end(f"{why}, and another slave of its name came")
+        else:
+            seat.holder.lose_link(why, waiting)
+
+    def _link_back(self, number: int, connection: int, seconds: float) -> None:
+        joined = self._peers.pop(connection)
+        joined.join()
+        self._strangers.leave(connection)
+        if number not in self._peers:
+            return
+        peer = self._peers[number]
+        peer.resume(joined.peer)
+        for run in self._steps.values():
+            if run.connection == number:
+                run.link_back()
+        seat = self._seats.get(peer.name or "")
+        if seat is not None and seat.holder is not None and seat.holder.peer is peer:
+            seat.holder.link_back(seconds)
+
+    def _close(self, connection: int, last: bytes) -> None:
+        self._context.request(CloseConnection(connection, last))
+
+    def _close_line(self, peer: Peer, why: str, last: bytes) -> None:
+        """Have the line of a peer end that is over."""
+        streams, number = self._streams, peer.number
+        if streams is None or peer.plain:
+            self._close(number, last)
+        elif peer.undecided:
+            self._close(number, streams.data_to_send(number))
+            streams.disconnected(number, why, self._context.now)
+        else:
+            # Its connection is closed as the streams announce it.
+            streams.close(number, last, why)
+            streams.take(number)
 
     # -- what children report
 
@@ -470,9 +673,11 @@ class MasterSession:
         if not strangers.may_come(group, context.now):
             why = "too many connections from its address came to nothing"
             context.announce(LoginFailed(item.connection, item.peer, None, why))
-            context.request(CloseConnection(item.connection, b""))
+            self._close(item.connection, b"")
             return
-        self._peers[item.connection] = Peer(item, group, context, self._limits)
+        self._peers[item.connection] = Peer(item, group, context, self._limits, self._noticed)
+        if item.secure:
+            self._offer(item.connection, ())
         share = config.visitors_per_address
         leaves = strangers.come(
             item.connection, group, context.now, most=config.visitors, share=share, silent=self._is_silent
@@ -553,7 +758,9 @@ class MasterSession:
         rival, seat.contender = seat.contender, (peer, account)
         if rival is not None:
             rival[0].refuse("a newer connection took its place", kind=DUPLICATE, message="rejecting duplicate slave")
-        if not contested:
+        if holder.peer.cut:
+            holder.peer.end("its link was lost, and another slave of its name came")
+        elif not contested:
             holder.arbitrate()
 
     def _holder_alive(self, connection: int) -> None:
@@ -582,6 +789,12 @@ class MasterSession:
     def _left(self, happening: PeerLeft) -> None:
         """Forget a connection that is over. A contender for its name gets the seat."""
         peer = self._peers.pop(happening.connection)
+        self._ended.pop(peer.number, None)
+        self._untaken.pop(peer.number, None)
+        self._held_back.pop(peer.number, None)
+        self._context.timers.cancel((peer.number, Alarm.UNTAKEN, 0))
+        if happening.last is not None:
+            self._close_line(peer, happening.why, happening.last)
         self._strangers.fail(peer.number, self._context.now)
         self._context.timers.cancel((peer.number, Alarm.STALLED, 0))
         seat = self._seats.get(peer.name or "")

@@ -39,6 +39,7 @@ class PeerEvent(Symbol):
     ATTACH = auto()
     ADMIT = auto()
     REFUSE = auto()
+    JOIN = auto()
     END = auto()
 
 
@@ -48,7 +49,12 @@ PEER: Table[PeerState, PeerEvent] = Table(
     moves={
         # Without TLS a connection is secured when it is accepted.
         PeerState.SECURING: {PeerEvent.SECURED: PeerState.NEGOTIATING, PeerEvent.END: PeerState.GONE},
-        PeerState.NEGOTIATING: {PeerEvent.OPENED: PeerState.OPEN, PeerEvent.END: PeerState.GONE},
+        # JOIN: the connection goes on with the line of another peer.
+        PeerState.NEGOTIATING: {
+            PeerEvent.OPENED: PeerState.OPEN,
+            PeerEvent.JOIN: PeerState.GONE,
+            PeerEvent.END: PeerState.GONE,
+        },
         PeerState.OPEN: {
             PeerEvent.TRY: PeerState.OPEN,
             PeerEvent.CHECK: PeerState.CHECKING,
@@ -76,10 +82,47 @@ PEER: Table[PeerState, PeerEvent] = Table(
         # A client of Twisted may try again after a refusal.
         PeerState.REFUSED: {PeerEvent.TRY: PeerState.OPEN},
     },
-    theirs=frozenset({PeerEvent.OPENED, PeerEvent.TRY, PeerEvent.CHECK}),
+    theirs=frozenset({PeerEvent.OPENED, PeerEvent.TRY, PeerEvent.CHECK, PeerEvent.JOIN}),
 )
 """Agree on TLS, negotiate, log in. TRY begins an attempt, CHECK ends the client's part of it; between them and after
 them the table "login (server)" holds. A slave is attached before its login is answered."""
+
+
+class LineState(Symbol):
+    """States of what carries the bytes of one peer."""
+
+    OFFERED = auto()
+    PLAIN = auto()
+    CARRIED = auto()
+    CUT = auto()
+
+
+class LineEvent(Symbol):
+    """Events of what carries the bytes of one peer."""
+
+    CHOOSE_PLAIN = auto()
+    CHOOSE_STREAM = auto()
+    LOSE = auto()
+    RESUME = auto()
+
+
+LINE: Table[LineState, LineEvent] = Table(
+    name="line",
+    start=LineState.OFFERED,
+    moves={
+        # A master that offers no streams chooses itself.
+        LineState.OFFERED: {
+            LineEvent.CHOOSE_PLAIN: LineState.PLAIN,
+            LineEvent.CHOOSE_STREAM: LineState.CARRIED,
+        },
+        LineState.PLAIN: {},
+        LineState.CARRIED: {LineEvent.LOSE: LineState.CUT},
+        LineState.CUT: {LineEvent.RESUME: LineState.CARRIED},
+    },
+    theirs=frozenset({LineEvent.CHOOSE_PLAIN, LineEvent.CHOOSE_STREAM, LineEvent.RESUME}),
+)
+"""PLAIN is one connection, and ends with it. CARRIED and CUT are a stream, with a connection and without. It ends with
+the stream (see the table "stream"), or with its peer."""
 
 
 class SeatState(Symbol):
@@ -221,6 +264,7 @@ class RemoteBuilderEvent(Symbol):
     STEP_OVER = auto()
     END_BUILD = auto()
     UNLIST = auto()
+    CUT = auto()
     LOSE = auto()
 
 
@@ -228,20 +272,24 @@ REMOTE_BUILDER: Table[RemoteBuilderState, RemoteBuilderEvent] = Table(
     name="slave builder (master)",
     start=RemoteBuilderState.LISTED,
     moves={
+        # CUT: the slave's line is cut. What has begun goes on, what has not begins elsewhere.
         RemoteBuilderState.LISTED: {
             RemoteBuilderEvent.FOUND: RemoteBuilderState.INTRODUCED,
+            RemoteBuilderEvent.CUT: RemoteBuilderState.LISTED,
             RemoteBuilderEvent.UNLIST: RemoteBuilderState.GONE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         # FOUND again: a later list names it, too, and hands out its object once more.
         RemoteBuilderState.INTRODUCED: {
             RemoteBuilderEvent.FOUND: RemoteBuilderState.INTRODUCED,
+            RemoteBuilderEvent.CUT: RemoteBuilderState.INTRODUCED,
             RemoteBuilderEvent.READY: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.UNLIST: RemoteBuilderState.GONE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         RemoteBuilderState.IDLE: {
             RemoteBuilderEvent.FOUND: RemoteBuilderState.IDLE,
+            RemoteBuilderEvent.CUT: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.PING: RemoteBuilderState.PINGING,
             RemoteBuilderEvent.UNLIST: RemoteBuilderState.GONE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
@@ -250,6 +298,7 @@ REMOTE_BUILDER: Table[RemoteBuilderState, RemoteBuilderEvent] = Table(
             RemoteBuilderEvent.FOUND: RemoteBuilderState.PINGING,
             RemoteBuilderEvent.PONG: RemoteBuilderState.STARTING,
             RemoteBuilderEvent.END_BUILD: RemoteBuilderState.IDLE,
+            RemoteBuilderEvent.CUT: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         RemoteBuilderState.STARTING: {
@@ -257,10 +306,12 @@ REMOTE_BUILDER: Table[RemoteBuilderState, RemoteBuilderEvent] = Table(
             RemoteBuilderEvent.STARTED: RemoteBuilderState.BUILDING,
             RemoteBuilderEvent.NOT_STARTED: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.END_BUILD: RemoteBuilderState.IDLE,
+            RemoteBuilderEvent.CUT: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },
         RemoteBuilderState.BUILDING: {
             RemoteBuilderEvent.FOUND: RemoteBuilderState.BUILDING,
+            RemoteBuilderEvent.CUT: RemoteBuilderState.BUILDING,
             RemoteBuilderEvent.START_STEP: RemoteBuilderState.COMMANDING,
             RemoteBuilderEvent.END_BUILD: RemoteBuilderState.IDLE,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
@@ -268,6 +319,7 @@ REMOTE_BUILDER: Table[RemoteBuilderState, RemoteBuilderEvent] = Table(
         # A build cannot end under a command: a slave runs one at a time, and would drop it for the next.
         RemoteBuilderState.COMMANDING: {
             RemoteBuilderEvent.FOUND: RemoteBuilderState.COMMANDING,
+            RemoteBuilderEvent.CUT: RemoteBuilderState.COMMANDING,
             RemoteBuilderEvent.STEP_OVER: RemoteBuilderState.BUILDING,
             RemoteBuilderEvent.LOSE: RemoteBuilderState.GONE,
         },

@@ -275,8 +275,9 @@ class ResumableStream:
 
     def refused(self, why: str) -> None:
         """Note that the other end does not take, or does not know, this stream."""
-        if self._machine.state is StreamState.RESUMING and self._arriving.state is DirectionState.ENDED:
-            # It forgot the stream after all had arrived: only the word for it was lost.
+        ended = self._arriving.state is DirectionState.ENDED and self._leaving.state is DirectionState.ENDED
+        if self._machine.state is StreamState.RESUMING and ended and not self.unacknowledged:
+            # It forgot the stream after all had arrived: only the word for the end was lost.
             why = ""
         self._finish(StreamEvent.REFUSED, why)
 

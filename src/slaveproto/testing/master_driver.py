@@ -100,6 +100,7 @@ class OwnSlave:
         info: what its host is.
         commands: what the master may start.
         host: performs its requests.
+        resume: see `SlaveSession`.
     """
 
     def __init__(
@@ -110,10 +111,11 @@ class OwnSlave:
         *,
         commands: Mapping[str, Command] = COMMANDS,
         host: MemoryHost | None = None,
+        resume: bytes | None = None,
     ) -> None:
         config = config or SlaveConfig("master", 9989, "bot1", "secret", "/slave")
         info = info or HostInfo({"PATH": "/bin"}, "posix", 2, {"ID": "debian"}, "1.0")
-        self.session = SlaveSession(config, info, lambda delay: delay, commands)
+        self.session = SlaveSession(config, info, lambda delay: delay, commands, resume=resume)
         self.host = host or MemoryHost()
         self.events: list[SlaveEvent] = []
         """All that it announced."""
@@ -121,6 +123,8 @@ class OwnSlave:
         """All that it asked for."""
         self.link: MasterLink | None = None
         """Its present connection."""
+        self.reachable = True
+        """Whether the master can be reached."""
         self._driver = driver
         self._reports: deque[Input] = deque()
         self._connection = 0
@@ -166,6 +170,8 @@ class OwnSlave:
 
     def _perform(self, request: Request) -> None:
         match request.effect:
+            case OpenConnection() if not self.reachable:
+                self._reports.append(Disconnected(request.id, "Connection refused"))
             case OpenConnection():
                 self._connection = request.id
                 self.link = self._driver.accept(self)
@@ -256,9 +262,10 @@ class MasterDriver(Settling):
         *,
         commands: Mapping[str, Command] = COMMANDS,
         host: MemoryHost | None = None,
+        resume: bytes | None = None,
     ) -> OwnSlave:
         """Let a slave session of ours connect."""
-        slave = OwnSlave(self, config, info, commands=commands, host=host)
+        slave = OwnSlave(self, config, info, commands=commands, host=host, resume=resume)
         self.own_slaves.append(slave)
         slave.handle(Start())
         return slave
@@ -355,6 +362,9 @@ class MasterDriver(Settling):
                 link.record("peer", data)
                 self._reports.append(Received(link.number, data))
                 moved = True
+        if not moved and (due := self.session.deadline) is not None and due <= self.now:
+            self._reports.append(Wakeup())
+            moved = True
         return moved
 
     def feed(self, item: MasterInput) -> None:

@@ -56,6 +56,8 @@ from slaveproto.master import (
     Secured,
     ShutdownWanted,
     SlaveAttached,
+    SlaveBack,
+    SlaveCut,
     SlaveDetached,
     StartBuild,
     StartStep,
@@ -215,6 +217,8 @@ class Hub:
         if self._paused:
             # One may be read again.
             self._pump()
+        else:
+            self._set_alarm()
         return pieces
 
     def configure(self, item: MasterInput) -> None:
@@ -268,7 +272,10 @@ class Hub:
             for connection in [number for number in self._paused if not session.paused(number)]:
                 self._paused.discard(connection)
                 self._lines[connection].pause(False)
-        deadline = session.deadline
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        deadline = self.session.deadline
         if deadline is not None and deadline < self._rings:
             self._alarm.deadline = self._rings = deadline
 
@@ -299,6 +306,8 @@ class Hub:
                     line.hang_up()
                 for line in lines:
                     self.report(line, Disconnected(line.number, "the master ends"))
+                # A slave whose link can be lost is there still.
+                self.post(Stop("the master ends"))
                 port.close()
 
     async def _ring(self) -> None:
@@ -358,10 +367,8 @@ class Hub:
 
     def _send(self, number: int) -> None:
         line = self._lines.get(number)
-        if line is not None and line.idle:
-            data = self.session.data_to_send(number)
-            if data:
-                line.send(data)
+        while line is not None and line.idle and (data := self.session.data_to_send(number)):
+            line.send(data)
 
     # -- announcements
 
@@ -384,6 +391,9 @@ class Hub:
                 self._notify()
             case BuildersChanged():
                 self.slaves[event.slave].builders = event.builders
+                self._notify()
+            case SlaveCut() | SlaveBack():
+                # Other builders are idle.
                 self._notify()
             case ShutdownWanted():
                 self.slaves[event.slave].leaving = True

@@ -15,6 +15,7 @@ until then is still worth reading. To begin something on a slave that is lost is
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 import ssl
 from collections import deque
@@ -87,7 +88,7 @@ async def open_master(
     """
     listeners = [_plain(listener) for listener in await trio.open_tcp_listeners(port, host=host)]
     async with open_nursery() as nursery:
-        hub = Hub(MasterSession(config), on_event or _ignore, nursery)
+        hub = Hub(MasterSession(config, resume=secrets.token_bytes(32)), on_event or _ignore, nursery)
         master = Master(hub, listeners[0])
         await nursery.start(hub.run, listeners, ssl_context)
         try:

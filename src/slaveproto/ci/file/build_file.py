@@ -397,6 +397,7 @@ MASTER_KEYS: Final[dict[str, Kind]] = {
     "keep_bytes": values.count_from(1),
     "keepalive": values.seconds,
     "silence": values.positive_seconds,
+    "patience": values.seconds,
     "ping_timeout": values.positive_seconds,
     "attach_timeout": values.positive_seconds,
     "login_timeout": values.positive_seconds,

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Final, assert_never
 
 from slaveproto.allowances import Allowances
+from slaveproto.ci.show.amounts import size_words, span_words
 from slaveproto.master.events import (
     AccountWanted,
     BuildersChanged,
@@ -21,6 +22,8 @@ from slaveproto.master.events import (
     Ponged,
     ShutdownWanted,
     SlaveAttached,
+    SlaveBack,
+    SlaveCut,
     SlaveDetached,
     StepFinished,
     StepSpoke,
@@ -62,6 +65,10 @@ class MasterReport:
                 return f"slave {slave} attached from {peer}{version}; builders: {', '.join(builders) or 'none'}"
             case SlaveDetached(slave, why):
                 return f"slave {slave} detached: {why}"
+            case SlaveCut(slave, why, waiting):
+                return f"slave {slave} lost its link, its builds go on: {why}; {size_words(waiting)} wait"
+            case SlaveBack(slave, peer, seconds):
+                return f"slave {slave} is back after {span_words(seconds)}, from {peer}"
             case BuildersChanged(slave, builders):
                 return f"slave {slave} has other builders: {', '.join(builders) or 'none'}"
             case ChangeReceived(_, change):

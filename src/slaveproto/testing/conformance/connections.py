@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import os
 import random
 import socket
 import threading
@@ -16,6 +17,8 @@ from slaveproto.slave.events import (
     CommandFinished,
     Connecting,
     Detached,
+    LineBack,
+    LineLost,
     SlaveEvent,
     WaitingForMaster,
 )
@@ -32,6 +35,7 @@ from slaveproto.testing.conformance.harness import (
     wait_until,
     wait_until_stuck,
 )
+from slaveproto.testing.conformance.lasting import LastingMaster, reset
 from slaveproto.testing.conformance.socket_master import DEADLINE, SocketMaster, Spoil, Spoiled
 
 SUITE: Suite[Lab] = Suite()
@@ -252,12 +256,27 @@ def a_connection_that_is_cut_kills_the_build_and_comes_back(lab: Lab) -> None:
 
 
 @SUITE.add()
+def a_build_outlives_its_link(lab: Lab) -> None:
+    with lab.slave(resume=os.urandom(32)) as slave, LastingMaster(lab.listener) as master:
+        master.attach("b")
+        count = "n=0; while [ $n -lt 100 ]; do n=$((n+1)); echo $n; sleep 0.01; done"
+        step = master.start("b", count)
+        for cut in range(1, 4):
+            master.wait_for(lambda cut=cut: len(step.numbers) > 20 * cut)  # type: ignore[misc]
+            master.cut()
+            slave.wait_for(LineLost, cut)
+            master.resume()
+            slave.wait_for(LineBack, cut)
+        assert master.finish(step).numbers == list(range(1, 101))
+        assert not slave.of(Detached)
+
+
+@SUITE.add()
 def a_reset_is_told_from_an_orderly_end(lab: Lab) -> None:
     with lab.slave() as slave:
         with lab.listener.attach("b") as master:
             slave.wait_for(Attached)
-            # On close, reset.
-            master.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            reset(master.socket)
         assert words_of(slave.wait_for(Detached)) == "Connection reset by peer"
 
 

@@ -175,13 +175,19 @@ class Lab:
 
     @contextlib.contextmanager
     def slave(
-        self, *, port: int | None = None, jitter: Callable[[float], float] | None = None, **config: Any
+        self,
+        *,
+        port: int | None = None,
+        jitter: Callable[[float], float] | None = None,
+        resume: bytes | None = None,
+        **config: Any,
     ) -> Iterator[LabSlave]:
         """Run a slave; in the end it is stopped, and has to be gone.
 
         Args:
             port: to connect to; None for that of the listener.
             jitter: as for the session; None for a slave that does not wait before it tries again.
+            resume: as for the session.
             config: more of its `SlaveConfig`.
         """
         settings = {"host": "127.0.0.1", "name": "bot", "password": "secret", **config}
@@ -190,7 +196,7 @@ class Lab:
             settings["max_delay"] = 0.0
         full_config = SlaveConfig(port=port, basedir=str(self.directory), **settings)
         host = HostInfo(dict(os.environ), os.name, 1, {}, "test")
-        slave = LabSlave(self._start(SlaveSession(full_config, host, jitter or float)))
+        slave = LabSlave(self._start(SlaveSession(full_config, host, jitter or float, resume=resume)))
         self._slaves.append(slave)
         try:
             yield slave

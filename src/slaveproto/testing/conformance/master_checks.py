@@ -24,6 +24,8 @@ from slaveproto.master import (
     Result,
     Shell,
     SlaveAttached,
+    SlaveBack,
+    SlaveCut,
     SlaveDetached,
     StepSpoke,
     UploadFile,
@@ -37,6 +39,7 @@ from slaveproto.testing.conformance.harness import (
     read_slowly,
     wait_until,
 )
+from slaveproto.testing.conformance.lasting import LastingSlave, reset
 from slaveproto.testing.conformance.master_harness import LabMaster, MasterLab
 from slaveproto.testing.conformance.socket_slave import SocketSlave
 from slaveproto.wire.values import Value
@@ -53,9 +56,6 @@ BLOCK_SIZE = 100_000
 
 MORE_THAN_FITS = 200
 """Blocks that no connection takes while its other end does not read, buffers of the kernel included."""
-
-RESET = b"\1\0\0\0\0\0\0\0"
-"""`SO_LINGER` for a reset on close."""
 
 
 def read_text(master: LabMaster, step: int = 1) -> str:
@@ -359,9 +359,51 @@ def an_orderly_end_is_told(lab: MasterLab) -> None:
 @SUITE.add()
 def a_reset_is_told_in_words_of_the_system(lab: MasterLab) -> None:
     with lab.attached() as (master, slave):
-        slave.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        slave.socket.close()
+        reset(slave.socket)
         assert master.wait_for(SlaveDetached).why == "Connection reset by peer"
+
+
+@SUITE.add()
+def a_build_outlives_its_link(lab: MasterLab) -> None:
+    with lab.master() as master, LastingSlave(master.port) as slave:
+        master.slaves.append(slave)
+        slave.wait_for(lambda: master.of(SlaveAttached), "the slave is attached")
+        master.start_build(slave)
+        master.start_step(slave, COMMAND)
+        for cut in range(1, 4):
+            slave.write(f"before cut {cut}\n")
+            slave.cut()
+            master.wait_for(SlaveCut, cut)
+            slave.write(f"after cut {cut}\n")
+            slave.resume()
+        slave.command.finish()
+        assert master.outcome_of(slave=slave).result is Result.SUCCESS
+        assert read_text(master) == "".join(f"before cut {cut}\nafter cut {cut}\n" for cut in range(1, 4))
+        assert len(master.of(SlaveBack)) == 3
+        assert not master.of(SlaveDetached)
+
+
+@SUITE.add()
+def output_that_is_not_taken_stops_a_slave_whose_line_lasts(lab: MasterLab) -> None:
+    with lab.master() as master, LastingSlave(master.port) as slave:
+        master.slaves.append(slave)
+        slave.wait_for(lambda: master.of(SlaveAttached), "the slave is attached")
+        master.start_build(slave)
+        master.start_step(slave, COMMAND)
+        block = "x" * 100_000
+        written = 0
+        while not slave.congested:
+            slave.write(block)
+            written += len(block)
+            assert written < ENOUGH, "the slave is stopped"
+        taken = 0
+        with contextlib.suppress(TimeoutError):
+            while True:
+                taken += len(read_text(master))
+                slave.pump(1.0)
+        slave.command.finish()
+        master.outcome_of(slave=slave)
+        assert taken + len(read_text(master)) == written
 
 
 @SUITE.add()
@@ -448,8 +490,9 @@ def a_hundred_connections_come_and_go(lab: MasterLab) -> None:
             assert sock.recv(1), "every connection is greeted"
         for number, sock in enumerate(socks):
             if number % 2:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            sock.close()
+                reset(sock)
+            else:
+                sock.close()
         wait_until(lambda: descriptors() <= before, expected="the runner closes what its peers have closed")
         master.wait_for(LoginFailed, 100)
         master.post(Ping("bot"))
