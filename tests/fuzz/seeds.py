@@ -57,6 +57,8 @@ def seeds(target: str) -> list[bytes]:
             return recorded("s2m")
         case "stream_client" | "stream_server":
             return [said[target] for said in map(_stream, (b"", b"hello", b"x" * 1000))]
+        case "lasting_master":
+            return [*(_slave(name, lasting=True) for name in GENERATIONS), *seeds("stream_server")]
         case _:
             ask = target == "login"
             return [*(_slave(name, ask=ask) for name in GENERATIONS), _teller_of_changes(ask=ask), *recorded("s2m")[:5]]
@@ -89,8 +91,13 @@ def _stream(text: bytes) -> Mapping[str, bytes]:
 class _Conversation:
     """A scripted peer and the master of a target; what the peer says is kept."""
 
-    def __init__(self, ask: bool, generation: str, name: str, password: str, *, mind: bool) -> None:
-        self.master = FuzzedMaster(ask=ask)
+    def __init__(
+        self, ask: bool, generation: str, name: str, password: str, *, mind: bool, lasting: bool = False
+    ) -> None:
+        self.master = FuzzedMaster(ask=ask, lasting=lasting)
+        self._client = ResumingClient(STREAM_SEED, lambda most: most) if lasting else None
+        if self._client is not None:
+            self._client.connected(0.0)
         self.said = BY_SEVEN
         self.peer = ScriptedSlave(self._settle, name.encode(), password.encode(), generation, mind=mind)
         self._settling = False
@@ -105,17 +112,30 @@ class _Conversation:
         while moves:
             heard, self.master.sent = self.master.sent, b""
             if heard:
-                self.peer.hear(heard)
-            said = self.peer.data_to_send()
+                self.peer.hear(self._out_of_the_stream(heard))
+            said = self._into_the_stream(self.peer.data_to_send())
             if said:
                 self.said += said
                 self.master.tell(Received(1, said))
             moves = bool(heard or said)
         self._settling = False
 
+    def _out_of_the_stream(self, data: bytes) -> bytes:
+        if self._client is None:
+            return data
+        self._client.receive(data, 0.0)
+        return self._client.take()
 
-def _slave(generation: str, *, ask: bool) -> bytes:
-    talk = _Conversation(ask, generation, BOT.name, BOT.password, mind=True)
+    def _into_the_stream(self, data: bytes) -> bytes:
+        if self._client is None:
+            return data
+        if data:
+            self._client.send(data)
+        return self._client.data_to_send()
+
+
+def _slave(generation: str, *, ask: bool = False, lasting: bool = False) -> bytes:
+    talk = _Conversation(ask, generation, BOT.name, BOT.password, mind=True, lasting=lasting)
     done = 0
     while done < len(talk.peer.commands):
         _carry_out(talk.peer, talk.peer.commands[done])

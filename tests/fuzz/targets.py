@@ -54,6 +54,9 @@ from slaveproto.wire.banana import Decoder, Expression, encode
 SIZES: Final = (1 << 20, 1, 2, 7, 64, 1000)
 """Bytes of a piece, by the first byte of an input."""
 
+STREAM_SECRET: Final = b"s" * 32
+STREAM_SEED: Final = b"c" * 32
+
 CHALLENGE: Final = bytes(range(16))
 BUILDER: Final = "linux"
 BOT: Final = SlaveAccount("bot1", "secret", {BUILDER: "linux", "mac": "mac"})
@@ -186,10 +189,12 @@ class FuzzedMaster:
 
     Args:
         ask: whether it asks its program who may come.
+        lasting: whether it offers streams.
     """
 
-    def __init__(self, *, ask: bool) -> None:
-        self.session = MasterSession(MasterConfig({} if ask else ACCOUNTS, ask=ask))
+    def __init__(self, *, ask: bool = False, lasting: bool = False) -> None:
+        config = MasterConfig({} if ask else ACCOUNTS, ask=ask)
+        self.session = MasterSession(config, resume=STREAM_SECRET if lasting else None)
         self.host = MemoryHost({"/m"})
         self.now = 0.0
         self.sent = b""
@@ -242,7 +247,12 @@ class FuzzedMaster:
 
 def master(data: bytes) -> None:
     """Feed bytes of a slave, or of a teller of changes, to a master session that builds."""
-    _master(FuzzedMaster(ask=False), data)
+    _master(FuzzedMaster(), data)
+
+
+def lasting_master(data: bytes) -> None:
+    """Feed bytes of a slave that speaks over a stream to a master session that offers them, and builds."""
+    _master(FuzzedMaster(lasting=True), data)
 
 
 def login(data: bytes) -> None:
@@ -262,7 +272,8 @@ def _master(master: FuzzedMaster, data: bytes) -> None:
     feed(master, data)
     master.now += 1.0
     master.tell(Disconnected(1, "reset"))
-    master.now += 100.0
+    # A stream is waited for as long as this.
+    master.now += 1000.0
     master.tell(Wakeup())
     left = {name: number for name, number in master.session.census.items() if number}
     assert left == {}, f"the peer is gone, and left {left}"
@@ -292,10 +303,6 @@ def mender(data: bytes) -> None:
                 while heard.next_expression() is not NEED_DATA:
                     pass
         assert not heard.pending, "half an expression came out"
-
-
-STREAM_SECRET: Final = b"s" * 32
-STREAM_SEED: Final = b"c" * 32
 
 
 def stream_server(data: bytes) -> None:
@@ -340,6 +347,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "server": connection_of_a_server,
     "slave": slave,
     "master": master,
+    "lasting_master": lasting_master,
     "login": login,
     "mender": mender,
     "stream_client": stream_client,

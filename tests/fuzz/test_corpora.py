@@ -21,9 +21,10 @@ def test_the_corpus_keeps_every_promise(target: str) -> None:
         TARGETS[target](data)
 
 
-def test_what_a_scripted_slave_says_leads_to_the_last_step() -> None:
-    master = FuzzedMaster(ask=False)
-    feed(master, seeds("master")[0])
+@pytest.mark.parametrize("lasting", [False, True])
+def test_what_a_scripted_slave_says_leads_to_the_last_step(lasting: bool) -> None:
+    master = FuzzedMaster(lasting=lasting)
+    feed(master, seeds("lasting_master" if lasting else "master")[0])
     assert master.finished > 4
 
 
