@@ -71,7 +71,8 @@ DISTANT_PORT: Final = "harm2"
 
 def _file(names: Sequence[str], state: State, step: str = "") -> str:
     """Return a build file with a builder for each slave; unless the state is `idle` it builds at once."""
-    parts = ['[master]\nlisten = "127.0.0.1:9989"\n']
+    # These rows are about plain links; what becomes of others, `python -m tests.cuts` shows.
+    parts = ['[master]\nlisten = "127.0.0.1:9989"\npatience = 0\n']
     for name in names:
         parts.append(f'[[slave]]\nname = "{name}"\npassword = "pw"\n')
         parts.append(f'[[builder]]\nname = "b-{name}"\nslaves = ["{name}"]\n')

@@ -38,13 +38,16 @@ class Pair:
     """Whether a relay stands before the slave."""
     far: bool = False
     """Whether a relay stands before the master."""
+    mend: bool = False
+    """Whether that relay mends, for slave and master are of two generations. So does one on the direct link then."""
 
     @property
     def name(self) -> str:
         """Words for a table."""
         slave = f"our slave ({self.slave})" if self.slave in get_args(Runner) else f"slave {VERSIONS[self.slave]}"
         master = f"master {VERSIONS[self.master]}" if self.master != "ours" else "slaveproto master"
-        return " - ".join([slave, *["relay"] * self.near, "wire", *["relay"] * self.far, master])
+        far = ["relay --mend" if self.mend else "relay"] * self.far
+        return " - ".join([slave, *["relay"] * self.near, "wire", *far, master])
 
 
 VERSIONS: Final[Mapping[str, str]] = {"old": "0.8.4", "new": "4.3.0"}
@@ -58,6 +61,9 @@ PAIRS: Final[Mapping[str, Pair]] = {
     "new-ours": Pair("ours", "new", near=True),
     "threads-ours": Pair("ours", "threads"),
     "trio-ours": Pair("ours", "trio"),
+    "mend-new": Pair("new", "old", near=True, far=True, mend=True),
+    "mend-old": Pair("old", "new", near=True, far=True, mend=True),
+    "mend-new-threads": Pair("new", "threads", far=True, mend=True),
     "bare": Pair("old", "old"),
 }
 """What can be run; `bare` shows that a cut does harm where nothing resumes."""
@@ -126,7 +132,10 @@ def direct(pair: Pair, folder: Path, master: RealMaster | None) -> Iterator[Site
     """Run the slave of a pair at its master, with nothing between them."""
     with ExitStack() as stack:
         site = _site(stack, master, folder, DIRECT)
-        stack.enter_context(_slave(pair, folder / DIRECT, Place(site.port, site.slaves), DIRECT))
+        port = site.port
+        if pair.mend:
+            port = stack.enter_context(ChainRelay(folder / "direct", "--to", port, ["--mend"])).port
+        stack.enter_context(_slave(pair, folder / DIRECT, Place(port, site.slaves), DIRECT))
         if master is not None:
             master.wait_attached(DIRECT)
         yield site
@@ -139,7 +148,8 @@ def chain(pair: Pair, folder: Path, master: RealMaster | None, options: Sequence
         site = _site(stack, master, folder, CUT)
         port, relays = site.port, []
         if pair.far:
-            relays.append(stack.enter_context(ChainRelay(folder / "far", "--to", port, options)))
+            mend = ["--mend"] if pair.mend else []
+            relays.append(stack.enter_context(ChainRelay(folder / "far", "--to", port, [*options, *mend])))
             port = relays[-1].port
         wire = stack.enter_context(Wire(port, rate=RATE))
         port = wire.port

@@ -240,6 +240,15 @@ def test_a_slave_that_stays_away_is_lost(died: bool) -> None:
     assert len(world.driver.events_of(SlaveAttached)) == 2
 
 
+def test_a_master_that_takes_silent_slaves_for_dead_sooner_does_so_with_streams() -> None:
+    world = Lasting(keepalive=1.0, silence=5.0)
+    world.die()
+    world.driver.advance(5.9)
+    assert not world.has(SlaveCut)
+    world.driver.advance(0.2)
+    assert world.has(SlaveCut)
+
+
 def test_the_patience_is_the_configurations() -> None:
     world = Lasting(patience=20.0)
     world.cut()

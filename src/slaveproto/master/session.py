@@ -166,6 +166,7 @@ class MasterSession:
         self._noticed: float | None = None
         if resume is not None and config.patience:
             policy = ResumePolicy(patience=config.patience, handshake=config.login_timeout)
+            policy = policy.impatient(config.keepalive, config.silence)
             self._streams = ResumingServer(resume, policy, streams=MOST_STREAMS)
             self._noticed = policy.silence
         # Streams that are over and brought something that is not taken yet, and why they are over.

@@ -22,3 +22,14 @@ class ResumePolicy:
     kept: int = 32 * 1024 * 1024
     window: int = 4 * 1024 * 1024
     handshake: float = 10.0
+
+    def impatient(self, keepalive: float, silence: float) -> ResumePolicy:
+        """Return the same for an owner that takes a silent peer for dead sooner than this.
+
+        Args:
+            keepalive: seconds without a byte until the owner would ask for one; 0 for never.
+            silence: seconds that the answer might take.
+        """
+        if not keepalive or keepalive + silence >= self.silence:
+            return self
+        return ResumePolicy(keepalive + silence, self.patience, self.kept, self.window, self.handshake)

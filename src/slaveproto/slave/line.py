@@ -178,7 +178,8 @@ class Line:
         from slaveproto.resume.proof import derive
 
         seed = derive(self._secret, b"line", self._number)
-        client = self._client = ResumingClient(seed, self._jitter, POLICY)
+        policy = POLICY.impatient(self._config.keepalive, self._config.silence)
+        client = self._client = ResumingClient(seed, self._jitter, policy)
         # The connection that it wants is there.
         client.next_event()
         client.connected(now)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SMALL: Final = 16 * 1024
 """Bytes that are read at once of a connection that says little."""
 
-LARGE: Final = 256 * 1024
+LARGE: Final = 1024 * 1024
 """Bytes that are read at once of a connection that says much."""
 
 
