@@ -16,7 +16,7 @@ import nox
 
 HERE = Path(__file__).parent
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-FAST = ("-m", "not peers and not programs")
+FAST = ("-m", "not peers and not programs and not campaigns")
 
 nox.options.sessions = ["lint", "fast-3.11"]
 nox.options.reuse_existing_virtualenvs = True
@@ -25,7 +25,7 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session(python=PYTHONS)
 def fast(session: nox.Session) -> None:
-    """Tests without real peers, programs and runners in real time, on each Python that is there."""
+    """Tests without real peers, programs, runners in real time and campaigns, on each Python that is there."""
     session.install("-q", "-e", ".[dev]")
     session.run("python", "-m", "pytest", "-q", *FAST, *session.posargs)
 
@@ -75,23 +75,31 @@ def _compare(session: nox.Session, wheel: Path) -> None:
         session.error(f"the wheel lacks {', '.join(sorted(missing))}")
 
 
+def _compare_sources(session: nox.Session, tree: Path) -> None:
+    """Compare the unpacked archive with the repository: it has all that builds, tests and explains."""
+    kept = session.run("git", "ls-files", "src", "tests", "docs", "examples", "benchmarks", external=True, silent=True)
+    missing = [path for path in str(kept).split() if not (tree / path).is_file()]
+    if missing:
+        session.error(f"the archive of sources lacks {', '.join(missing)}")
+
+
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Fuzzing of everything that reads bytes of a peer: half a minute for each target, or as long as you say."""
+    """Fuzzing of everything that reads bytes of a peer: 12 seconds for each target, or as long as you say."""
     session.install("-q", "-e", ".[fuzz]")
-    session.run("python", "-m", "tests.fuzz", *(session.posargs or ["--seconds", "24"]))
+    session.run("python", "-m", "tests.fuzz", *(session.posargs or ["--seconds", "12"]))
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Growth: a master and 50 slaves under random kills, for two minutes, or as long as you say."""
+    """Growth: a master and 50 slaves under random kills, for 80 seconds, or as long as you say."""
     session.install("-q", "-e", ".[dev]")
-    session.run("python", "-m", "tests.soak", *(session.posargs or ["--seconds", "120"]))
+    session.run("python", "-m", "tests.soak", *(session.posargs or ["--seconds", "80"]))
 
 
 @nox.session
 def sdist(session: nox.Session) -> None:
-    """Distributions: the wheel has every file of src; the archive of sources, unpacked, passes its fast tests."""
+    """Distributions: the wheel has all of src, the archive all that is kept here; unpacked, it passes the fast tests."""
     session.install("-q", "build")
     with tempfile.TemporaryDirectory() as folder:
         session.run("python", "-m", "build", "--outdir", folder, ".")
@@ -100,6 +108,7 @@ def sdist(session: nox.Session) -> None:
         _compare(session, wheel)
         shutil.unpack_archive(archive, folder)
         (tree,) = (path for path in Path(folder).iterdir() if path.is_dir())
+        _compare_sources(session, tree)
         with session.chdir(tree):
             session.install("-q", ".[dev]")
             session.run("python", "-m", "pytest", "-q", *FAST, *session.posargs)

@@ -412,4 +412,4 @@ class PairOfConnections(RuleBasedStateMachine):
 
 
 PairOfConnections.TestCase.settings = settings(max_examples=40, stateful_step_count=60)
-TestPairOfConnections = PairOfConnections.TestCase
+TestPairOfConnections = pytest.mark.campaigns(PairOfConnections.TestCase)

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import attrs
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from slaveproto.ci.scheduler import PATIENCE, RunStart, Scheduler, pause
 from slaveproto.master.results import Result
+
+pytestmark = pytest.mark.campaigns
 
 BUILDERS = ("b0", "b1", "b2")
 SLAVES = ("s0", "s1", "s2")

@@ -17,6 +17,8 @@ from tests.commands.conversation import Conversation
 from tests.commands.sources import CONVERSATIONS as SOURCES
 from tests.commands.support import BYTES, TEXT, WORKDIR
 
+pytestmark = pytest.mark.campaigns
+
 BROKEN = HostError(5, "Input/output error")
 REFUSED = Failure("exceptions.IOError", "disk full")
 

@@ -121,15 +121,17 @@ class Trial:
 
     def slow(self, seconds: float) -> Row:
         """Make the link slow in the middle of a build."""
-        wire = self.chain.wire
+        wire, before = self.chain.wire, 0
 
         def harm() -> None:
+            nonlocal before
             time.sleep(EARLY)
+            # Our master comes anew with each build, and the slave with it.
+            before = wire.accepted
             wire.rate = SLOW
             time.sleep(seconds)
             wire.rate = RATE
 
-        before = wire.accepted
         row = self._row(f"64 kbit/s for {seconds:.0f} s", _once(harm))
         return attrs.evolve(row, cuts=wire.accepted - before)
 

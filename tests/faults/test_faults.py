@@ -10,7 +10,9 @@ import pytest
 from tests.faults.campaign import PIECES, disconnects, every_byte, length
 from tests.faults.world import Fault, Kind, Pieces, World
 
-STRIDES = {Pieces.WHOLE: 97, Pieces.MIXED: 131, Pieces.BYTES: 991}
+pytestmark = pytest.mark.campaigns
+
+STRIDES = {Pieces.WHOLE: 131, Pieces.MIXED: 197, Pieces.BYTES: 1999}
 """Bytes between two tries here; the campaign tries each."""
 
 

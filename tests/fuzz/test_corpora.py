@@ -12,6 +12,8 @@ from tests.fuzz.seeds import corpus, seeds
 from tests.fuzz.targets import TARGETS, FuzzedMaster, feed
 from tests.wire.support import expressions
 
+pytestmark = pytest.mark.campaigns
+
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_corpus_keeps_every_promise(target: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -113,6 +113,15 @@ def test_the_contender_gets_the_name_of_a_holder_that_is_disconnected() -> None:
 
 
 # -- scripts
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_is_looked_at() -> Iterator[None]:
+    """A process that runs thousands of tests has millions of objects, which take seconds to count."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def scripts() -> int:

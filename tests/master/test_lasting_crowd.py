@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -33,6 +34,8 @@ from slaveproto.testing import MasterDriver, RawPeer
 from slaveproto.testing.master_driver import OwnSlave
 from slaveproto.testing.memory_host import MemoryChild
 from tests.master.support import BOT1, BOT2, configured, nothing_left
+
+pytestmark = pytest.mark.campaigns
 
 WAYS: Final = ("both", "slave", "master", "neither")
 """Sides that are told that a connection is over."""

@@ -495,5 +495,5 @@ class Crowd(RuleBasedStateMachine):
         assert nothing_left(self.driver)
 
 
-TestCrowd = Crowd.TestCase
+TestCrowd = pytest.mark.campaigns(Crowd.TestCase)
 TestCrowd.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)

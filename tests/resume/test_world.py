@@ -10,6 +10,8 @@ from slaveproto.resume import ResumePolicy, StreamState
 from slaveproto.resume.stream import NEWBORN
 from tests.resume.world import Fault, Kind, World
 
+pytestmark = pytest.mark.campaigns
+
 UP = bytes(range(256)) * 2
 DOWN = bytes(reversed(range(256))) * 2
 

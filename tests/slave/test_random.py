@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,6 +17,8 @@ from slaveproto.slave.states import LinkState
 from slaveproto.testing import MasterCommand, MemoryChild, SessionDriver
 from slaveproto.wire import Value
 from tests.slave.support import CONFIG, GENERATIONS, INFO, attach, name, tasks
+
+pytestmark = pytest.mark.campaigns
 
 NAMES = ("a", "b", "c")
 LARGEST_PIECE = 200_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from slaveproto.slave.events import Connected, Input
 from slaveproto.testing import SessionDriver
 from tests.slave.support import CONFIG, GENERATIONS, INFO
 from tests.slave.test_lost import converse, converse_briefly
+
+pytestmark = pytest.mark.campaigns
 
 
 def outputs(inputs: Sequence[tuple[float, Input]]) -> list[object]:

@@ -12,6 +12,8 @@ from slaveproto.testing.conformance import CHECKS, CheckSkipped, SlaveCheck, run
 from tests.transports.support import Threaded
 from tests.transports.windows_parts import put_disk, put_threads
 
+pytestmark = pytest.mark.programs
+
 # On Windows what a command started cannot get out of its reach, so threads may wait for a pipe to be closed.
 ESCAPES = {"an_input_that_only_a_daemon_holds_is_given_up"}
 
