@@ -99,7 +99,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def sdist(session: nox.Session) -> None:
-    """Distributions: the wheel has all of src, the archive all that is kept here; unpacked, it passes the fast tests."""
+    """Distributions: the wheel has all of src, the archive all that is kept here; it passes the fast tests."""
     session.install("-q", "build")
     with tempfile.TemporaryDirectory() as folder:
         session.run("python", "-m", "build", "--outdir", folder, ".")
