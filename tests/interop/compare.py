@@ -65,7 +65,7 @@ class Noise:
 NOISE: Sequence[Noise] = (
     Noise("names, and with them all paths, differ in this word", r"\b(?:own|our|tri)\b", "SLAVE"),
     Noise("time", r"elapsedTime=\d+\.\d{6}\n", "elapsedTime=SECONDS\n"),
-    Noise("time", r"\('elapsed', \[\d[\d.e-]*\]\)", "('elapsed', [SECONDS])"),
+    Noise("time", r"\(u?'elapsed', \[\d[\d.e-]*\]\)", "('elapsed', [SECONDS])"),
     Noise("address of the environment of a program that could not be run", r"environment id \d+", "environment id N"),
     Noise("terminals are numbered by the system", r"/dev/pts/\d+", "/dev/pts/N"),
     Noise("each command has a mark of its own", r"SLAVEPROTO_COMMAND=\w+", "SLAVEPROTO_COMMAND=MARK", builder="env"),
