@@ -237,3 +237,22 @@ def test_500_strangers(master: socket.socket) -> None:
         relays[0].wait_for(PairOpened)
         for sock in (slave, there, *crowd):
             sock.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="the system cannot acknowledge at once")
+@pytest.mark.parametrize("form", ["plain", "pair"])
+def test_a_slave_that_holds_back_small_messages_does_not_wait(form: str, master: socket.socket) -> None:
+    """A Twisted slave sends the rest of a message when what it sent before is acknowledged; late, that takes 40 ms."""
+    with path(form, master) as relays:
+        slave, there = joined(relays[0], master)
+        before = time.monotonic()
+        for _ in range(100):
+            slave.sendall(b"a")
+            slave.sendall(b"b")
+            assert read(there, 2) == b"ab"
+            # The kernel takes it for a conversation, and acknowledges late.
+            there.sendall(b"c")
+            assert read(slave, 1) == b"c"
+        assert time.monotonic() - before < 2.0
+        slave.close()
+        there.close()

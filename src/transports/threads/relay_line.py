@@ -156,6 +156,8 @@ class RelayLine:
             self._reading = False
             self._watch()
             return HalfClosed(self.number)
+        # The answer comes from far away, if any comes.
+        sockets.acknowledge(self._sock)
         size = len(data)
         if size == self._block:
             self._block = LARGE

@@ -39,9 +39,6 @@ from transports.trio.nurseries import open_nursery
 from transports.trio.shortage import endure
 from transports.trio.watching import BATCH, open_watcher
 
-QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
-"""Linux's option for acknowledging at once; it wears off by itself."""
-
 _OUR_FAULT: Final = frozenset({errno.EBADF, errno.EINVAL, errno.EFAULT, errno.ENOTSOCK})
 
 
@@ -250,21 +247,12 @@ class ServerConnection:
         self._spoke = False
         self._port.report(self, Received(self.number, data))
         if not self._spoke and not self.closing:
-            self._acknowledge()
+            # Otherwise what was sent has done so.
+            sockets.acknowledge(self._sock)
 
     def _take(self) -> bytes | None:
         """Return what there is, None if it is nothing yet."""
         return sockets.take(self._sock)
-
-    def _acknowledge(self) -> None:
-        """Have the kernel acknowledge at once what was read, unless what was sent did that.
-
-        A Twisted slave holds back its second small message until the first one is acknowledged; the usual delay would
-        cost 40 ms for every command.
-        """
-        if QUICK_ACK is not None:
-            with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
 
     def _end(self, why: str) -> None:
         self.hang_up()
