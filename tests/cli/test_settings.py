@@ -117,9 +117,6 @@ def test_no_file(tmp_path: Path) -> None:
         load(str(tmp_path))
     with pytest.raises(UsageError, match="no such directory; make it with"):
         load(str(tmp_path / "none"))
-    (tmp_path / "buildbot.tac").write_text("")
-    with pytest.raises(UsageError, match=r"made by buildslave, not by us; run `slaveproto create-slave` on it"):
-        load(str(tmp_path))
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

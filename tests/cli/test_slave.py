@@ -138,7 +138,8 @@ def test_calls_that_are_wrong(argv: list[str], capfd: pytest.CaptureFixture[str]
     [
         ([], ["usage: slaveproto [-h] [--version] COMMAND", "create-slave", "run a slave in the foreground"]),
         (["create-slave"], ["BASEDIR MASTERHOST[:PORT] NAME [PASSWORD]", "9989", "[6]", "standard input", "umask"]),
-        (["slave"], ["slave [-h] [--runner {threads,trio}]", "--drain SECONDS", "--max-builds N", "--idle-exit SECONDS",
+        (["slave"], ["slave [-h] [--once] [--runner {threads,trio}]", "--drain SECONDS", "--max-builds N",
+                     "--idle-exit SECONDS",
                      "BASEDIR", "shutdown.stamp", "exit codes: 0 ", "3 gave up", "143"]),
     ],
 )  # fmt: skip

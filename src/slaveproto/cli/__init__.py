@@ -13,6 +13,10 @@ from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.show.console import STDERR, say
 
 INTERRUPTED = 130
+REPLACED: Final = (
+    "the package `transports` is that of another project, which was installed over ours; install slaveproto in an "
+    "environment of its own"
+)
 CANNOT_STORE = 75
 """EX_TEMPFAIL of `sysexits.h`: to be tried again later."""
 
@@ -23,9 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = sys.argv[1:] if argv is None else argv
         options = _parser(arguments).parse_args(arguments)
+        if _replaced():
+            raise UsageError(REPLACED)
         code: int = options.run(options)
     except UsageError as error:
         say(STDERR, f"slaveproto: {error}")
+        return 2
+    except ImportError as error:
+        # What is imported there may be missing, and then it was not loaded.
+        if not _replaced() and "transports" not in _modules_of(error):
+            raise
+        say(STDERR, f"slaveproto: {REPLACED}")
         return 2
     except CannotStore as error:
         say(STDERR, f"slaveproto: {error}")
@@ -33,6 +45,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
+
+
+def _replaced() -> bool:
+    """Whether the package `transports` was loaded and is another project's."""
+    loaded = sys.modules.get("transports")
+    return loaded is not None and not getattr(loaded, "OF_SLAVEPROTO", False)
+
+
+def _modules_of(error: ImportError) -> set[str]:
+    """Return the names of the modules that an error went through."""
+    names = set()
+    trace = error.__traceback__
+    while trace is not None:
+        names.add(str(trace.tb_frame.f_globals.get("__name__")))
+        trace = trace.tb_next
+    return names
 
 
 def _occupy_standard_streams() -> None:
@@ -48,6 +76,14 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         # To find out how wide the terminal is, argparse loads half a megabyte, at each start.
         super().__init__(**options, formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return what is known. What is not known is a mistake here already, not one of the whole program's."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [word for word in unknown if word.startswith("-") and word != "-"]
+            self.error(f"unknown option: {options[0]}" if options else f"too many arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
@@ -77,6 +113,12 @@ def _create_slave(parser: argparse.ArgumentParser) -> None:
     from slaveproto.cli import create_slave
 
     create_slave.describe(parser)
+
+
+def _adopt(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import adopt
+
+    adopt.describe(parser)
 
 
 def _slave(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +161,7 @@ _Describe: TypeAlias = Callable[[argparse.ArgumentParser], None]
 
 _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
     "create-slave": ("make a base directory for a slave", _create_slave),
+    "adopt": ("take over a base directory of a slave of Buildbot's", _adopt),
     "slave": ("run a slave in the foreground", _slave),
     "build": ("build what a file says, once, and show it", _build),
     "master": ("run a master in the foreground", _master),

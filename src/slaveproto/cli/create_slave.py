@@ -11,6 +11,8 @@ from typing import Any, Final
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.address import DEFAULT_PORT, parse_address
 from slaveproto.ci.show.console import STDOUT, say
+from slaveproto.cli.endpoints import parse_endpoint, proxy_of
+from slaveproto.cli.passwords import read_password
 from slaveproto.cli.settings import (
     FILE_NAME,
     NEEDS,
@@ -26,6 +28,10 @@ INFO: Final = {
     "admin": "Your Name Here <admin@youraddress.invalid>\n",
     "host": "Please put a description of this build host here\n",
 }
+
+
+KEPT: Final = ("buildbot.tac", *(f"info/{name}" for name in INFO))
+"""Files of a base directory that are never touched once they are there."""
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +70,13 @@ def describe(parser: argparse.ArgumentParser) -> None:
     same.add_argument("-l", "--log-count", type=_count_or_none, metavar="N")
     same.add_argument("--verbose", action="store_true")
     same.add_argument("--protocol", choices=("pb",), help="the only one that is spoken here")
+    parser.add_argument(
+        "--connection-string", metavar="ENDPOINT",
+        help="where the master is, instead of MASTERHOST[:PORT], such as tcp:host=HOST:port=PORT or tls:HOST:PORT",
+    )  # fmt: skip
+    parser.add_argument(
+        "--proxy-connection-string", metavar="ENDPOINT", help="the HTTP proxy, such as tcp:host=HOST:port=PORT"
+    )
     parser.set_defaults(run=run)
 
 
@@ -74,10 +87,15 @@ def run(options: argparse.Namespace) -> int:
         UsageError: it cannot be made as asked.
     """
     host, port = parse_address(options.master)
+    chosen = {key: value for key, value in vars(options).items() if key in SETTINGS and SETTINGS[key].options}
+    endpoint = _endpoints(options)
+    if twice := [key for key in endpoint if key in chosen]:
+        raise UsageError(f"{twice[0]} is given twice")
+    chosen |= endpoint
+    host, port = chosen.pop("host", host), chosen.pop("port", port)
     for what, text in (("BASEDIR", options.basedir), ("NAME", options.name)):
         if not text:
             raise UsageError(f"{what} is empty")
-    chosen = {key: value for key, value in vars(options).items() if key in SETTINGS and SETTINGS[key].options}
     # What is said of TLS is said because TLS is wanted.
     if any(NEEDS.get(key) == "tls" for key in chosen):
         chosen["tls"] = True
@@ -88,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
         places.insert(0, "PASSWORD")
     if len(places) != 1:
         raise UsageError(f"{' and '.join(places)} cannot be given together" if places else "PASSWORD is missing")
-    password = _read_password() if options.password == "-" else options.password or ""
+    password = read_password() if options.password == "-" else options.password or ""
     settings = Settings(
         host=host, port=port, name=options.name, password=password, basedir=options.basedir, **chosen
     )  # fmt: skip
@@ -97,27 +115,37 @@ def run(options: argparse.Namespace) -> int:
     except UnicodeEncodeError:
         raise UsageError("MASTERHOST, NAME or PASSWORD is not UTF-8") from None
     try:
-        done = _make(options.basedir, text, force=options.force)
+        kept = [name for name in KEPT if os.path.exists(os.path.join(options.basedir, name))]
+        done = make_home(options.basedir, text, force=options.force)
     except OSError as error:
         raise UsageError(f"{error.filename or options.basedir}: {error.strerror}") from None
     if not options.quiet:
         where = options.basedir
-        say(STDOUT, f"{where}: {done}; now edit info/admin and info/host, then: slaveproto slave {where}")
+        told = f"kept {', '.join(kept)}; now" if kept else "now edit info/admin and info/host, then"
+        say(STDOUT, f"{where}: {done}; {told}: slaveproto slave {where}")
     return 0
 
 
-def _read_password() -> str:
+def _endpoints(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options of create-worker say that name connections as Twisted does."""
+    found: dict[str, Any] = {}
     try:
-        with open(0, "rb", closefd=False) as stdin:
-            password = stdin.readline().decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise UsageError("the password on standard input is not UTF-8") from None
-    if not password:
-        raise UsageError("no password on standard input")
-    return password
+        if options.connection_string is not None:
+            found |= parse_endpoint(options.connection_string)
+        if options.proxy_connection_string is not None:
+            found["proxy"] = proxy_of(parse_endpoint(options.proxy_connection_string))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return found
 
 
-def _make(basedir: str, text: bytes, *, force: bool) -> str:
+def make_home(basedir: str, text: bytes, *, force: bool) -> str:
+    """Write our file into a base directory, and what `info/` lacks; return what was done, in a word.
+
+    Raises:
+        UsageError: there is such a file that says something else, and no `force`.
+        OSError: it cannot be written.
+    """
     info = os.path.join(basedir, "info")
     os.makedirs(info, exist_ok=True)
     for name, default in INFO.items():

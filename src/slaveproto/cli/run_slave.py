@@ -19,8 +19,9 @@ from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.show.console import STDERR, one_line
 from slaveproto.ci.show.slave_report import text_of
+from slaveproto.cli.home import VARIABLES, Home, occupied, passing_home, settings_of
 from slaveproto.cli.lines import Lines
-from slaveproto.cli.settings import FILE_NAME, SETTINGS, Settings, load, private_files
+from slaveproto.cli.settings import FILE_NAME, SETTINGS, Settings, private_files
 from slaveproto.inputs import Stop
 from slaveproto.slave.events import (
     AskShutdown,
@@ -64,7 +65,19 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "exit codes: 0 has left, or was stopped by a signal or by the master, 2 called wrongly or a bad configuration, "
         f"{GAVE_UP} gave up after max_retries attempts, 129, 130 or 143 waited for nothing (128 and the first signal)"
     )
-    parser.add_argument("basedir", metavar="BASEDIR", help="made by `slaveproto create-slave`")
+    parser.add_argument(
+        "basedir", metavar="BASEDIR", nargs="?",
+        help="made by `slaveproto create-slave`, or by a Buildbot's create-slave or create-worker, whose buildbot.tac "
+        "is then read, and not run; with --once, MASTERHOST[:PORT]",
+    )  # fmt: skip
+    parser.add_argument("name", metavar="NAME", nargs="?", help="with --once: of the slave")
+    parser.add_argument("password", metavar="PASSWORD", nargs="?", help="with --once: a lone - reads or asks for it")
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="without a base directory: one is made for this run, and removed in the end. What is not given is taken "
+        f"from the variables {', '.join(VARIABLES)}",
+    )
     parser.add_argument(
         "--runner",
         choices=sorted(_RUNNERS),
@@ -86,15 +99,29 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: the directory is not a slave's, or its configuration is wrong.
     """
+    drive = _RUNNERS[options.runner]()
+    if options.once:
+        with passing_home(options.basedir, options.name, options.password) as home:
+            return _run(options, home, drive)
+    if options.name is not None:
+        raise UsageError(f"{options.name!r} is one argument too many without --once; see `slaveproto slave --help`")
+    if options.basedir is None:
+        raise UsageError("BASEDIR is missing; see `slaveproto slave --help`")
     if not options.basedir:
         raise UsageError("BASEDIR is empty")
     try:
         basedir = os.path.abspath(options.basedir)
     except OSError as error:
         raise UsageError(f"the working directory: {error.strerror}") from None
-    drive = _RUNNERS[options.runner]()
+    home = settings_of(basedir)
+    with occupied(basedir):
+        return _run(options, home, drive)
+
+
+def _run(options: argparse.Namespace, home: Home, drive: _Drive) -> int:
     overrides: dict[str, Any] = {key: value for key, value in vars(options).items() if key in OVERRIDES}
-    settings = attrs.evolve(load(basedir), **overrides)
+    settings = attrs.evolve(home.settings, **overrides)
+    basedir = settings.basedir
     if settings.allow_shutdown == "signal" and not _HANG_UP:
         raise UsageError(
             f'{basedir}: allow_shutdown = "signal" means SIGHUP, which this system does not have; "file" works'
@@ -108,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
         resume=os.urandom(32) if settings.resume else None,
     )  # fmt: skip
     log = _Log(manager)
-    for line in exposed(private_files(settings)):
+    for line in (*home.remarks, *exposed(private_files(settings))):
         log.say(line)
     signals = _Signals(settings)
 

@@ -42,6 +42,8 @@ from slaveproto.records import record
 from slaveproto.slave.config import SlaveConfig, can_encode
 
 FILE_NAME: Final = "slaveproto.toml"
+TAC: Final = "buildbot.tac"
+"""The file of a slave of Buildbot's."""
 SHUTDOWNS: Final = ("none", "signal", "file")
 SENT: Final = ("listed", "all")
 REQUIRED: Final = ("host", "port", "name", "password")
@@ -197,11 +199,11 @@ def _password_of(at: At, key: str, source: Any, basedir: str) -> str:
     return password
 
 
-def dump(settings: Settings) -> str:
-    """Return the text of the file."""
+def dump(settings: Settings, command: str = "create-slave") -> str:
+    """Return the text of the file, as a subcommand writes it."""
     elsewhere = any(getattr(settings, key) is not None for key in PASSWORD_SOURCES)
     holds = "" if elsewhere else " Holds a password: keep it private."
-    lines = [f"# Written by `slaveproto create-slave`, read by `slaveproto slave`.{holds}\n"]
+    lines = [f"# Written by `slaveproto {command}`, read by `slaveproto slave`.{holds}\n"]
     for key, setting in SETTINGS.items():
         value = getattr(settings, key)
         if value is not None and not (key == "password" and elsewhere):
@@ -212,8 +214,6 @@ def dump(settings: Settings) -> str:
 def _not_ours(basedir: str) -> str:
     if not os.path.isdir(basedir):
         return f"{basedir}: no such directory; make it with `slaveproto create-slave`"
-    if os.path.exists(os.path.join(basedir, "buildbot.tac")):
-        return f"{basedir}: made by buildslave, not by us; run `slaveproto create-slave` on it to take it over"
     return f"{basedir}: not a slave's base directory (no {FILE_NAME}); make it one with `slaveproto create-slave`"
 
 

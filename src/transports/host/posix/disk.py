@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 import sys
@@ -19,6 +21,26 @@ CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 def mode_of(found: os.stat_result) -> int:
     """Return type and permission bits; links are links, whatever kind of."""
     return found.st_mode
+
+
+def occupy(directory: str) -> int | None:
+    """Keep other processes that ask for the same out of a directory; return the descriptor that does so.
+
+    None if its file system cannot.
+
+    Raises:
+        BlockingIOError: another process has it.
+        OSError: there is no such directory.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF):
+            return None
+        raise
+    return descriptor
 
 
 def read_link(path: str) -> str:

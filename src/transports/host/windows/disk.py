@@ -39,6 +39,22 @@ def mode_of(found: os.stat_result) -> int:
     return found.st_mode
 
 
+def occupy(directory: str) -> int | None:
+    """Keep other processes that ask for the same out of a directory; return the descriptor that does so.
+
+    Raises:
+        BlockingIOError: another process has it.
+        OSError: there is no such directory.
+    """
+    # It goes when the descriptor does, and cannot be opened again before.
+    path = os.path.join(directory, "slaveproto.lock")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_TEMPORARY", 0)
+    try:
+        return os.open(path, flags)
+    except (FileExistsError, PermissionError):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path) from None
+
+
 def read_link(path: str) -> str:
     """Return where a link leads; raises OSError."""
     return os.readlink(path).removeprefix(_EXTENDED)
