@@ -119,7 +119,10 @@ def test_some_builders_only(tmp_path: Path) -> None:
 
 def test_what_a_failed_step_says(tmp_path: Path) -> None:
     """The slave's words about it, but not the long list at its beginning."""
-    path = write(tmp_path, builder("b", 'shell = "echo x; sleep 60"\ntimeout = 0.2', 'shell = ["nonesuch"]'))
+    path = write(
+        tmp_path,
+        builder("b", 'shell = "echo x; sleep 60"\ntimeout = 0.2\nhalt_on_failure = false', 'shell = ["nonesuch"]'),
+    )
     done = build(path)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
@@ -127,6 +130,15 @@ def test_what_a_failed_step_says(tmp_path: Path) -> None:
     assert any(line.startswith("b | command timed out: 0.2 seconds without output") for line in lines)
     assert not any("using PTY" in line or "environment" in line for line in lines)
     assert any(line.startswith("b | [2/2] nonesuch: failure") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("more", "second"),
+    [("", "skipped"), ("flunk_on_failure = false", "success"), ("halt_on_failure = false", "success")],
+)
+def test_a_failing_step_ends_the_build_unless_the_file_says_otherwise(more: str, second: str, tmp_path: Path) -> None:
+    path = write(tmp_path, builder("b", f"shell = 'false'\n{more}", "shell = 'true'"))
+    assert build_json(path)[1][0]["steps"][1]["result"] == second
 
 
 def test_python_is_ours(tmp_path: Path) -> None:

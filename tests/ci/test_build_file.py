@@ -148,7 +148,7 @@ def test_a_shell_step(tmp_path: Path) -> None:
         logfiles={"a log": LogFile("f"), "b": LogFile("g", follow=True)},
     )  # fmt: skip
     assert steps_of(tmp_path, text) == (step,)
-    assert steps_of(tmp_path, '[[builder.step]]\nshell = "a | b"\n') == (Shell(command="a | b"),)
+    assert steps_of(tmp_path, '[[builder.step]]\nshell = "a | b"\n') == (Shell(command="a | b", halt_on_failure=True),)
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_secrets(tmp_path: Path) -> None:
     ).builders["b"]
     assert builder.env == {"A": token}
     assert builder.steps == (
-        Shell(command=("echo", key), env={"B": token}, initial_stdin=token),
+        Shell(command=("echo", key), env={"B": token}, initial_stdin=token, halt_on_failure=True),
         DownloadString(data=key, dest="k"),
     )
     assert builder.steps[0].title == "echo <key>"
@@ -477,6 +477,7 @@ def test_secrets(tmp_path: Path) -> None:
         command=("echo", Secret("the key", "<key>")),
         env={"B": Secret("the token", "<token>")},
         initial_stdin=Secret("the token", "<token>"),
+        halt_on_failure=True,
     )
     assert download == DownloadString(data=Secret("the key", "<key>"), dest="k")
     assert "the key" not in repr(shell)

@@ -319,6 +319,8 @@ class _Service:
         for key in _FIXED:
             if getattr(file.master, key) != getattr(self._file.master, key):
                 self._say(f"{key} is different; a restart will see to that")
+        if file.master.config.patience != self._file.master.config.patience:
+            self._say("patience is different; a restart will see to that")
         self._file = file
         self._master.configure(config)
         self._builds.revise(file.builders, most_builds(file))

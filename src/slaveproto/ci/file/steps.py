@@ -50,6 +50,8 @@ def read_step(at: At, value: object) -> AnyStep:
     name = named[0]
     action = ACTIONS[name]
     given = read_table(at, table, {name: action.value, **action.beside, **COMMON})
+    # What fails the build ends it, also where that is not Buildbot's tradition.
+    given.setdefault("halt_on_failure", given.get("flunk_on_failure", True))
     return action.make(**given.pop(name), **given)
 
 
