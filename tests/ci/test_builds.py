@@ -104,11 +104,12 @@ async def test_variables_of_a_build(tmp_path: Path) -> None:
 
     async def set_them(event: RunEvent) -> None:
         if isinstance(event, RunBegan):
-            event.run.variables = {"ONE": "a b", "TWO": "two"}
+            event.run.properties |= {"branch": "a b", "two": "two", "an-other": "x"}
 
-    own = attrs.evolve(shell("a", 'echo "$ONE, $TWO, $THREE"'), env={"TWO": "of the step", "THREE": "3"})
+    command = 'echo "$SLAVEPROTO_BRANCH, $SLAVEPROTO_PROP_TWO, $SLAVEPROTO_PROP_AN_OTHER, $SLAVEPROTO_SLAVENAME"'
+    own = attrs.evolve(shell("a", command), env={"SLAVEPROTO_PROP_TWO": "of the step"})
     await build(tmp_path, [entry("x", own)], set_them, notes.handle)
-    assert "output a b, of the step, 3" in notes.lines
+    assert "output a b, of the step, x, bot" in notes.lines
 
 
 async def test_steps_that_are_not_run(tmp_path: Path) -> None:

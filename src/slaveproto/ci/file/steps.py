@@ -85,7 +85,7 @@ _SIZE: Final = values.count_from(0)
 
 COMMON: Final[dict[str, Kind]] = {
     "name": values.text,
-    "workdir": values.text,
+    "workdir": values.worded_text,
     "halt_on_failure": values.flag,
     "flunk_on_failure": values.flag,
     "warn_on_failure": values.flag,
@@ -116,24 +116,24 @@ ACTIONS: Final[dict[str, Action]] = {
         success_rc=values.exit_codes,
         warnings_rc=values.exit_codes,
     ),
-    "mkdir": _alone(steps.MakeDirectory, "dir", values.text),
-    "rmdir": _alone(steps.RemoveDirectory, "dirs", values.text_or_texts),
+    "mkdir": _alone(steps.MakeDirectory, "dir", values.worded_text),
+    "rmdir": _alone(steps.RemoveDirectory, "dirs", values.worded_texts),
     "copy": _table(
         steps.CopyDirectory,
         ("from", "to"),
-        {"from": values.text, "to": values.text},
+        {"from": values.worded_text, "to": values.worded_text},
         names={"from": "source", "to": "dest"},
     ),
-    "rmfile": _alone(steps.RemoveFile, "path", values.text),
-    "stat": _alone(steps.StatFile, "file", values.text),
-    "glob": _alone(steps.Glob, "pattern", values.text),
-    "listdir": _alone(steps.ListDirectory, "dir", values.text),
+    "rmfile": _alone(steps.RemoveFile, "path", values.worded_text),
+    "stat": _alone(steps.StatFile, "file", values.worded_text),
+    "glob": _alone(steps.Glob, "pattern", values.worded_text),
+    "listdir": _alone(steps.ListDirectory, "dir", values.worded_text),
     "upload": _table(
         steps.UploadFile,
         ("src", "dest"),
         {
-            "src": values.text,
-            "dest": values.beside,
+            "src": values.worded_text,
+            "dest": values.worded_beside,
             "max_size": _SIZE,
             "block_size": _BLOCK_SIZE,
             "mode": values.mode,
@@ -144,8 +144,8 @@ ACTIONS: Final[dict[str, Action]] = {
         steps.UploadDirectory,
         ("src", "dest"),
         {
-            "src": values.text,
-            "dest": values.beside,
+            "src": values.worded_text,
+            "dest": values.worded_beside,
             "compress": _compress,
             "max_size": _SIZE,
             "block_size": _BLOCK_SIZE,
@@ -157,8 +157,8 @@ ACTIONS: Final[dict[str, Action]] = {
         steps.DownloadFile,
         ("src", "dest"),
         {
-            "src": values.beside,
-            "dest": values.text,
+            "src": values.worded_beside,
+            "dest": values.worded_text,
             "max_size": _SIZE,
             "block_size": _BLOCK_SIZE,
             "mode": values.mode,
@@ -167,7 +167,7 @@ ACTIONS: Final[dict[str, Action]] = {
     "download_string": _table(
         steps.DownloadString,
         ("text", "dest"),
-        {"text": values.raw_text, "dest": values.text, "block_size": _BLOCK_SIZE, "mode": values.mode},
+        {"text": values.raw_text, "dest": values.worded_text, "block_size": _BLOCK_SIZE, "mode": values.mode},
         names={"text": "data"},
     ),
 }
