@@ -327,11 +327,13 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
         (f'{BUILDER}[[builder.step]]\nshel = "x"',
          "4: unknown key 'shel'; there are shell, mkdir, rmdir, copy, rmfile, stat, glob, listdir, upload, "
          "upload_dir, download, download_string, name, workdir, halt_on_failure, "
-         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run, timeout, max_time"),
+         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run, timeout, max_time, "
+         "run_if"),
         (f"{BUILDER}step = [1]", "3: [[builder.step]] should be a table, not an integer"),
         (f'{BUILDER}{STEP}stat = "y"', "5: stat cannot be in the same step as mkdir"),
         (f"{BUILDER}{STEP}use_pty = 5", "5: unknown key 'use_pty'; there are mkdir, name, workdir, halt_on_failure, "
-         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run, timeout, max_time"),
+         "flunk_on_failure, warn_on_failure, flunk_on_warnings, warn_on_warnings, always_run, timeout, max_time, "
+         "run_if"),
         (f"{BUILDER}{STEP}always_run = 1", "5: always_run should be true or false, not an integer"),
         (f'{BUILDER}{STEP}name = ""', "5: name is empty"),
         (f"{BUILDER}[[builder.step]]\nmkdir = 5", "4: mkdir should be a string, not an integer"),

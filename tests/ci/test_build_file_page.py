@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from slaveproto.ci import schedule
-from slaveproto.ci.file import build_file
+from slaveproto.ci.file import build_file, conditions
 from slaveproto.ci.file import steps as build_steps
 from slaveproto.master import steps
 from slaveproto.master.config import MasterConfig
@@ -80,6 +80,12 @@ def test_special_defaults() -> None:
     assert documented("`[master]`")["state_dir"] == f'`"{build_file.STATE_DIR}"`'
     assert not attrs.fields(steps.Shell).halt_on_failure.default
     assert attrs.fields(schedule.Triggers).change.default is None
+
+
+def test_conditions() -> None:
+    assert list(documented("`run_if`")) == list(conditions.CONDITION_KEYS)
+    [row] = [cells for cells in tables_under("`run_if`")[0] if cells[0] == "`result`"]
+    assert set(re.findall(r'"([a-z]+)"', row[1])) == set(conditions.RESULTS)
 
 
 def test_other_steps() -> None:

@@ -21,11 +21,12 @@ import attrs
 import trio
 
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.file.conditions import StepExtras
 from slaveproto.ci.file.secrets import SecretUnreadable, filled_env, filled_step
 from slaveproto.ci.file.words import Filler, UnfilledWord, worded
 from slaveproto.ci.leftovers import target_of
 from slaveproto.ci.masking import OutputMask, Vault
-from slaveproto.ci.properties import OF_BUILDS, unpack, variables
+from slaveproto.ci.properties import LONGEST, OF_BUILDS, unpack, variables
 from slaveproto.ci.scheduler import RunStart, Scheduler, Wish
 from slaveproto.master.events import Outcome
 from slaveproto.master.results import Progress, Result
@@ -183,6 +184,26 @@ class BuildListener(ABC):
         """No slave took the build, and it is not tried any more."""
 
 
+_NOTHING_BESIDES: Final = StepExtras()
+
+
+class _Written:
+    """The standard output of a command, as it is shown, as far as it can become a property."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def add(self, output: Output) -> None:
+        """Take in a piece of any output."""
+        if output.stream == "stdout" and len(self._data) <= LONGEST:
+            self._data += output.data
+
+    @property
+    def text(self) -> str | None:
+        """The text without the blanks around it; None if it is too long."""
+        return None if len(self._data) > LONGEST else self._data.decode("utf-8", "backslashreplace").strip()
+
+
 class Run:
     """One attempt to build a builder.
 
@@ -203,6 +224,7 @@ class Run:
         self.properties: dict[str, str] = {**unpack(asked), **of_builds}
         """Properties of the build; a listener that hears of the start may add some. They are not masked."""
         self._progress = Progress(entry.steps)
+        self._results: dict[str, Result] = {}
         self._secrets: Mapping[str, str] = {}
         self._vault = vault
         self._unreadable = ""
@@ -277,10 +299,21 @@ class Run:
         places = [StepPlace(number, len(self.entry.steps), step) for number, step in enumerate(self.entry.steps, 1)]
         while (what := self._next_step(build)) is not None:
             while (place := places.pop(0)).what is not what:
-                await tell(RunStepEnded(self, place, None))
-            await self._run_step(build, place, tell)
+                await self._skip(place, tell)
+            condition = self._extras_of(place).run_if
+            if condition is None or condition.holds(self.properties, self._results):
+                await self._run_step(build, place, tell)
+            else:
+                await self._skip(place, tell)
         for place in places:
-            await tell(RunStepEnded(self, place, None))
+            await self._skip(place, tell)
+
+    async def _skip(self, place: StepPlace, tell: Listener) -> None:
+        self._results[place.what.title] = Result.SKIPPED
+        await tell(RunStepEnded(self, place, None))
+
+    def _extras_of(self, place: StepPlace) -> StepExtras:
+        return self.entry.extras.get(place.number - 1, _NOTHING_BESIDES)
 
     def _next_step(self, build: Build) -> AnyStep | None:
         if self._cut is not None:
@@ -308,10 +341,19 @@ class Run:
         else:
             outcome = await self._outcome_of(build, place, what, tell)
         self._progress.record(place.what, outcome.result)
+        self._results[place.what.title] = outcome.result
         await tell(RunStepEnded(self, place, outcome))
 
     async def _outcome_of(self, build: Build, place: StepPlace, what: AnyStep, tell: Listener) -> Outcome:
-        mask = OutputMask(self._vault)
+        mask, written = OutputMask(self._vault), _Written()
+        name = self._extras_of(place).set_property
+
+        async def tell_output(pieces: Iterable[Output]) -> None:
+            for piece in pieces:
+                if name is not None:
+                    written.add(piece)
+                await tell(RunOutput(self, place, piece))
+
         try:
             async with build.step(filled_step(what, self._secrets)) as step:
                 self._step = step
@@ -319,17 +361,25 @@ class Run:
                     # Told while a listener took its time.
                     step.interrupt(self._cut[1])
                 async for output in step:
-                    for piece in mask.feed(output):
-                        await tell(RunOutput(self, place, piece))
+                    await tell_output(mask.feed(output))
                 outcome = step.outcome
         except SlaveLost as error:
             # Gone while a listener took its time.
             outcome = Outcome(Result.RETRY, None, str(error), {}, 0.0)
         finally:
             self._step = None
-        for piece in mask.end():
-            await tell(RunOutput(self, place, piece))
+        await tell_output(mask.end())
+        if name is not None and outcome.result in (Result.SUCCESS, Result.WARNINGS):
+            outcome = self._take_property(name, written, outcome)
         return attrs.evolve(outcome, why=self._vault.mask_text(outcome.why))
+
+    def _take_property(self, name: str, written: _Written, outcome: Outcome) -> Outcome:
+        text = written.text
+        if text is None:
+            why = f"wrote more than {LONGEST} bytes, which is too much for the property {name}"
+            return attrs.evolve(outcome, result=Result.EXCEPTION, why=why)
+        self.properties[name] = text
+        return outcome
 
 
 class Builds:

@@ -14,6 +14,7 @@ from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file import steps as build_steps
 from slaveproto.ci.file import values
 from slaveproto.ci.file.address import parse_address
+from slaveproto.ci.file.conditions import StepExtras
 from slaveproto.ci.file.secrets import (
     FromCommand,
     FromEnvironment,
@@ -98,6 +99,7 @@ class BuilderEntry:
         env: variables of all its commands.
         triggers: the changes and times that make the master build it.
         steps: the steps, in order.
+        extras: what the master is to do with steps besides, by their places from 0.
         secrets: those that it uses.
     """
 
@@ -107,6 +109,7 @@ class BuilderEntry:
     env: Mapping[str, EnvValue] = attrs.field(factory=dict)
     triggers: Triggers = attrs.field(factory=Triggers)
     steps: tuple[AnyStep, ...]
+    extras: Mapping[int, StepExtras] = attrs.field(factory=dict)
     secrets: tuple[SecretSource, ...] = ()
 
 
@@ -273,14 +276,33 @@ def _builders(
         steps = given.pop("step", [])
         if not steps:
             raise at.wrong("has no [[builder.step]]")
-        given["steps"] = tuple(
-            build_steps.read_step(at.section("step", number), step) for number, step in enumerate(steps)
-        )
+        given["steps"], given["extras"] = _plan(at, steps)
         used = dict.fromkeys(names_in(given.get("env", {}), given["steps"]))
         found[given["name"]] = BuilderEntry(**given, secrets=tuple(secrets[name] for name in used))
     if not found:
         raise top.wrong("has no [[builder]]")
     return found
+
+
+def _plan(builder: At, tables: list[Any]) -> tuple[tuple[AnyStep, ...], dict[int, StepExtras]]:
+    steps: list[AnyStep] = []
+    extras: dict[int, StepExtras] = {}
+    for number, table in enumerate(tables):
+        at = builder.section("step", number)
+        step, more = build_steps.read_step(at, table)
+        if more.run_if is not None and more.run_if.step is not None:
+            titles = dict.fromkeys(before.title for before in steps)
+            if more.run_if.step not in titles:
+                there = ", ".join(titles) or "none"
+                raise (
+                    at.key("run_if")
+                    .key("step")
+                    .wrong(f"{more.run_if.step!r} is no step before this one; there are {there}")
+                )
+        if more != StepExtras():
+            extras[len(steps)] = more
+        steps.append(step)
+    return tuple(steps), extras
 
 
 def _tables(top: At, name: str, value: object) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 
 from slaveproto.ci.file import values
+from slaveproto.ci.file.conditions import StepExtras, condition, free_property_name
 from slaveproto.ci.file.toml_document import At, Kind, of_type, read_table, unknown_key
 from slaveproto.master import steps
 from slaveproto.master.steps import AnyStep
@@ -32,8 +33,8 @@ class Action:
     keys: Mapping[str, Kind] = attrs.field(factory=dict)
 
 
-def read_step(at: At, value: object) -> AnyStep:
-    """Return the step that a table describes.
+def read_step(at: At, value: object) -> tuple[AnyStep, StepExtras]:
+    """Return the step that a table describes, and what the master is to do with it besides.
 
     Raises:
         UsageError: it describes none, or has a wrong key or value.
@@ -50,7 +51,10 @@ def read_step(at: At, value: object) -> AnyStep:
     name = named[0]
     action = ACTIONS[name]
     given = read_table(at, table, {name: action.value, **action.beside, **COMMON})
-    return action.make(**given.pop(name), **given)
+    if "set_property" in given and given.get("want_stdout") is False:
+        raise at.key("set_property").wrong("needs what the command writes; want_stdout is false")
+    extras = StepExtras(**{key: given.pop(key) for key in attrs.fields_dict(StepExtras) if key in given})
+    return action.make(**given.pop(name), **given), extras
 
 
 def _alone(make: Callable[..., AnyStep], argument: str, kind: Kind, **beside: Kind) -> Action:
@@ -94,6 +98,7 @@ COMMON: Final[dict[str, Kind]] = {
     "always_run": values.flag,
     "timeout": values.seconds_or_never,
     "max_time": values.seconds_or_never,
+    "run_if": condition,
 }
 """Keys that any step may have."""
 
@@ -115,6 +120,7 @@ ACTIONS: Final[dict[str, Action]] = {
         kill_leftovers=values.flag,
         success_rc=values.exit_codes,
         warnings_rc=values.exit_codes,
+        set_property=free_property_name,
     ),
     "mkdir": _alone(steps.MakeDirectory, "dir", values.worded_text),
     "rmdir": _alone(steps.RemoveDirectory, "dirs", values.worded_texts),
