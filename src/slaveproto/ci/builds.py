@@ -221,7 +221,7 @@ class Run:
         self.attempt = attempt
         self.wish = Wish(entry.name, asked)
         of_builds = dict(zip(OF_BUILDS, ("1", entry.name, slave, slave), strict=True))
-        self.properties: dict[str, str] = {**unpack(asked), **of_builds}
+        self.properties: dict[str, str] = {**unpack(asked), **entry.properties, **of_builds}
         """Properties of the build; a listener that hears of the start may add some. They are not masked."""
         self._progress = Progress(entry.steps)
         self._results: dict[str, Result] = {}

@@ -370,6 +370,11 @@ class _Service:
         if asked is None:
             await _send(stream, {"error": "the properties are no table of texts with names that are free"})
             return
+        try:
+            self._file.builders[builder].check_asked(asked)
+        except UsageError as error:
+            await _send(stream, {"error": str(error)})
+            return
         if self._memory.trouble:
             await _send(stream, {"waiting": self._memory.trouble})
         number = await self._request(Wish(builder, pack(asked)), "trigger")

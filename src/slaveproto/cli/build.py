@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     file = load(options.file)
     chosen = choose(file, options.builder, options.slave)
     asked = asked_in(options)
+    for entry in chosen:
+        entry.check_asked(asked)
     need_trio()
     from slaveproto.ci.build_once import run_build
 

@@ -44,8 +44,8 @@ def read_step(at: At, value: object) -> tuple[AnyStep, StepExtras]:
     if not named:
         for key in table:
             if key not in COMMON and not any(key in action.beside for action in ACTIONS.values()):
-                raise unknown_key(at, key, (*ACTIONS, *COMMON))
-        raise at.wrong(f"does nothing; it should have one of {', '.join(ACTIONS)}")
+                raise unknown_key(at, key, (*ACTIONS, "use", *COMMON))
+        raise at.wrong(f"does nothing; it should have one of {', '.join(ACTIONS)}, or use")
     if len(named) > 1:
         raise at.key(named[1]).wrong(f"cannot be in the same step as {named[0]}")
     name = named[0]

@@ -74,6 +74,12 @@ def mistake_in(text: str) -> str | None:
     return None
 
 
+def properties_in(text: str) -> list[str]:
+    """Return the names of the properties that a text without mistakes depends on."""
+    insides = [inside for percents, inside in _FORM.findall(text) if len(percents) % 2]
+    return [found[2] for found in map(_INSIDE.fullmatch, insides) if found is not None]
+
+
 def literal(text: str) -> str:
     """Return the text that stands for this one."""
     return _FORM.sub(lambda match: f"{match[1]}{match[0]}", text)
