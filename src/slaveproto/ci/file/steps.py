@@ -9,6 +9,7 @@ import attrs
 
 from slaveproto.ci.file import values
 from slaveproto.ci.file.conditions import StepExtras, condition, free_property_name
+from slaveproto.ci.file.git_step import GOT_REVISION, MODES, git_step
 from slaveproto.ci.file.toml_document import At, Kind, of_type, read_table, unknown_key
 from slaveproto.master import steps
 from slaveproto.master.steps import AnyStep
@@ -25,12 +26,14 @@ class Action:
         value: the kind of its key's value; returns arguments for `make`, by name.
         beside: keys that may stand beside it, besides those of all steps.
         keys: keys of its own table; empty if its value is no table.
+        sets: the property that becomes what it writes; None for none, or the one that the file names.
     """
 
     make: Callable[..., AnyStep]
     value: Kind
     beside: Mapping[str, Kind] = attrs.field(factory=dict)
     keys: Mapping[str, Kind] = attrs.field(factory=dict)
+    sets: str | None = None
 
 
 def read_step(at: At, value: object) -> tuple[AnyStep, StepExtras]:
@@ -53,7 +56,8 @@ def read_step(at: At, value: object) -> tuple[AnyStep, StepExtras]:
     given = read_table(at, table, {name: action.value, **action.beside, **COMMON})
     if "set_property" in given and given.get("want_stdout") is False:
         raise at.key("set_property").wrong("needs what the command writes; want_stdout is false")
-    extras = StepExtras(**{key: given.pop(key) for key in attrs.fields_dict(StepExtras) if key in given})
+    named_extras = {key: given.pop(key) for key in attrs.fields_dict(StepExtras) if key in given}
+    extras = StepExtras(**{"set_property": action.sets, **named_extras})
     return action.make(**given.pop(name), **given), extras
 
 
@@ -68,6 +72,7 @@ def _table(
     /,
     *,
     names: Mapping[str, str] | None = None,
+    sets: str | None = None,
     **beside: Kind,
 ) -> Action:
     """Return an action whose key has a table; `names` maps a key to its argument, where the two differ."""
@@ -76,7 +81,7 @@ def _table(
     def value(at: At, value: object) -> dict[str, Any]:
         return {called.get(key, key): meant for key, meant in read_table(at, value, keys, required).items()}
 
-    return Action(make, value, beside, keys)
+    return Action(make, value, beside, keys, sets)
 
 
 def _compress(at: At, value: object) -> str:
@@ -175,6 +180,20 @@ ACTIONS: Final[dict[str, Action]] = {
         ("text", "dest"),
         {"text": values.raw_text, "dest": values.worded_text, "block_size": _BLOCK_SIZE, "mode": values.mode},
         names={"text": "data"},
+    ),
+    "git": _table(
+        git_step,
+        ("url",),
+        {
+            "url": values.word,
+            "branch": values.worded_any_text,
+            "revision": values.worded_any_text,
+            "mode": values.one_of(MODES),
+            "submodules": values.flag,
+            "retries": values.count_from(0, 100),
+        },
+        sets=GOT_REVISION,
+        env=values.environment,
     ),
 }
 """Actions by their key."""

@@ -50,6 +50,11 @@ def worded_text(at: At, value: object) -> str:
     return _worded(at, text(at, value))
 
 
+def worded_any_text(at: At, value: object) -> str:
+    """A string that may be empty and may have words."""
+    return _worded(at, any_text(at, value))
+
+
 def worded_texts(at: At, value: object) -> tuple[str, ...]:
     """A string, or a list of them, which may have words."""
     if isinstance(_one_or_more(at, value, str), str):
@@ -100,14 +105,15 @@ def command(at: At, value: object) -> str | tuple[Word, ...]:
     """A line for `/bin/sh`, or a list of words, of which the first is not empty and those behind it may be secrets."""
     if isinstance(_one_or_more(at, value, str), str):
         return worded_text(at, value)
-    words = tuple(_word(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
+    words = tuple(word(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
     if not words or not words[0] or not isinstance(words[0], str):
         raise at.wrong("names no program")
     return words
 
 
-def _word(at: At, value: object) -> Word:
-    return secret(at, value) if isinstance(value, dict) else _worded(at, any_text(at, value))
+def word(at: At, value: object) -> Word:
+    """A string that may be empty and may have words, or a secret."""
+    return secret(at, value) if isinstance(value, dict) else worded_any_text(at, value)
 
 
 def count_from(least: int, most: int = 2**63 - 1) -> Kind:
@@ -176,18 +182,14 @@ def environment(at: At, value: object) -> dict[str, EnvValue]:
         if item is False:
             found[name] = None
         elif isinstance(item, list):
-            found[name] = tuple(_variable(here.item(index), word) for index, word in enumerate(item))
+            found[name] = tuple(worded_any_text(here.item(index), word) for index, word in enumerate(item))
         elif isinstance(item, dict):
             found[name] = secret(here, item)
         elif isinstance(item, str):
-            found[name] = _variable(here, item)
+            found[name] = worded_any_text(here, item)
         else:
             raise here.wrong(f"should be a string, an array of strings, or false to remove it, not {kind_of(item)}")
     return found
-
-
-def _variable(at: At, value: object) -> str:
-    return _worded(at, any_text(at, value))
 
 
 def log_files(at: At, value: object) -> dict[str, LogFile]:
