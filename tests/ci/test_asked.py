@@ -51,7 +51,7 @@ def test_what_a_trigger_asks_for(tmp_path: Path, capfd: pytest.CaptureFixture[st
         done = program.trigger("say", "--wait")
         assert done.returncode == 1, "a path needs a value"
         assert log_of(tmp_path, 2, 1) == " on main, nothing, say 2\n"
-        why = "%(revision)s: the value is empty, which may not stand in a path: ''"
+        why = "%(revision)s: the value is empty, which may not stand in a path"
         program.says(f"build 2 of say: step 4, upload ../build/%(revision)s: exception: {why}\n")
         program.stop()
     capfd.readouterr()

@@ -55,6 +55,9 @@ def test_what_has_parts_is_no_text() -> None:
 def test_changes_are_told_together() -> None:
     told = told_together([("ada", ["a", "b c"]), ("", []), ("joe", ["a"]), ("ada", ["d"])])
     assert told == {"who": "ada, joe", "files": "a b c d"}
+    long = "x" * (LONGEST // 2)
+    assert told_together([("ada", [long, "y"])])["files"] == f"{long} y"
+    assert told_together([("ada", [long, "y" + long])]) == {"who": "ada", "files": ""}
 
 
 def test_what_people_see() -> None:

@@ -285,7 +285,7 @@ class World:
         number = len(self.requests) + 1
         self.requests[number] = wish
         self.pending.setdefault(wish, set()).add(number)
-        if wish not in self.scheduler.waiting:
+        if not self.scheduler.wants(wish):
             self.scheduler.want(wish, self.builders[wish.builder])
 
     def schedule(self) -> None:

@@ -423,6 +423,10 @@ class Builds:
         """Builds that are wanted and do not run, with the slaves that they may run on."""
         return self._scheduler.waiting
 
+    def wants(self, wish: Wish) -> bool:
+        """Whether a build is wanted that does not run."""
+        return self._scheduler.wants(wish)
+
     def want(self, entry: BuilderEntry, slaves: Iterable[str] | None = None, asked: str = "") -> None:
         """Build a builder once, however often the same is wanted.
 

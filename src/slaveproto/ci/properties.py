@@ -88,13 +88,16 @@ def unpack(text: str) -> dict[str, str]:
 def told_together(changes: Iterable[tuple[str, Iterable[str]]]) -> dict[str, str]:
     """Return the words `ABOUT` of some changes: each author once, with commas, each file once, with spaces.
 
+    What would be longer than `LONGEST` is empty: a part of the files could be taken for all of them.
+
     Args:
         changes: author and files of each.
     """
     told = list(changes)
     authors = dict.fromkeys(author for author, _ in told if author)
     files = dict.fromkeys(file for _, files in told for file in files)
-    return {"who": ", ".join(authors), "files": " ".join(files)}
+    texts = {"who": ", ".join(authors), "files": " ".join(files)}
+    return {name: text if len(text) <= LONGEST else "" for name, text in texts.items()}
 
 
 def variables(properties: Mapping[str, str]) -> dict[str, str]:

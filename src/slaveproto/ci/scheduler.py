@@ -123,6 +123,10 @@ class Scheduler:
         """Wishes that wait, with the slaves that they may run on."""
         return {wish: wanted.slaves for wish, wanted in self._wanted.items()}
 
+    def wants(self, wish: Wish) -> bool:
+        """Whether a wish waits."""
+        return wish in self._wanted
+
     @property
     def running(self) -> tuple[RunStart, ...]:
         """The runs that are not over."""

@@ -172,7 +172,7 @@ class _Service:
     # -- requests
 
     def _want(self, wish: Wish) -> None:
-        if wish not in self._builds.waiting:
+        if not self._builds.wants(wish):
             self._resume(wish, 0)
 
     def _resume(self, wish: Wish, tries: int) -> None:

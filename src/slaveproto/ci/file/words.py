@@ -117,7 +117,8 @@ def _value(
         raise UnfilledWord(f"{written}: the build has no property {name}")
     why = _why_not(value, place)
     if why:
-        raise UnfilledWord(f"{written}: {why}, which may not stand in {place.value}: {value[:100]!r}")
+        # Without the value: a part of it could be a part of a secret, which no mask finds.
+        raise UnfilledWord(f"{written}: {why}, which may not stand in {place.value}")
     return value
 
 
