@@ -159,6 +159,20 @@ def test_what_cannot_be_asked_for(
     assert err.count("\n") == 1
 
 
+def test_what_a_builder_of_a_matrix_has_itself(tmp_path: Path) -> None:
+    with master(
+        tmp_path, SAY.replace("[[builder.step]]", 'matrix = { k = ["x", "y"] }\n[[builder.step]]', 1)
+    ) as program:
+        assert program.trigger("say-y", "--wait", "--revision", "5").returncode == 0
+        assert log_of(tmp_path, 1, 2) == "5 y <y> 1 local\n"
+        done = program.trigger("say-y", "--property", "k=x")
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"slaveproto: {program.file}: builder 'say-y' has its own k: 'y'\n",
+        )
+        program.stop()
+
+
 def test_the_master_judges_itself(tmp_path: Path) -> None:
     """The socket is for the same user, and still nothing odd is stored."""
     with master(tmp_path, SAY) as program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,14 @@ def test_a_property_from_a_command(tmp_path: Path) -> None:
 def test_mistakes(line: str, why: str, tmp_path: Path) -> None:
     told = refusal(tmp_path, f'{BUILDER}{FIRST}[[builder.step]]\nname = "second"\nshell = "x"\n{line}\n')
     assert told.startswith(f"{9 + line.count(chr(10))}: {why}")
+
+
+def test_patterns(tmp_path: Path) -> None:
+    found = read(tmp_path, f"{BUILDER}{FIRST}warning_pattern = '(?i)warning: '\n").builders["b"]
+    assert found.extras == {0: StepExtras(warning_pattern=re.compile("(?i)warning: "))}
+    for text in ("(", "x{99999999999999}", "[z-a]", "(?P<a>x)(?P<a>y)"):
+        told = refusal(tmp_path, f"{BUILDER}{FIRST}warning_pattern = '{text}'\n")
+        assert told.startswith("6: warning_pattern should be a regular expression, but: ")
 
 
 def test_only_commands_write(tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ from slaveproto.ci.file.build_file import BuilderEntry
 from slaveproto.ci.file.conditions import StepExtras
 from slaveproto.ci.file.secrets import SecretUnreadable, filled_env, filled_step
 from slaveproto.ci.file.words import Filler, UnfilledWord, worded
+from slaveproto.ci.findings import Findings
 from slaveproto.ci.leftovers import target_of
 from slaveproto.ci.masking import OutputMask, Vault
-from slaveproto.ci.properties import LONGEST, OF_BUILDS, unpack, variables
+from slaveproto.ci.properties import OF_BUILDS, unpack, variables
 from slaveproto.ci.scheduler import RunStart, Scheduler, Wish
 from slaveproto.master.events import Outcome
 from slaveproto.master.results import Progress, Result
@@ -187,23 +188,6 @@ class BuildListener(ABC):
 _NOTHING_BESIDES: Final = StepExtras()
 
 
-class _Written:
-    """The standard output of a command, as it is shown, as far as it can become a property."""
-
-    def __init__(self) -> None:
-        self._data = b""
-
-    def add(self, output: Output) -> None:
-        """Take in a piece of any output."""
-        if output.stream == "stdout" and len(self._data) <= LONGEST:
-            self._data += output.data
-
-    @property
-    def text(self) -> str | None:
-        """The text without the blanks around it; None if it is too long."""
-        return None if len(self._data) > LONGEST else self._data.decode("utf-8", "backslashreplace").strip()
-
-
 class Run:
     """One attempt to build a builder.
 
@@ -345,13 +329,11 @@ class Run:
         await tell(RunStepEnded(self, place, outcome))
 
     async def _outcome_of(self, build: Build, place: StepPlace, what: AnyStep, tell: Listener) -> Outcome:
-        mask, written = OutputMask(self._vault), _Written()
-        name = self._extras_of(place).set_property
+        mask, findings = OutputMask(self._vault), Findings(self._extras_of(place))
 
         async def tell_output(pieces: Iterable[Output]) -> None:
             for piece in pieces:
-                if name is not None:
-                    written.add(piece)
+                findings.hear(piece)
                 await tell(RunOutput(self, place, piece))
 
         try:
@@ -369,17 +351,9 @@ class Run:
         finally:
             self._step = None
         await tell_output(mask.end())
-        if name is not None and outcome.result in (Result.SUCCESS, Result.WARNINGS):
-            outcome = self._take_property(name, written, outcome)
+        outcome = findings.judge(outcome)
+        self.properties |= findings.properties
         return attrs.evolve(outcome, why=self._vault.mask_text(outcome.why))
-
-    def _take_property(self, name: str, written: _Written, outcome: Outcome) -> Outcome:
-        text = written.text
-        if text is None:
-            why = f"wrote more than {LONGEST} bytes, which is too much for the property {name}"
-            return attrs.evolve(outcome, result=Result.EXCEPTION, why=why)
-        self.properties[name] = text
-        return outcome
 
 
 class Builds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -62,10 +63,12 @@ class StepExtras:
     Args:
         run_if: the condition on which it is run; None for always.
         set_property: name of the property that becomes what it writes; None for none.
+        warning_pattern: finds the lines of its output that are warnings; None if none are.
     """
 
     run_if: Condition | None = None
     set_property: str | None = None
+    warning_pattern: re.Pattern[str] | None = None
 
 
 def property_name(at: At, value: object) -> str:
@@ -82,6 +85,15 @@ def free_property_name(at: At, value: object) -> str:
     if found in WORDS:
         raise at.wrong(f"should be another name: {found} is what the master says itself")
     return found
+
+
+def pattern(at: At, value: object) -> re.Pattern[str]:
+    """A regular expression, of Python's kind."""
+    text = values.text(at, value)
+    try:
+        return re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise at.wrong(f"should be a regular expression, but: {error}") from None
 
 
 def _results(at: At, value: object) -> tuple[Result, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from slaveproto.ci.file import values
-from slaveproto.ci.file.conditions import StepExtras, condition, free_property_name
+from slaveproto.ci.file.conditions import StepExtras, condition, free_property_name, pattern
 from slaveproto.ci.file.git_step import GOT_REVISION, MODES, git_step
 from slaveproto.ci.file.toml_document import At, Kind, of_type, read_table, unknown_key
 from slaveproto.master import steps
@@ -126,6 +126,7 @@ ACTIONS: Final[dict[str, Action]] = {
         success_rc=values.exit_codes,
         warnings_rc=values.exit_codes,
         set_property=free_property_name,
+        warning_pattern=pattern,
     ),
     "mkdir": _alone(steps.MakeDirectory, "dir", values.worded_text),
     "rmdir": _alone(steps.RemoveDirectory, "dirs", values.worded_texts),
