@@ -51,7 +51,7 @@ def test_a_command_has_its_row() -> None:
 
 def test_a_step_has_its_key_and_its_name() -> None:
     steps = set(typing.get_args(AnyStep))
-    assert {action.make for action in ACTIONS.values()} == steps
+    assert {action.make for action in ACTIONS.values() if inspect.isclass(action.make)} == steps
     assert {step.__name__ for step in steps} <= set(vars(slaveproto.master))
 
 

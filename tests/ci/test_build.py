@@ -86,6 +86,10 @@ logfiles = { extra = "f" }''',
     for one in builds:
         for step in one["steps"]:
             assert isinstance(step.pop("elapsed"), float)
+    for one in builds:
+        assert one.pop("properties") == {
+            "buildnumber": "1", "buildername": one["builder"], "slavename": "local", "workername": "local"
+        }  # fmt: skip
     nothing = {"stdio": ""}
     good, bad = builds
     assert sorted(good["steps"][0]["logs"].pop("stdio").splitlines()) == ["café", "one", "two"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,9 @@ import attrs
 import pytest
 
 from slaveproto.ci import schedule
-from slaveproto.ci.file import build_file
+from slaveproto.ci.file import build_file, conditions
 from slaveproto.ci.file import steps as build_steps
+from slaveproto.ci.file.git_step import git_step
 from slaveproto.master import steps
 from slaveproto.master.config import MasterConfig
 
@@ -82,6 +84,12 @@ def test_special_defaults() -> None:
     assert attrs.fields(schedule.Triggers).change.default is None
 
 
+def test_conditions() -> None:
+    assert list(documented("`run_if`")) == list(conditions.CONDITION_KEYS)
+    [row] = [cells for cells in tables_under("`run_if`")[0] if cells[0] == "`result`"]
+    assert set(re.findall(r'"([a-z]+)"', row[1])) == set(conditions.RESULTS)
+
+
 def test_other_steps() -> None:
     rows = {cells[0].strip("`").split()[0]: cells for cells in tables_under("Other steps")[0]}
     assert {"shell", *rows} == set(build_steps.ACTIONS)
@@ -93,11 +101,20 @@ def test_other_steps() -> None:
 
 def test_keys_of_files() -> None:
     found = documented("Other steps", 1)
-    assert {"src", "dest", "text", "from", "to", *found} == set(OWN_KEYS)
+    of_files = set(OWN_KEYS) - {*build_steps.ACTIONS["git"].keys} | {"mode"}
+    assert {"src", "dest", "text", "from", "to", *found} == of_files
     fields: Mapping[str, Any] = attrs.fields_dict(steps.UploadDirectory) | attrs.fields_dict(steps.UploadFile)
     for key in ("block_size", "keep_stamp", "unpack_limit", "unpack_entries"):
         assert found[key] == f"`{shown(fields[key].default)}`"
     assert f"{build_steps.MOST_OF_A_BLOCK} at most" in PAGE
+
+
+def test_git() -> None:
+    found = documented("`git`")
+    assert list(found) == list(build_steps.ACTIONS["git"].keys)
+    defaults = inspect.signature(git_step).parameters
+    for key, default in found.items():
+        assert key == "url" or default == f"`{shown(defaults[key].default)}`"
 
 
 def test_triggers_of_changes() -> None:

@@ -22,6 +22,7 @@ from slaveproto.ci.builds import (
     RunStepEnded,
 )
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.file.conditions import Condition, StepExtras
 from slaveproto.ci.file.secrets import FromFile, NamedSecret, SecretSource
 from slaveproto.master.config import MasterConfig, SlaveAccount
 from slaveproto.master.events import BuildStarted, MasterEvent
@@ -104,11 +105,71 @@ async def test_variables_of_a_build(tmp_path: Path) -> None:
 
     async def set_them(event: RunEvent) -> None:
         if isinstance(event, RunBegan):
-            event.run.variables = {"ONE": "a b", "TWO": "two"}
+            event.run.properties |= {"branch": "a b", "two": "two", "an-other": "x"}
 
-    own = attrs.evolve(shell("a", 'echo "$ONE, $TWO, $THREE"'), env={"TWO": "of the step", "THREE": "3"})
+    command = 'echo "$SLAVEPROTO_BRANCH, $SLAVEPROTO_PROP_TWO, $SLAVEPROTO_PROP_AN_OTHER, $SLAVEPROTO_SLAVENAME"'
+    own = attrs.evolve(shell("a", command), env={"SLAVEPROTO_PROP_TWO": "of the step"})
     await build(tmp_path, [entry("x", own)], set_them, notes.handle)
-    assert "output a b, of the step, 3" in notes.lines
+    assert "output a b, of the step, x, bot" in notes.lines
+
+
+def conditions(*extras: StepExtras | None) -> dict[int, StepExtras]:
+    return {place: one for place, one in enumerate(extras) if one is not None}
+
+
+async def test_conditions_of_steps(tmp_path: Path) -> None:
+    """What is skipped counts as skipped for those behind it, and as nothing for the build."""
+    steps = [
+        shell("set", "echo '  v w '; echo no >&2"), shell("bad", "false", halt=True),
+        shell("skipped", "true", always=True), shell("on failure", "echo $SLAVEPROTO_PROP_K", always=True),
+        shell("on skip", "echo '%(prop:k)s'", always=True), shell("cut off", "true"),
+        shell("never", "true", always=True),
+    ]  # fmt: skip
+    extras = conditions(
+        StepExtras(set_property="k"),
+        None,
+        StepExtras(run_if=Condition(property="k", among=("x",))),
+        StepExtras(run_if=Condition(step="bad", results=(Result.FAILURE,), property="k")),
+        StepExtras(run_if=Condition(step="skipped", results=(Result.SKIPPED,))),
+        StepExtras(run_if=Condition(step="set")),
+        StepExtras(run_if=Condition(step="bad")),
+    )
+    notes = Notes()
+    builds = await build(tmp_path, [attrs.evolve(entry("x", *steps), extras=extras)], notes.handle)
+    ends = [line for line in notes.lines if line[0].isdigit() and "/" not in line]
+    assert ends == ["1 success", "2 failure", "3 skipped", "4 success", "5 success", "6 skipped", "7 skipped"]
+    assert [line for line in notes.lines if line.startswith("output")] == ["output v w", "output v w", "output v w"]
+    assert builds.finals == {"x": Result.FAILURE}
+
+
+async def test_properties_that_commands_write(tmp_path: Path) -> None:
+    """In pieces, masked, not of a failure, and not without end."""
+    (tmp_path / "token").write_text("canary-1\n")
+    steps = [
+        shell("pieces", "printf 'a\\303'; sleep 0.3; printf '\\244\\n b canary'; sleep 0.3; echo -1"),
+        shell("failure", "echo other; exit 1"), shell("empty", ":"), shell("long", "head -c 16385 /dev/zero"),
+        shell("exactly", "head -c 16384 /dev/zero | tr '\\0' x"),
+    ]  # fmt: skip
+    extras = conditions(*(StepExtras(set_property=name) for name in ("one", "one", "two", "three", "four")))
+    source = SecretSource("token", FromFile(f"{tmp_path}/token"))
+    ends: list[RunStepEnded] = []
+
+    async def hear(event: RunEvent) -> None:
+        if isinstance(event, RunStepEnded):
+            ends.append(event)
+
+    await build(tmp_path, [attrs.evolve(entry("x", *steps), extras=extras, secrets=(source,))], hear)
+    properties = ends[0].run.properties
+    assert (properties["one"], properties["two"]) == ("aä\n b <token>", "")
+    assert "three" not in properties, "it ends the build"
+    assert ends[3].outcome is not None
+    assert (ends[3].outcome.result, ends[3].outcome.why) == (
+        Result.EXCEPTION, "wrote more than 16384 bytes, which is too much for the property three"
+    )  # fmt: skip
+    await build(
+        tmp_path, [attrs.evolve(entry("x", steps[4]), extras=conditions(StepExtras(set_property="four")))], hear
+    )
+    assert ends[-1].run.properties["four"] == "x" * 16384
 
 
 async def test_steps_that_are_not_run(tmp_path: Path) -> None:

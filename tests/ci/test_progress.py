@@ -56,7 +56,9 @@ async def test_bytes_that_are_no_text() -> None:
     assert text.isascii()
     logs = {"stdio": "café\udcff\n", "extra": "\udc80"}
     step = {"name": "step", "result": "success", "rc": 0, "elapsed": 0.25, "logs": logs}
-    assert json.loads(text) == {"builds": [{"builder": "b", "slave": "s", "result": "success", "steps": [step]}]}
+    assert json.loads(text) == {
+        "builds": [{"builder": "b", "slave": "s", "properties": run.shown, "result": "success", "steps": [step]}]
+    }
 
 
 @pytest.mark.trio
@@ -76,7 +78,7 @@ async def test_only_the_last_attempt_counts() -> None:
 def test_a_build_that_never_began() -> None:
     step = {"name": "step", "result": "skipped", "rc": None, "elapsed": 0.0, "logs": {"stdio": ""}}
     assert Collect().as_object({"b": Result.CANCELLED}, {"b": ["step"]}) == {
-        "builds": [{"builder": "b", "slave": None, "result": "cancelled", "steps": [step]}]
+        "builds": [{"builder": "b", "slave": None, "properties": {}, "result": "cancelled", "steps": [step]}]
     }
 
 

@@ -15,7 +15,6 @@ from slaveproto.ci.schedule import (
     SHORTEST_DAY,
     Timetable,
     Triggers,
-    change_variables,
     next_daily,
     next_due,
     parse_length,
@@ -59,14 +58,6 @@ def test_times_of_day(text: str, moment: time | None) -> None:
 )
 def test_next_daily(times: list[time], after: datetime, moment: datetime | None) -> None:
     assert next_daily(times, after) == moment
-
-
-def test_what_commands_are_told_of_a_change() -> None:
-    change = {"revision": "1f2e", "branch": "a${HOME}", "project": "", "category": "x\0", "codebase": "x" * 1001}
-    assert change_variables({**change, "repository": "x" * 1000}) == {
-        "SLAVEPROTO_REVISION": "1f2e",
-        "SLAVEPROTO_REPOSITORY": "x" * 1000,
-    }
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from slaveproto.ci.scheduler import PATIENCE, RunStart, Scheduler, pause
+from slaveproto.ci.scheduler import PATIENCE, RunStart, Scheduler, Wish, pause
 from slaveproto.master.results import Result
 
 pytestmark = pytest.mark.campaigns
@@ -22,6 +22,7 @@ BUILDERS = ("b0", "b1", "b2")
 SLAVES = ("s0", "s1", "s2")
 
 builders = st.sampled_from(BUILDERS)
+wishes = st.builds(Wish, builders, st.sampled_from(["", "r1"]))
 some_slaves = st.lists(st.sampled_from(SLAVES), min_size=1, unique=True).map(tuple)
 limits = st.fixed_dictionaries(dict.fromkeys(SLAVES, st.sampled_from([None, 1, 1, 2])))
 everything_idle = st.just(dict.fromkeys(SLAVES, frozenset(BUILDERS)))
@@ -30,7 +31,7 @@ some_idle = st.dictionaries(st.sampled_from(SLAVES), st.frozensets(builders))
 
 @attrs.frozen
 class Due:
-    """The earliest start of a builder that waits, and the number of the attempt."""
+    """The earliest start of what waits, and the number of the attempt."""
 
     when: float
     attempt: int
@@ -48,7 +49,7 @@ class Inputs(RuleBasedStateMachine):
         self.last = 0
         self.starting: dict[int, RunStart] = {}
         self.begun: dict[int, RunStart] = {}
-        self.due: dict[str, Due] = {}
+        self.due: dict[Wish, Due] = {}
         self.file: Mapping[str, tuple[str, ...]] | None = None
         self.stopped: Result | None = None
         self.held = False
@@ -59,28 +60,28 @@ class Inputs(RuleBasedStateMachine):
         if hasattr(self, "scheduler"):
             assert {start.run for start in self.scheduler.running} == self.starting.keys() | self.begun.keys()
 
-    @rule(builder=builders, slaves=some_slaves)
-    def want(self, builder: str, slaves: tuple[str, ...]) -> None:
+    @rule(wish=wishes, slaves=some_slaves)
+    def want(self, wish: Wish, slaves: tuple[str, ...]) -> None:
         waited = set(self.scheduler.waiting)
-        self.scheduler.want(builder, slaves)
-        if builder not in waited:
-            self.due[builder] = Due(self.now, 1)
+        self.scheduler.want(wish, slaves)
+        if wish not in waited:
+            self.due[wish] = Due(self.now, 1)
         if self.stopped is None:
-            assert list(self.scheduler.waiting.items())[-1] == (builder, slaves)
+            assert list(self.scheduler.waiting.items())[-1] == (wish, slaves)
         else:
             assert not self.scheduler.waiting
-            assert self.scheduler.finals[builder] is self.stopped
+            assert self.scheduler.finals[wish.builder] is self.stopped
 
     @precondition(lambda self: self.stopped is None)
-    @rule(builder=builders, slaves=some_slaves, tries=st.integers(1, 3))
-    def resume(self, builder: str, slaves: tuple[str, ...], tries: int) -> None:
-        self.scheduler.resume(builder, slaves, tries, self.now)
-        self.due[builder] = Due(self.now + pause(Result.RETRY, tries), tries + 1)
+    @rule(wish=wishes, slaves=some_slaves, tries=st.integers(1, 3))
+    def resume(self, wish: Wish, slaves: tuple[str, ...], tries: int) -> None:
+        self.scheduler.resume(wish, slaves, tries, self.now)
+        self.due[wish] = Due(self.now + pause(Result.RETRY, tries), tries + 1)
 
-    @rule(names=st.lists(builders, unique=True))
-    def forget(self, names: list[str]) -> None:
-        self.scheduler.forget(names)
-        assert not self.scheduler.waiting.keys() & set(names)
+    @rule(some=st.lists(wishes, unique=True))
+    def forget(self, some: list[Wish]) -> None:
+        self.scheduler.forget(some)
+        assert not self.scheduler.waiting.keys() & set(some)
 
     @rule(file=st.dictionaries(builders, some_slaves), most=limits)
     def revise(self, file: dict[str, tuple[str, ...]], most: dict[str, int | None]) -> None:
@@ -94,7 +95,7 @@ class Inputs(RuleBasedStateMachine):
         self.scheduler.stop(result)
         self.stopped = result
         assert not self.scheduler.waiting
-        assert {self.scheduler.finals[builder] for builder in waited} <= {result}
+        assert {self.scheduler.finals[wish.builder] for wish in waited} <= {result}
 
     @rule(held=st.sampled_from([False, False, True]))
     def hold(self, held: bool) -> None:
@@ -109,7 +110,7 @@ class Inputs(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, PATIENCE / 2, PATIENCE]))
     def wait(self, seconds: float) -> None:
-        times = [] if self.held else [self.due[name].when for name in self.scheduler.waiting]
+        times = [] if self.held else [self.due[wish].when for wish in self.scheduler.waiting]
         if self.drained is not None:
             times = [self.drained]
             assert self.scheduler.drained(self.now) == (not self.scheduler.running or self.drained <= self.now)
@@ -121,30 +122,26 @@ class Inputs(RuleBasedStateMachine):
         waited = dict(self.scheduler.waiting)
         starts = self.scheduler.start(idle, self.now)
         expected = []
-        for builder, slaves in waited.items():
-            slave = self.choose(builder, slaves, idle)
+        for wish, slaves in waited.items():
+            slave = self.choose(wish, slaves, idle)
             if slave is not None:
                 self.last += 1
-                self.starting[self.last] = RunStart(self.last, builder, slave, self.due[builder].attempt)
+                self.starting[self.last] = RunStart(self.last, wish, slave, self.due[wish].attempt)
                 expected.append(self.starting[self.last])
         assert starts == expected
-        assert list(self.scheduler.waiting) == [name for name in waited if name not in {s.builder for s in starts}]
+        assert list(self.scheduler.waiting) == [wish for wish in waited if wish not in {start.wish for start in starts}]
 
-    def choose(self, builder: str, slaves: tuple[str, ...], idle: Mapping[str, Collection[str]]) -> str | None:
-        """Return the slave that the rules give a builder."""
+    def choose(self, wish: Wish, slaves: tuple[str, ...], idle: Mapping[str, Collection[str]]) -> str | None:
+        """Return the slave that the rules give a wish."""
         if self.drained is not None:
             return None
         runs = [*self.starting.values(), *self.begun.values()]
-        if (
-            self.held
-            or self.now < self.due[builder].when
-            or builder in [start.builder for start in self.starting.values()]
-        ):
+        if self.held or self.now < self.due[wish].when or wish in [start.wish for start in self.starting.values()]:
             return None
         for slave in slaves:
-            mine = [start.builder for start in runs if start.slave == slave]
+            mine = [start.wish.builder for start in runs if start.slave == slave]
             most = self.most.get(slave)
-            if builder in idle.get(slave, ()) and builder not in mine and (most is None or len(mine) < most):
+            if wish.builder in idle.get(slave, ()) and wish.builder not in mine and (most is None or len(mine) < most):
                 return slave
         return None
 
@@ -166,7 +163,12 @@ class Inputs(RuleBasedStateMachine):
         self.end(self.begun.pop(data.draw(st.sampled_from(sorted(self.begun)))), result)
 
     def end(self, start: RunStart, result: Result | None) -> None:
-        builder, waited, finals = start.builder, dict(self.scheduler.waiting), dict(self.scheduler.finals)
+        wish, builder, waited, finals = (
+            start.wish,
+            start.wish.builder,
+            dict(self.scheduler.waiting),
+            dict(self.scheduler.finals),
+        )
         last = self.scheduler.is_last(start.run, result)
         self.scheduler.over(start.run, result, self.now)
         may_again = result in (None, Result.RETRY) and self.stopped is None
@@ -175,11 +177,11 @@ class Inputs(RuleBasedStateMachine):
             assert (self.scheduler.waiting, self.scheduler.finals, last) == (waited, finals, False)
         elif may_again and (self.attempts is None or start.attempt < self.attempts):
             assert self.scheduler.finals == finals
-            assert list(self.scheduler.waiting) == list(waited | {builder: ()})
-            self.due[builder] = Due(self.now + pause(result, start.attempt), start.attempt + 1)
-            slaves = self.scheduler.waiting[builder]
+            assert list(self.scheduler.waiting) == list(waited | {wish: ()})
+            self.due[wish] = Due(self.now + pause(result, start.attempt), start.attempt + 1)
+            slaves = self.scheduler.waiting[wish]
             assert start.slave == slaves[-1] or start.slave not in slaves
-            known = waited.get(builder) or (self.file[builder] if self.file is not None else slaves)
+            known = waited.get(wish) or (self.file[builder] if self.file is not None else slaves)
             assert sorted(slaves) == sorted(known)
         else:
             assert self.scheduler.waiting == waited

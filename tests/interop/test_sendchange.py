@@ -33,6 +33,12 @@ triggers = { change = { branch = "stable" } }
 shell = 'echo "$SLAVEPROTO_REVISION of $SLAVEPROTO_BRANCH" > built'
 
 [[builder.step]]
+shell = ["sh", "-c", 'echo "$@" > words', "sh", "%(who)s", "%(files)s", "%(prop:owner)s"]
+
+[[builder.step]]
+upload = { src = "words", dest = "%(branch)s-%(revision)s.words" }
+
+[[builder.step]]
 upload = { src = "built", dest = "stable.built" }
 
 [[builder]]
@@ -114,11 +120,13 @@ def test_a_change_makes_our_master_build(kind: Kind, our_master: OurMaster, tmp_
     poll(every.exists, 20, "a build of the builder for all branches")
     assert not stable.exists()
     texts = {"branch": "stable", "revision": "1f2é", "comments": "☃"}
-    change = SentChange("Zoë", ["ä.c"], **texts, properties={"schlüssel": "wört"})
+    change = SentChange("Zoë", ["ä.c"], **texts, properties={"schlüssel": "wört", "owner": "Jörg $X"})
     done = sendchange(kind, our_master.port, change, tmp_path / "home")
     assert (done.returncode, done.stdout) == (0, "change sent successfully\n")
     poll(stable.exists, 20, "a build of the builder for that branch")
     assert stable.read_text() == "1f2é of stable\n"
+    assert (our_master.directory / "stable-1f2é.words").read_text() == "Zoë ä.c Jörg $X\n"
+    our_master.wait_log("builds are not told of the properties 'schlüssel'")
 
 
 ODD = (

@@ -6,7 +6,7 @@ import contextlib
 import json as json_format
 import secrets
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -16,6 +16,7 @@ from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuilderEntry, BuildFile
 from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.listening import listening
+from slaveproto.ci.properties import pack
 from slaveproto.ci.show.console import STDERR, STDOUT, write_all
 from slaveproto.ci.show.progress import Collect, Show
 from slaveproto.ci.show.slave_report import text_of
@@ -31,20 +32,29 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GOOD: Final = frozenset({Result.SUCCESS, Result.WARNINGS})
 
 
-def run_build(file: BuildFile, chosen: Sequence[BuilderEntry], slave: str | None, *, json: bool, drain: float) -> int:
+def run_build(
+    file: BuildFile,
+    chosen: Sequence[BuilderEntry],
+    slave: str | None,
+    asked: Mapping[str, str],
+    *,
+    json: bool,
+    drain: float,
+) -> int:
     """Build `chosen`, on `slave` if it is not None; returns the exit code.
 
     Args:
         file: the file.
         chosen: builders of it.
         slave: the name of the only slave; None for those of each builder.
+        asked: properties of all builds.
         json: whether the results are printed as JSON.
         drain: seconds that builds have to end after the first signal.
 
     Raises:
         UsageError: the program cannot listen where it should, or its state directory is in use.
     """
-    command = _Command(file, chosen, slave, json, drain)
+    command = _Command(file, chosen, slave, pack(asked), json, drain)
     with contextlib.nullcontext() if file.slaves else lock(file.master.state_dir):
         # What comes outside of the program's own handling, at the very end, would decide the exit code.
         for number in command.signals:
@@ -54,11 +64,12 @@ def run_build(file: BuildFile, chosen: Sequence[BuilderEntry], slave: str | None
 
 class _Command:
     def __init__(
-        self, file: BuildFile, chosen: Sequence[BuilderEntry], slave: str | None, json: bool, drain: float
+        self, file: BuildFile, chosen: Sequence[BuilderEntry], slave: str | None, asked: str, json: bool, drain: float
     ) -> None:
         self._file = file
         self._chosen = chosen
         self._slave = slave
+        self._asked = asked
         self._json = json
         self._drain = drain
         self._signals: list[int] = []
@@ -92,7 +103,7 @@ class _Command:
         async with listening(file, address, config, terminal.note) as master, open_nursery() as nursery:
             self._builds = Builds(master, listeners, most_builds(file), ATTEMPTS)
             for entry in self._chosen:
-                self._builds.want(entry, None if self._slave is None else [self._slave])
+                self._builds.want(entry, None if self._slave is None else [self._slave], self._asked)
             if self._signals:
                 self._stop()
             if file.slaves:
@@ -156,7 +167,8 @@ async def _tell_of_missing(master: Master, builds: Builds, terminal: Terminal) -
     """Say which slaves builders wait for, whenever those are others."""
     told: dict[str, Sequence[str]] = {}
     while True:
-        missing = {name: slaves for name, slaves in builds.waiting.items() if not master.slaves.keys() & set(slaves)}
+        waiting = {wish.builder: slaves for wish, slaves in builds.waiting.items()}
+        missing = {name: slaves for name, slaves in waiting.items() if not master.slaves.keys() & set(slaves)}
         if missing and missing != told:
             waits = ", ".join(f"{name} for slave {' or '.join(slaves)}" for name, slaves in missing.items())
             terminal.note(f"listening on {master.host}:{master.port}; waiting: {waits}")

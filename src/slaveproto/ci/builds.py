@@ -6,6 +6,8 @@ Rules.
   are `Progress`'s, which builders are idle is the master's.
 * A listener is awaited: while it takes its time, the step that it is told about waits, and with it the slave.
 * No event holds the value of a secret: steps in events are those of the file, and what a slave says is masked before.
+  Properties are shown masked, too.
+* The words of a step get their values when it begins, so it may use what steps before it found out.
 """
 
 from __future__ import annotations
@@ -19,9 +21,14 @@ import attrs
 import trio
 
 from slaveproto.ci.file.build_file import BuilderEntry
+from slaveproto.ci.file.conditions import StepExtras
 from slaveproto.ci.file.secrets import SecretUnreadable, filled_env, filled_step
+from slaveproto.ci.file.words import Filler, UnfilledWord, worded
+from slaveproto.ci.findings import Findings
+from slaveproto.ci.leftovers import target_of
 from slaveproto.ci.masking import OutputMask, Vault
-from slaveproto.ci.scheduler import RunStart, Scheduler
+from slaveproto.ci.properties import OF_BUILDS, unpack, variables
+from slaveproto.ci.scheduler import RunStart, Scheduler, Wish
 from slaveproto.master.events import Outcome
 from slaveproto.master.results import Progress, Result
 from slaveproto.master.steps import AnyStep, Shell
@@ -41,11 +48,13 @@ class StepPlace:
         number: from 1.
         total: how many there are.
         what: the step.
+        target: the path on the master that it writes to, once it has begun; None if there is none.
     """
 
     number: int
     total: int
     what: AnyStep
+    target: str | None = None
 
 
 LAST_MOMENTS: Final = 10.0
@@ -149,7 +158,7 @@ class BuildListener(ABC):
 
     @abstractmethod
     async def _build_started(self, run: Run) -> None:
-        """A slave has taken the build, and with it all requests for its builder."""
+        """A slave has taken the build, and with it all requests that ask for the same."""
 
     @abstractmethod
     async def _step_started(self, run: Run, step: StepPlace) -> None:
@@ -176,6 +185,9 @@ class BuildListener(ABC):
         """No slave took the build, and it is not tried any more."""
 
 
+_NOTHING_BESIDES: Final = StepExtras()
+
+
 class Run:
     """One attempt to build a builder.
 
@@ -184,15 +196,19 @@ class Run:
         slave: name of the slave.
         attempt: from 1.
         vault: gets the secrets that it reads.
+        asked: what is asked of the build, as `properties.pack` has it.
     """
 
-    def __init__(self, entry: BuilderEntry, slave: str, attempt: int, vault: Vault) -> None:
+    def __init__(self, entry: BuilderEntry, slave: str, attempt: int, vault: Vault, asked: str = "") -> None:
         self.entry = entry
         self.slave = slave
         self.attempt = attempt
-        self.variables: Mapping[str, str] = {}
-        """Variables that all commands get, besides their own; a listener that hears of the start may set them."""
+        self.wish = Wish(entry.name, asked)
+        of_builds = dict(zip(OF_BUILDS, ("1", entry.name, slave, slave), strict=True))
+        self.properties: dict[str, str] = {**unpack(asked), **entry.properties, **of_builds}
+        """Properties of the build; a listener that hears of the start may add some. They are not masked."""
         self._progress = Progress(entry.steps)
+        self._results: dict[str, Result] = {}
         self._secrets: Mapping[str, str] = {}
         self._vault = vault
         self._unreadable = ""
@@ -211,6 +227,11 @@ class Run:
         """Whether a slave has taken it."""
         return self._started
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """The properties, without secrets."""
+        return {name: self._vault.mask_text(text) for name, text in self.properties.items()}
+
     def interrupt(self, result: Result, why: str) -> None:
         """End it early with `result`; `why` is for people."""
         self._cut = result, why
@@ -228,7 +249,9 @@ class Run:
         try:
             with self._scope:
                 await self._read_secrets()
-                env = {} if self._unreadable else filled_env(self.entry.env, self._secrets)
+                with_words = worded(self.entry.env)
+                plain = {name: value for name, value in self.entry.env.items() if name not in with_words}
+                env = {} if self._unreadable else filled_env(plain, self._secrets)
                 async with slave.build(self.entry.name, env) as build:
                     # An interruption may come when the slave has said yes and this task has not gone on yet. No
                     # listener knows of the run then, and within the cancelled scope none could be told.
@@ -260,10 +283,21 @@ class Run:
         places = [StepPlace(number, len(self.entry.steps), step) for number, step in enumerate(self.entry.steps, 1)]
         while (what := self._next_step(build)) is not None:
             while (place := places.pop(0)).what is not what:
-                await tell(RunStepEnded(self, place, None))
-            await self._run_step(build, place, tell)
+                await self._skip(place, tell)
+            condition = self._extras_of(place).run_if
+            if condition is None or condition.holds(self.properties, self._results):
+                await self._run_step(build, place, tell)
+            else:
+                await self._skip(place, tell)
         for place in places:
-            await tell(RunStepEnded(self, place, None))
+            await self._skip(place, tell)
+
+    async def _skip(self, place: StepPlace, tell: Listener) -> None:
+        self._results[place.what.title] = Result.SKIPPED
+        await tell(RunStepEnded(self, place, None))
+
+    def _extras_of(self, place: StepPlace) -> StepExtras:
+        return self.entry.extras.get(place.number - 1, _NOTHING_BESIDES)
 
     def _next_step(self, build: Build) -> AnyStep | None:
         if self._cut is not None:
@@ -272,37 +306,53 @@ class Run:
             self._progress.cancel(Result.RETRY)
         return self._progress.next_step()
 
-    def _with_variables(self, what: AnyStep) -> AnyStep:
-        return attrs.evolve(what, env={**self.variables, **what.env}) if isinstance(what, Shell) else what
+    def _filled(self, what: AnyStep) -> AnyStep:
+        """Return a step with the values of its words, and with the variables that tell of the build."""
+        step = Filler(self.properties).step(what, worded(self.entry.env))
+        return attrs.evolve(step, env={**variables(self.properties), **step.env}) if isinstance(step, Shell) else step
 
     async def _run_step(self, build: Build, place: StepPlace, tell: Listener) -> None:
-        await tell(RunStepBegan(self, place))
-        if self._unreadable:
-            outcome = Outcome(Result.EXCEPTION, None, self._unreadable, {}, 0.0)
+        why, what = self._unreadable, place.what
+        try:
+            what = self._filled(what)
+        except UnfilledWord as error:
+            why = why or self._vault.mask_text(str(error))
         else:
-            outcome = await self._outcome_of(build, place, tell)
+            place = attrs.evolve(place, target=target_of(what))
+        await tell(RunStepBegan(self, place))
+        if why:
+            outcome = Outcome(Result.EXCEPTION, None, why, {}, 0.0)
+        else:
+            outcome = await self._outcome_of(build, place, what, tell)
         self._progress.record(place.what, outcome.result)
+        self._results[place.what.title] = outcome.result
         await tell(RunStepEnded(self, place, outcome))
 
-    async def _outcome_of(self, build: Build, place: StepPlace, tell: Listener) -> Outcome:
-        mask = OutputMask(self._vault)
+    async def _outcome_of(self, build: Build, place: StepPlace, what: AnyStep, tell: Listener) -> Outcome:
+        mask, findings = OutputMask(self._vault), Findings(self._extras_of(place))
+
+        async def tell_output(pieces: Iterable[Output]) -> None:
+            for piece in pieces:
+                findings.hear(piece)
+                await tell(RunOutput(self, place, piece))
+
         try:
-            async with build.step(self._with_variables(filled_step(place.what, self._secrets))) as step:
+            async with build.step(filled_step(what, self._secrets)) as step:
                 self._step = step
                 if self._cut is not None:
                     # Told while a listener took its time.
                     step.interrupt(self._cut[1])
                 async for output in step:
-                    for piece in mask.feed(output):
-                        await tell(RunOutput(self, place, piece))
+                    await tell_output(mask.feed(output))
                 outcome = step.outcome
         except SlaveLost as error:
             # Gone while a listener took its time.
             outcome = Outcome(Result.RETRY, None, str(error), {}, 0.0)
         finally:
             self._step = None
-        for piece in mask.end():
-            await tell(RunOutput(self, place, piece))
+        await tell_output(mask.end())
+        outcome = findings.judge(outcome)
+        self.properties |= findings.properties
         return attrs.evolve(outcome, why=self._vault.mask_text(outcome.why))
 
 
@@ -343,25 +393,35 @@ class Builds:
         return sum(run.started for run in self._runs.values())
 
     @property
-    def waiting(self) -> Mapping[str, Sequence[str]]:
-        """Builders that are wanted and do not run, with the slaves that they may run on."""
+    def waiting(self) -> Mapping[Wish, Sequence[str]]:
+        """Builds that are wanted and do not run, with the slaves that they may run on."""
         return self._scheduler.waiting
 
-    def want(self, entry: BuilderEntry, slaves: Iterable[str] | None = None) -> None:
-        """Build a builder, on one of `slaves` (by default, of its own). It is built once however often it is wanted."""
+    def wants(self, wish: Wish) -> bool:
+        """Whether a build is wanted that does not run."""
+        return self._scheduler.wants(wish)
+
+    def want(self, entry: BuilderEntry, slaves: Iterable[str] | None = None, asked: str = "") -> None:
+        """Build a builder once, however often the same is wanted.
+
+        Args:
+            entry: the builder.
+            slaves: those that may build it; None for its own.
+            asked: what is asked of the build, as `properties.pack` has it.
+        """
         self._entries[entry.name] = entry
-        self._scheduler.want(entry.name, entry.slaves if slaves is None else slaves)
+        self._scheduler.want(Wish(entry.name, asked), entry.slaves if slaves is None else slaves)
         self._wake()
 
-    def resume(self, entry: BuilderEntry, tries: int) -> None:
-        """Build a builder that was tried in vain so often before."""
+    def resume(self, entry: BuilderEntry, asked: str, tries: int) -> None:
+        """Build what was tried in vain so often before."""
         self._entries[entry.name] = entry
-        self._scheduler.resume(entry.name, entry.slaves, tries, trio.current_time())
+        self._scheduler.resume(Wish(entry.name, asked), entry.slaves, tries, trio.current_time())
         self._wake()
 
-    def forget(self, builders: Collection[str]) -> None:
+    def forget(self, wishes: Collection[Wish]) -> None:
         """Do not build these, unless they run already."""
-        self._scheduler.forget(builders)
+        self._scheduler.forget(wishes)
 
     def revise(self, builders: Mapping[str, BuilderEntry], most: Mapping[str, int | None]) -> None:
         """Take another file: a further try is made as it says, or not at all if it has no such builder.
@@ -407,7 +467,7 @@ class Builds:
                 idle = {name: slave.idle_builders for name, slave in self._master.slaves.items()}
                 for start in self._scheduler.start(idle, trio.current_time()):
                     run = self._runs[start.run] = Run(
-                        self._entries[start.builder], start.slave, start.attempt, self._vault
+                        self._entries[start.wish.builder], start.slave, start.attempt, self._vault, start.wish.asked
                     )
                     nursery.start_soon(self._carry_out, start, run, self._master.slaves[start.slave])
                 nothing_left = until_idle and not self._scheduler.waiting

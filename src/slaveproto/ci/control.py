@@ -1,8 +1,9 @@
 """The control socket in the state directory, over which `slaveproto trigger` talks to its master in JSON lines.
 
-The program sends `{"trigger": BUILDER, "wait": BOOL}`. The master answers `{"error": TEXT}`, or `{"request": NUMBER}`
-once that is stored and, if it was asked to wait, `{"build": NUMBER, "slave": NAME, "result": WORD}` when the build is
-over. While it cannot store anything it says `{"waiting": TEXT}` first.
+The program sends `{"trigger": BUILDER, "wait": BOOL, "properties": {NAME: TEXT}}`. The master answers
+`{"error": TEXT}`, or `{"request": NUMBER}` once that is stored and, if it was asked to wait,
+`{"build": NUMBER, "slave": NAME, "result": WORD}` when the build is over. While it cannot store anything it says
+`{"waiting": TEXT}` first.
 """
 
 from __future__ import annotations

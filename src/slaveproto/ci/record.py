@@ -22,9 +22,8 @@ from slaveproto.ci.builds import (
     StepPlace,
 )
 from slaveproto.ci.errors import NO_ROOM
-from slaveproto.ci.leftovers import target_of
 from slaveproto.ci.memory import Memory
-from slaveproto.ci.schedule import change_variables
+from slaveproto.ci.scheduler import Wish
 from slaveproto.ci.store import Store
 from slaveproto.master.results import Result
 
@@ -60,20 +59,21 @@ class Record(BuildListener):
         self._numbers: dict[Run, int] = {}
         self._begun: dict[Run, float] = {}
         self._logs: dict[tuple[Run, str], BoundedLog | None] = {}
-        self.on_start: Callable[[str], None] = lambda builder: None
+        self.on_start: Callable[[Wish], None] = lambda wish: None
 
     async def _build_started(self, run: Run) -> None:
-        number = await self._memory(self._store.begin_build, run.entry.name, run.slave, time.time())
+        wish = run.wish
+        number = await self._memory(self._store.begin_build, wish.builder, run.slave, time.time(), wish.asked)
         # Not before: a request that was stored while this waited for its turn is wanted by now.
-        self.on_start(run.entry.name)
+        self.on_start(wish)
         self._numbers[run], self._begun[run] = number, trio.current_time()
-        run.variables = change_variables(await self._memory(self._store.change_of, number))
+        run.properties |= {"buildnumber": str(number), **await self._memory(self._store.told_of, number)}
+        self._memory.later(self._store.set_properties, number, run.shown)
         self._say(f"build {number} of {run.entry.name} on slave {run.slave} started")
 
     async def _step_started(self, run: Run, step: StepPlace) -> None:
-        target = target_of(step.what)
-        begin = self._numbers[run], step.number, step.what.title, time.time(), target
-        if target is None:
+        begin = self._numbers[run], step.number, step.what.title, time.time(), step.target
+        if step.target is None:
             self._memory.later(self._store.begin_step, *begin)
         else:
             # Not after: what a master that is killed leaves there is found by this.
@@ -135,6 +135,7 @@ class Record(BuildListener):
         number = self._numbers.pop(run)
         elapsed = trio.current_time() - self._begun.pop(run)
         counted = not run.interrupted
+        self._memory.later(self._store.set_properties, number, run.shown)
         requests = await self._memory(self._store.end_build, number, result, time.time(), elapsed, why, counted=counted)
         about = f": {why}" if why else ""
         self._say(f"build {number} of {run.entry.name} on slave {run.slave}: {result.word}{about}")

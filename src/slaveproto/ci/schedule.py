@@ -31,11 +31,6 @@ SHORTEST_DAY: Final = 20 * 3600.0
 CHANGE_KEYS: Final = ("branch", "project", "repository", "category", "codebase")
 """Keys by which changes may be chosen."""
 
-TOLD: Final = ("revision", *CHANGE_KEYS)
-"""Texts of a change that the commands of its build are told, each as the variable `SLAVEPROTO_` and its name."""
-
-_LONGEST: Final = 1000
-
 
 @attrs.frozen
 class Triggers:
@@ -54,22 +49,6 @@ class Triggers:
     def wants(self, change: Change) -> bool:
         """Whether a change is one that counts."""
         return self.change is not None and all(getattr(change, key) in texts for key, texts in self.change.items())
-
-
-def change_variables(change: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables that tell commands of a change.
-
-    Left out is what is empty, longer than 1000 characters, or cannot be said: a null character, or a `${` that slaves
-    would replace by something of their own.
-
-    Args:
-        change: its texts, by the names in `TOLD`.
-    """
-    return {
-        f"SLAVEPROTO_{name.upper()}": text
-        for name, text in change.items()
-        if text and len(text) <= _LONGEST and "\0" not in text and "${" not in text
-    }
 
 
 def parse_length(text: str) -> float | None:

@@ -2,16 +2,18 @@
 
 Rules.
 
-1. A builder is wanted once, however often it is wanted; wanting it again replaces the slaves that it may run on, and
-   shortens no pause.
-2. It is started on the first of its slaves on which it is idle, which runs fewer builds than it may, and which does not
-   run this builder already. What has waited longest is started first; what has no slave holds up nothing behind it.
-3. While a run of a builder is started and has not begun, no other run of it is started: the first may still take
-   whatever the builder is wanted for.
+1. What is wanted is a *wish*: a builder, and what is asked of its build. Equal wishes are one, however often they come;
+   wishing it again replaces the slaves that it may run on, and shortens no pause. Wishes for one builder that ask for
+   something else are different ones, and are built each for itself.
+2. It is started on the first of its slaves on which its builder is idle, which runs fewer builds than it may, and which
+   does not run this builder already. What has waited longest is started first; what has no slave holds up nothing
+   behind it.
+3. While a run of a wish is started and has not begun, no other run of it is started: the first may still take whatever
+   makes the same wish.
 4. A run that was not taken by its slave, or whose slave was lost (RETRY), is tried again, behind what waits: after a
    pause that doubles with each attempt, and on another slave rather than on this one. The last of `attempts` tries is
-   the end of it. A builder that is wanted anew meanwhile is not wanted twice: it takes pause and attempt over, but for
-   those of a last try.
+   the end of it. What is wished anew meanwhile is not wanted twice: it takes pause and attempt over, but for those of
+   a last try.
 5. After `revise` a further try uses the new slaves, or does not happen where the builder is gone.
 6. After `stop` nothing is started, and everything that waits ends with the result of the stop.
 7. While it is held, because storage is unwell, nothing is started; all else goes on.
@@ -19,7 +21,8 @@ Rules.
    `drained`, and the time for `stop` has come.
 
 Not here: which builders of a slave are idle, which is the one answer of `MasterSession.idle_builders`; requests,
-changes and times of the day, which the service has.
+changes and times of the day, which the service has; what may be asked of a build, which here is a text that is equal or
+not.
 """
 
 from __future__ import annotations
@@ -46,27 +49,40 @@ def pause(result: Result | None, attempt: int) -> float:
 
 
 @attrs.frozen
+class Wish:
+    """A build that is wanted.
+
+    Args:
+        builder: the name of the builder.
+        asked: what is asked of the build; requests that ask for the same have the same text, for nothing the empty one.
+    """
+
+    builder: str
+    asked: str = ""
+
+
+@attrs.frozen
 class RunStart:
-    """A decision to run a builder now.
+    """A decision to build something now.
 
     Args:
         run: number of the run.
-        builder: its name.
+        wish: what.
         slave: the name of the slave.
         attempt: from 1.
     """
 
     run: int
-    builder: str
+    wish: Wish
     slave: str
     attempt: int
 
 
 @attrs.frozen
 class _Wanted:
-    """A builder that waits."""
+    """A wish that waits."""
 
-    builder: str
+    wish: Wish
     slaves: tuple[str, ...]
     attempt: int = 1
     not_before: float = 0.0
@@ -82,17 +98,17 @@ class _Running:
 
 
 class Scheduler:
-    """Builders that are wanted, and those that run. Times are in seconds of any clock that never goes back.
+    """Builds that are wanted, and those that run. Times are in seconds of any clock that never goes back.
 
     Args:
         most: how many builds a slave may run at a time, by name; None, or no entry, for any number.
-        attempts: how often a builder is tried whose slave is lost or does not take it; None for any number.
+        attempts: how often a build is tried whose slave is lost or does not take it; None for any number.
     """
 
     def __init__(self, most: Mapping[str, int | None], attempts: int | None = None) -> None:
         self._most = most
         self._attempts = attempts
-        self._wanted: dict[str, _Wanted] = {}
+        self._wanted: dict[Wish, _Wanted] = {}
         self._running: dict[int, _Running] = {}
         self._revised: Mapping[str, tuple[str, ...]] | None = None
         self._stopped: Result | None = None
@@ -100,12 +116,16 @@ class Scheduler:
         self._drain_until: float | None = None
         self._last = 0
         self.finals: dict[str, Result] = {}
-        """The result of each builder that is not wanted any more."""
+        """The result of each builder of which something is not wanted any more: the last one."""
 
     @property
-    def waiting(self) -> Mapping[str, tuple[str, ...]]:
-        """Builders that wait, with the slaves that they may run on."""
-        return {name: wanted.slaves for name, wanted in self._wanted.items()}
+    def waiting(self) -> Mapping[Wish, tuple[str, ...]]:
+        """Wishes that wait, with the slaves that they may run on."""
+        return {wish: wanted.slaves for wish, wanted in self._wanted.items()}
+
+    def wants(self, wish: Wish) -> bool:
+        """Whether a wish waits."""
+        return wish in self._wanted
 
     @property
     def running(self) -> tuple[RunStart, ...]:
@@ -117,33 +137,33 @@ class Scheduler:
         """Whether `stop` was called."""
         return self._stopped is not None
 
-    def want(self, builder: str, slaves: Iterable[str]) -> None:
-        """Want a builder, on one of some slaves."""
+    def want(self, wish: Wish, slaves: Iterable[str]) -> None:
+        """Want a build, on one of some slaves."""
         if self._stopped is None:
-            before = self._wanted.pop(builder, _Wanted(builder, ()))
-            self._wanted[builder] = attrs.evolve(before, slaves=tuple(slaves))
+            before = self._wanted.pop(wish, _Wanted(wish, ()))
+            self._wanted[wish] = attrs.evolve(before, slaves=tuple(slaves))
         else:
-            self.finals[builder] = self._stopped
+            self.finals[wish.builder] = self._stopped
 
-    def resume(self, builder: str, slaves: Iterable[str], tries: int, now: float) -> None:
-        """Want a builder that was tried before, by a master that is no more, or by this one when it forgot it.
+    def resume(self, wish: Wish, slaves: Iterable[str], tries: int, now: float) -> None:
+        """Want a build that was tried before, by a master that is no more, or by this one when it forgot it.
 
         Args:
-            builder: its name.
+            wish: what is wanted.
             slaves: those that it may run on.
             tries: how often it was tried in vain.
             now: the time.
         """
-        self.want(builder, slaves)
+        self.want(wish, slaves)
         if tries and self._stopped is None:
-            self._wanted[builder] = attrs.evolve(
-                self._wanted[builder], attempt=tries + 1, not_before=now + pause(Result.RETRY, tries)
+            self._wanted[wish] = attrs.evolve(
+                self._wanted[wish], attempt=tries + 1, not_before=now + pause(Result.RETRY, tries)
             )
 
-    def forget(self, builders: Collection[str]) -> None:
-        """Want some builders no more; those that run go on."""
-        for builder in builders:
-            self._wanted.pop(builder, None)
+    def forget(self, wishes: Collection[Wish]) -> None:
+        """Want some builds no more; those that run go on."""
+        for wish in wishes:
+            self._wanted.pop(wish, None)
 
     def revise(self, slaves: Mapping[str, tuple[str, ...]], most: Mapping[str, int | None]) -> None:
         """Take new rules for what is started from now on.
@@ -158,7 +178,7 @@ class Scheduler:
     def stop(self, result: Result) -> None:
         """Start nothing any more; what waits ends with `result`."""
         self._stopped = result
-        self.finals |= dict.fromkeys(self._wanted, result)
+        self.finals |= {wish.builder: result for wish in self._wanted}
         self._wanted.clear()
 
     def hold(self, held: bool) -> None:
@@ -186,27 +206,26 @@ class Scheduler:
         for wanted in list(self._wanted.values()):
             slave = self._slave_for(wanted, idle, now)
             if slave is not None:
-                del self._wanted[wanted.builder]
+                del self._wanted[wanted.wish]
                 self._last += 1
-                start = RunStart(self._last, wanted.builder, slave, wanted.attempt)
+                start = RunStart(self._last, wanted.wish, slave, wanted.attempt)
                 self._running[start.run] = _Running(start, wanted)
                 starts.append(start)
         return starts
 
     def _slave_for(self, wanted: _Wanted, idle: Mapping[str, Collection[str]], now: float) -> str | None:
-        starts = [running.start for running in self._running.values()]
-        if now < wanted.not_before or any(
-            not running.begun for running in self._running.values() if running.start.builder == wanted.builder
-        ):
+        builder = wanted.wish.builder
+        slaves = [slave for slave in wanted.slaves if builder in idle.get(slave, ())]
+        # Most of many wishes for one builder are done with here.
+        if now < wanted.not_before or not slaves:
             return None
-        for slave in wanted.slaves:
-            mine = [start.builder for start in starts if start.slave == slave]
+        running = list(self._running.values())
+        if any(not run.begun and run.start.wish == wanted.wish for run in running):
+            return None
+        for slave in slaves:
+            mine = [run.start.wish.builder for run in running if run.start.slave == slave]
             most = self._most.get(slave)
-            if (
-                wanted.builder in idle.get(slave, ())
-                and wanted.builder not in mine
-                and (most is None or len(mine) < most)
-            ):
+            if builder not in mine and (most is None or len(mine) < most):
                 return slave
         return None
 
@@ -222,7 +241,7 @@ class Scheduler:
         """Take note that a run is over; with None, no slave took it. A last try ends with EXCEPTION."""
         goes_on, last = self._goes_on(run, result), self.is_last(run, result)
         running = self._running.pop(run)
-        builder = running.start.builder
+        builder = running.start.wish.builder
         if last:
             self.finals[builder] = Result.EXCEPTION
         elif goes_on:
@@ -235,19 +254,19 @@ class Scheduler:
 
     def _goes_on(self, run: int, result: Result | None) -> bool:
         """Whether a run came to nothing that is still wanted: it is not stopped, and its builder not gone."""
-        gone = self._revised is not None and self._running[run].start.builder not in self._revised
+        gone = self._revised is not None and self._running[run].start.wish.builder not in self._revised
         return result in (None, Result.RETRY) and self._stopped is None and not gone
 
     def _try_again(self, running: _Running, result: Result | None, now: float) -> None:
         start, wanted = running.start, running.wanted
-        if start.builder in self._wanted:
-            slaves = self._wanted[start.builder].slaves
+        if start.wish in self._wanted:
+            slaves = self._wanted[start.wish].slaves
         else:
-            slaves = wanted.slaves if self._revised is None else self._revised[start.builder]
+            slaves = wanted.slaves if self._revised is None else self._revised[start.wish.builder]
         if start.slave in slaves:
             slaves = (*(slave for slave in slaves if slave != start.slave), start.slave)
         not_before = now + pause(result, start.attempt)
-        self._wanted[start.builder] = _Wanted(start.builder, slaves, start.attempt + 1, not_before)
+        self._wanted[start.wish] = _Wanted(start.wish, slaves, start.attempt + 1, not_before)
 
     def deadline(self, now: float) -> float | None:
         """Return the next time at which `start` may decide otherwise by itself, None if there is none."""

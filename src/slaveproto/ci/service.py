@@ -19,9 +19,11 @@ from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuildFile, load
 from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.listening import listening
 from slaveproto.ci.memory import Memory
+from slaveproto.ci.properties import MOST, OF_REQUESTS, asked_by, is_free, left_out, pack, simple_text
 from slaveproto.ci.record import Record
 from slaveproto.ci.reserve import Reserve
 from slaveproto.ci.schedule import Timetable, Triggers
+from slaveproto.ci.scheduler import Wish
 from slaveproto.ci.show.console import STDERR, say
 from slaveproto.ci.show.slave_report import text_of
 from slaveproto.ci.show.terminal import Terminal, open_terminal
@@ -45,6 +47,8 @@ LONGEST_NAP: Final = 60.0
 """Seconds after which the clock is looked at again, for it may have been set."""
 HORIZON_PAUSE: Final = 1.0
 UNSTORED_CHANGES: Final = 1000
+MOST_NAMED: Final = 10
+"""Properties of a change that are named because builds are not told of them."""
 QUESTION_TIMEOUT: Final = 10.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FIXED: Final = ("listen", "tls_cert", "tls_client_ca", "state_dir", "max_tries")
@@ -126,7 +130,7 @@ class _Service:
         builds = Builds(
             self._master, [record.handle, self._on_run], most_builds(self._file), self._file.master.max_tries
         )
-        record.on_start = lambda builder: builds.forget([builder])
+        record.on_start = lambda wish: builds.forget([wish])
         self._builds, self._working = builds, True
         async with open_nursery() as nursery:
             nursery.start_soon(self._memory.run)
@@ -167,16 +171,16 @@ class _Service:
 
     # -- requests
 
-    def _want(self, builder: str) -> None:
-        if builder not in self._builds.waiting:
-            self._resume(builder, 0)
+    def _want(self, wish: Wish) -> None:
+        if not self._builds.wants(wish):
+            self._resume(wish, 0)
 
-    def _resume(self, builder: str, tries: int) -> None:
-        entry = self._file.builders.get(builder)
+    def _resume(self, wish: Wish, tries: int) -> None:
+        entry = self._file.builders.get(wish.builder)
         if entry is None:
-            self._say(f"a request waits for builder {builder}, which is not in the file")
+            self._say(f"a request waits for builder {wish.builder}, which is not in the file")
         else:
-            self._builds.resume(entry, tries)
+            self._builds.resume(entry, wish.asked, tries)
 
     async def _remove_leftovers(self) -> None:
         uploads = await self._memory(self._store.uploads)
@@ -194,12 +198,14 @@ class _Service:
         await self._want_pending()
 
     async def _want_pending(self) -> None:
-        for builder, tries in (await self._memory(self._store.pending)).items():
-            self._resume(builder, tries)
+        for wish, tries in (await self._memory(self._store.pending)).items():
+            self._resume(wish, tries)
 
-    async def _request(self, builder: str, reason: str, *, scheduled: bool = False) -> int:
-        number = await self._memory.new(self._store.add_request, builder, reason, time.time(), scheduled=scheduled)
-        self._want(builder)
+    async def _request(self, wish: Wish, reason: str, *, scheduled: bool = False) -> int:
+        number = await self._memory.new(
+            self._store.add_request, wish.builder, reason, time.time(), wish.asked, scheduled=scheduled
+        )
+        self._want(wish)
         return number
 
     def _finished(self, request: int, end: dict[str, Any]) -> None:
@@ -224,8 +230,11 @@ class _Service:
             number = await self._memory.new(self._store.add_change, change, builders, time.time())
             self._master.answer_change(event)
             self._say(f"change {number} is for {', '.join(builders) or 'no builder'}")
+            if builders and (unheard := left_out(change)):
+                names = ", ".join(map(repr, unheard[:MOST_NAMED])) + (", ..." if len(unheard) > MOST_NAMED else "")
+                self._say(f"change {number}: builds are not told of the properties {names}")
             for builder in builders:
-                self._want(builder)
+                self._want(Wish(builder, pack(asked_by(change))))
 
     # -- schedule
 
@@ -236,7 +245,7 @@ class _Service:
             self._reloaded = trio.Event()
             table.revise(self._triggers())
             for builder in table.due(time.time(), trio.current_time()):
-                await self._request(builder, "schedule", scheduled=True)
+                await self._request(Wish(builder), "schedule", scheduled=True)
             with trio.move_on_after(min(LONGEST_NAP, table.next(time.time(), trio.current_time()))):
                 await self._reloaded.wait()
 
@@ -359,9 +368,18 @@ class _Service:
         if not isinstance(builder, str) or builder not in self._file.builders:
             await _send(stream, {"error": f"no builder {builder!r}; there are {', '.join(self._file.builders)}"})
             return
+        asked = _asked_in(question)
+        if asked is None:
+            await _send(stream, {"error": "the properties are no table of texts with names that are free"})
+            return
+        try:
+            self._file.builders[builder].check_asked(asked)
+        except UsageError as error:
+            await _send(stream, {"error": str(error)})
+            return
         if self._memory.trouble:
             await _send(stream, {"waiting": self._memory.trouble})
-        number = await self._request(builder, "trigger")
+        number = await self._request(Wish(builder, pack(asked)), "trigger")
         sender, receiver = trio.open_memory_channel[dict[str, Any]](1)
         if question.get("wait"):
             # Nothing has happened since the request was stored: it cannot be done yet.
@@ -391,6 +409,17 @@ async def _read_question(stream: trio.SocketStream) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return question if isinstance(question, dict) else None
+
+
+def _asked_in(question: dict[str, Any]) -> dict[str, str] | None:
+    """Return what a question asks of the build; None if it is not said in the right way."""
+    asked = question.get("properties", {})
+    if not isinstance(asked, dict) or len(asked) > MOST + len(OF_REQUESTS):
+        return None
+    for name, text in asked.items():
+        if not (name in OF_REQUESTS or is_free(name)) or not isinstance(text, str) or simple_text(text) != text:
+            return None
+    return asked
 
 
 async def _send(stream: trio.SocketStream, answer: dict[str, Any]) -> None:

@@ -1,7 +1,10 @@
 """The memory of `slaveproto master`: one SQLite file, and a folder of logs.
 
-A request waits until a build takes it; a build takes all that wait for its builder. A build that ends with RETRY gives
-its requests back, and so does one that was still running when the master itself ended.
+A request waits until a build takes it; a build takes all that wait for its builder and ask for the same. A build that
+ends with RETRY gives its requests back, and so does one that was still running when the master itself ended.
+
+The file has the number of its format. Format 2, in which requests asked for nothing but what their change told, is
+brought up to date when a master opens it, in one transaction; what only reads leaves it as it is, and reads it.
 """
 
 from __future__ import annotations
@@ -13,19 +16,21 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Final
 
 import attrs
 
 from slaveproto.ci.errors import CannotStore, UsageError
-from slaveproto.ci.schedule import TOLD
+from slaveproto.ci.properties import OF_REQUESTS, asked_by, pack, told_together, unpack
+from slaveproto.ci.scheduler import Wish
 from slaveproto.master.changes import Change
 from slaveproto.master.results import Result
 
 FILE_NAME: Final = "state.sqlite"
-VERSION: Final = 2
+VERSION: Final = 3
+_BEFORE: Final = 2
 LARGEST: Final = 2**63 - 1
 _SCHEMA: Final = """
 CREATE TABLE changes (
@@ -37,12 +42,12 @@ CREATE TABLE changes (
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, slave TEXT NOT NULL, reason TEXT NOT NULL,
     started REAL NOT NULL, ended REAL, elapsed REAL, result TEXT,
-    why TEXT NOT NULL DEFAULT '', bytes INTEGER NOT NULL DEFAULT 0
+    why TEXT NOT NULL DEFAULT '', bytes INTEGER NOT NULL DEFAULT 0, properties TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, builder TEXT NOT NULL, reason TEXT NOT NULL,
     change INTEGER REFERENCES changes, created REAL NOT NULL, build INTEGER REFERENCES builds,
-    tries INTEGER NOT NULL DEFAULT 0
+    tries INTEGER NOT NULL DEFAULT 0, asked TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE schedules (builder TEXT PRIMARY KEY, last REAL NOT NULL);
 CREATE INDEX requests_of_builder ON requests (builder, build);
@@ -121,6 +126,7 @@ class BuildRow:
         elapsed: seconds by a clock that only goes on; None if it did not see the end.
         result: its word.
         why: the reason of the result, where no step has it.
+        properties: as they are shown.
     """
 
     id: int
@@ -132,6 +138,7 @@ class BuildRow:
     elapsed: float | None
     result: str | None
     why: str
+    properties: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -183,12 +190,24 @@ class Store:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, VERSION):
+        if version not in (0, _BEFORE, VERSION):
             raise UsageError(
                 f"{self._path}: written by another version of slaveproto (format {version}, not {VERSION})"
             )
         if version == 0 and not read_only:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        elif version == _BEFORE and not read_only:
+            self._bring_up_to_date()
+        self._has_properties = version != _BEFORE or not read_only
+
+    def _bring_up_to_date(self) -> None:
+        with self._write() as db:
+            for table, column in (("builds", "properties"), ("requests", "asked")):
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+            changes = db.execute(f"SELECT id, {', '.join(OF_REQUESTS)} FROM changes").fetchall()
+            packed = ((pack(dict(zip(OF_REQUESTS, texts, strict=True))), number) for number, *texts in changes)
+            db.executemany("UPDATE requests SET asked = ? WHERE change = ?", packed)
+            db.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
     def _errors(self, mistakes: frozenset[int] = frozenset()) -> Iterator[None]:
@@ -291,32 +310,35 @@ class Store:
             cursor = db.execute(f"INSERT INTO changes ({columns}) VALUES ({places})", tuple(row.values()))
             number = cursor.lastrowid or 0
             for builder in builders:
-                _add_request(db, builder, f"change {number} by {change.who}", now, change=number)
+                _add_request(db, builder, f"change {number} by {change.who}", now, pack(asked_by(change)), number)
         return number
 
-    def add_request(self, builder: str, reason: str, now: float, *, scheduled: bool = False) -> int:
-        """Remember that a builder is to be built; returns the request's number."""
+    def add_request(self, builder: str, reason: str, now: float, asked: str = "", *, scheduled: bool = False) -> int:
+        """Remember that a builder is to be built, and what is asked of it; returns the request's number."""
         with self._write() as db:
             if scheduled:
                 db.execute("INSERT OR REPLACE INTO schedules (builder, last) VALUES (?, ?)", (builder, now))
-            return _add_request(db, builder, reason, now)
+            return _add_request(db, builder, reason, now, asked)
 
-    def pending(self) -> dict[str, int]:
-        """Return the builders that requests wait for, the longest waiting first, and how often each was tried."""
+    def pending(self) -> dict[Wish, int]:
+        """Return what requests wait for, the longest waiting first, and how often each was tried."""
         with self._errors():
-            query = "SELECT builder, max(tries) FROM requests WHERE build IS NULL GROUP BY builder ORDER BY min(id)"
-            return dict(self._db.execute(query))
+            query = (
+                "SELECT builder, asked, max(tries) FROM requests WHERE build IS NULL GROUP BY builder, asked "
+                "ORDER BY min(id)"
+            )
+            return {Wish(builder, asked): tries for builder, asked, tries in self._db.execute(query)}
 
     def last_scheduled(self) -> dict[str, float]:
         """Return when each builder was last requested because it was time, for those that ever were."""
         with self._errors():
             return dict(self._db.execute("SELECT builder, last FROM schedules"))
 
-    def begin_build(self, builder: str, slave: str, now: float) -> int:
-        """Remember that a build began, which takes all requests for its builder; returns its number."""
+    def begin_build(self, builder: str, slave: str, now: float, asked: str = "") -> int:
+        """Remember that a build began, which takes all requests that ask for the same; returns its number."""
         with self._write() as db:
-            query = "SELECT reason FROM requests WHERE builder = ? AND build IS NULL ORDER BY id"
-            reasons = [row[0] for row in db.execute(query, (builder,))]
+            query = "SELECT reason FROM requests WHERE builder = ? AND asked = ? AND build IS NULL ORDER BY id"
+            reasons = [row[0] for row in db.execute(query, (builder, asked))]
             reason = "; ".join(dict.fromkeys(reasons[:MOST_REASONS]))
             if len(reasons) > MOST_REASONS:
                 reason += f"; and {len(reasons) - MOST_REASONS} more"
@@ -325,17 +347,23 @@ class Store:
                 (builder, slave, reason, now),
             )
             build = cursor.lastrowid or 0
-            query = "UPDATE requests SET build = ?, tries = tries + 1 WHERE builder = ? AND build IS NULL"
-            db.execute(query, (build, builder))
+            query = "UPDATE requests SET build = ?, tries = tries + 1 WHERE builder = ? AND asked = ? AND build IS NULL"
+            db.execute(query, (build, builder, asked))
         return build
 
-    def change_of(self, build: int) -> dict[str, str]:
-        """Return the texts `TOLD` of the last change that a build answers; empty if it answers none."""
+    def set_properties(self, build: int, properties: Mapping[str, str]) -> None:
+        """Remember what is shown of the properties of a build."""
+        with self._write() as db:
+            db.execute("UPDATE builds SET properties = ? WHERE id = ?", (pack(properties), build))
+
+    def told_of(self, build: int) -> dict[str, str]:
+        """Return the words `properties.ABOUT` of the changes that a build answers."""
         with self._errors():
-            last = "SELECT max(change) FROM requests WHERE build = ?"
-            query = f"SELECT {', '.join(TOLD)} FROM changes WHERE id = ({last})"
-            found = self._db.execute(query, (build,)).fetchone()
-        return {} if found is None else dict(zip(TOLD, found, strict=True))
+            query = (
+                "SELECT who, files FROM changes WHERE id IN (SELECT change FROM requests WHERE build = ?) ORDER BY id"
+            )
+            found = self._db.execute(query, (build,)).fetchall()
+        return told_together((who, map(_text, json.loads(files))) for who, files in found)
 
     def end_build(
         self, build: int, result: Result, now: float, elapsed: float, why: str = "", *, counted: bool = True
@@ -435,15 +463,18 @@ class Store:
     def builds(self, count: int) -> list[BuildRow]:
         """Return the last builds, the newest first."""
         with self._errors():
-            columns = ", ".join(attrs.fields_dict(BuildRow))
-            query = f"SELECT {columns} FROM builds ORDER BY id DESC LIMIT ?"
-            return [BuildRow(*row) for row in self._db.execute(query, (count,))]
+            *names, properties = attrs.fields_dict(BuildRow)
+            columns = ", ".join((*names, properties if self._has_properties else "''"))
+            found = self._db.execute(f"SELECT {columns} FROM builds ORDER BY id DESC LIMIT ?", (count,))
+            return [attrs.evolve(BuildRow(*row), properties=unpack(packed)) for *row, packed in found]
 
 
-def _add_request(db: sqlite3.Connection, builder: str, reason: str, now: float, *, change: int | None = None) -> int:
+def _add_request(
+    db: sqlite3.Connection, builder: str, reason: str, now: float, asked: str, change: int | None = None
+) -> int:
     cursor = db.execute(
-        "INSERT INTO requests (builder, reason, change, created) VALUES (?, ?, ?, ?)",
-        (builder, _text(reason), change, now),
+        "INSERT INTO requests (builder, reason, change, created, asked) VALUES (?, ?, ?, ?, ?)",
+        (builder, _text(reason), change, now, asked),
     )
     return cursor.lastrowid or 0
 

@@ -6,6 +6,7 @@ import argparse
 
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import BuilderEntry, BuildFile, load
+from slaveproto.cli.asking import add_asked, asked_in
 from slaveproto.cli.drain import add_drain
 from slaveproto.cli.requirements import need_posix, need_trio
 
@@ -24,6 +25,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.toml", help="what to build, and where: see docs/build-file.md")
     parser.add_argument("--builder", metavar="NAME", action="append", help="only this one; may be given repeatedly")
     parser.add_argument("--slave", metavar="NAME", help="only on this one")
+    add_asked(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, and what happens on standard error")
     add_drain(parser, 0.0)
     parser.set_defaults(run=run)
@@ -38,10 +40,13 @@ def run(options: argparse.Namespace) -> int:
     need_posix()
     file = load(options.file)
     chosen = choose(file, options.builder, options.slave)
+    asked = asked_in(options)
+    for entry in chosen:
+        entry.check_asked(asked)
     need_trio()
     from slaveproto.ci.build_once import run_build
 
-    return run_build(file, chosen, options.slave, json=options.json, drain=options.drain)
+    return run_build(file, chosen, options.slave, asked, json=options.json, drain=options.drain)
 
 
 def choose(file: BuildFile, names: list[str] | None, slave: str | None) -> list[BuilderEntry]:

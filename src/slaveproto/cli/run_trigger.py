@@ -10,11 +10,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
+
 from slaveproto.ci import control
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.build_file import load
-from slaveproto.ci.show.console import STDERR, STDOUT, say
-from slaveproto.ci.store import FILE_NAME, Store
+from slaveproto.ci.properties import in_words
+from slaveproto.ci.show.console import STDERR, STDOUT, say, write_all
+from slaveproto.ci.store import FILE_NAME, BuildRow, Store
+from slaveproto.cli.asking import asked_in
 
 
 def run_trigger(options: argparse.Namespace) -> int:
@@ -24,8 +28,12 @@ def run_trigger(options: argparse.Namespace) -> int:
         UsageError: no master runs, or it does not know the builder.
     """
     file = load(options.file)
+    question = {"trigger": options.builder, "wait": options.wait, "properties": asked_in(options)}
+    line = json.dumps(question).encode() + b"\n"
+    if len(line) > control.LONGEST_LINE:
+        raise UsageError(f"builder and properties have more than {control.LONGEST_LINE} bytes together")
     with control.connect(file.master.state_dir) as client:
-        answers = _answers(client, {"trigger": options.builder, "wait": options.wait})
+        answers = _answers(client, line)
         taken = next(answers, None)
         if taken is not None and "waiting" in taken:
             say(STDERR, f"slaveproto: the master waits until it can store the request: {taken['waiting']}")
@@ -48,10 +56,10 @@ def run_trigger(options: argparse.Namespace) -> int:
     return 0 if end["result"] in ("success", "warnings") else 1
 
 
-def _answers(client: socket.socket, question: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _answers(client: socket.socket, question: bytes) -> Iterator[dict[str, Any]]:
     try:
         with client.makefile("rwb") as stream:
-            stream.write(json.dumps(question).encode() + b"\n")
+            stream.write(question)
             stream.flush()
             for line in stream:
                 yield json.loads(line)
@@ -70,12 +78,22 @@ def run_builds(options: argparse.Namespace) -> int:
         raise UsageError(f"no master has run in {folder}")
     store = Store(folder, read_only=True)
     try:
-        for build in store.builds(options.count):
-            begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(build.started))
-            elapsed = "" if build.elapsed is None else f" {build.elapsed:.1f} s"
-            words = f"{build.builder} on {build.slave}: {build.result or 'running'}{elapsed}"
-            why = f": {build.why}" if build.why else ""
-            say(STDOUT, f"{build.id:5} {begun} {words} ({build.reason or 'no reason is known'}){why}")
+        found = store.builds(options.count)
     finally:
         store.close()
+    if options.json:
+        rows = [attrs.asdict(build) for build in found]
+        write_all(STDOUT, json.dumps({"builds": rows}).encode() + b"\n")
+    else:
+        for build in found:
+            say(STDOUT, _line_of(build))
     return 0
+
+
+def _line_of(build: BuildRow) -> str:
+    begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(build.started))
+    elapsed = "" if build.elapsed is None else f" {build.elapsed:.1f} s"
+    words = f"{build.builder} on {build.slave}: {build.result or 'running'}{elapsed}"
+    asked = in_words(build.properties)
+    why = f": {build.why}" if build.why else ""
+    return f"{build.id:5} {begun} {words} ({build.reason or 'no reason is known'}){f' {asked}' if asked else ''}{why}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from slaveproto.cli.asking import add_asked
 from slaveproto.cli.requirements import need_posix
 
 
@@ -16,6 +17,7 @@ def describe_trigger(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("file", metavar="FILE.toml", help="the file that the master was started with")
     parser.add_argument("builder", metavar="BUILDER", help="what to build")
+    add_asked(parser)
     parser.add_argument("--wait", action="store_true", help="until the build is over")
     parser.set_defaults(run=_run_trigger)
 
@@ -28,6 +30,7 @@ def describe_builds(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("file", metavar="FILE.toml", help="the file that the master is started with")
     parser.add_argument("-n", "--count", type=_count, default=20, metavar="N", help="how many at most [20]")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run_builds)
 
 

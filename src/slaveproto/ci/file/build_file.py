@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -14,6 +14,8 @@ from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file import steps as build_steps
 from slaveproto.ci.file import values
 from slaveproto.ci.file.address import parse_address
+from slaveproto.ci.file.conditions import StepExtras
+from slaveproto.ci.file.factories import MOST_STEPS, StepLists, matrix, variants
 from slaveproto.ci.file.secrets import (
     FromCommand,
     FromEnvironment,
@@ -96,8 +98,10 @@ class BuilderEntry:
         slaves: names of the slaves that may build it.
         builddir: relative to the slave's base directory.
         env: variables of all its commands.
+        properties: those that no request replaces.
         triggers: the changes and times that make the master build it.
         steps: the steps, in order.
+        extras: what the master is to do with steps besides, by their places from 0.
         secrets: those that it uses.
     """
 
@@ -105,9 +109,21 @@ class BuilderEntry:
     slaves: tuple[str, ...]
     builddir: str
     env: Mapping[str, EnvValue] = attrs.field(factory=dict)
+    properties: Mapping[str, str] = attrs.field(factory=dict)
     triggers: Triggers = attrs.field(factory=Triggers)
     steps: tuple[AnyStep, ...]
+    extras: Mapping[int, StepExtras] = attrs.field(factory=dict)
     secrets: tuple[SecretSource, ...] = ()
+
+    def check_asked(self, asked: Iterable[str]) -> None:
+        """Refuse to be asked for properties that it has itself.
+
+        Raises:
+            UsageError: one of these is such a property.
+        """
+        for name in asked:
+            if name in self.properties:
+                raise UsageError(f"builder {self.name!r} has its own {name}: {self.properties[name]!r}")
 
 
 @attrs.frozen
@@ -174,14 +190,17 @@ def load(path: str) -> BuildFile:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     at = At(document)
-    sections: dict[str, Kind] = dict.fromkeys(("master", "secret", "slave", "builder"), lambda at, value: value)
+    sections: dict[str, Kind] = dict.fromkeys(
+        ("master", "secret", "slave", "steps", "builder"), lambda at, value: value
+    )
     given = read_table(at, document.values, sections)
     secrets = _secrets(at.section("secret"), given.get("secret", {}))
     master = _master(at.section("master"), given.get("master", {}))
     slaves = _slaves(at, given.get("slave", []), master)
     if master.tls_client_ca is not None and not slaves:
         raise at.section("master").key("tls_client_ca").wrong("needs a [[slave]]: the embedded one has no certificate")
-    builders = _builders(at, given.get("builder", []), slaves, secrets)
+    lists = StepLists(at, given.get("steps", {}))
+    builders = _builders(at, given.get("builder", []), slaves, secrets, lists)
     return BuildFile(path, master, slaves, builders, tuple(_private(at, given, secrets)))
 
 
@@ -258,12 +277,19 @@ def _secrets(top: At, value: object) -> dict[str, SecretSource]:
 
 
 def _builders(
-    top: At, value: object, slaves: Mapping[str, SlaveEntry], secrets: Mapping[str, SecretSource]
+    top: At,
+    value: object,
+    slaves: Mapping[str, SlaveEntry],
+    secrets: Mapping[str, SecretSource],
+    lists: StepLists,
 ) -> dict[str, BuilderEntry]:
+    for at, table in lists.all():
+        # Those that no builder uses, too.
+        build_steps.read_step(at, table)
     found: dict[str, BuilderEntry] = {}
-    for index, item in enumerate(_tables(top, "builder", value)):
-        at = top.section("builder", index)
-        given = read_table(at, item, BUILDER_KEYS, ["name", "slaves"] if slaves else ["name"])
+    places = ((top.section("builder", index), item) for index, item in enumerate(_tables(top, "builder", value)))
+    for at, own, variant in ((place, *one) for place, item in places for one in variants(place, item)):
+        given = read_table(at, variant, BUILDER_KEYS, ["name", "slaves"] if slaves else ["name"])
         _check_new(at.key("name"), given["name"], found)
         _check_slaves(at, given.setdefault("slaves", (LOCAL,)), slaves)
         given.setdefault("builddir", default_builddir(given["name"]))
@@ -273,14 +299,35 @@ def _builders(
         steps = given.pop("step", [])
         if not steps:
             raise at.wrong("has no [[builder.step]]")
-        given["steps"] = tuple(
-            build_steps.read_step(at.section("step", number), step) for number, step in enumerate(steps)
-        )
+        given["steps"], given["extras"] = _plan(at, steps, lists)
         used = dict.fromkeys(names_in(given.get("env", {}), given["steps"]))
-        found[given["name"]] = BuilderEntry(**given, secrets=tuple(secrets[name] for name in used))
+        found[given["name"]] = BuilderEntry(**given, properties=own, secrets=tuple(secrets[name] for name in used))
     if not found:
         raise top.wrong("has no [[builder]]")
     return found
+
+
+def _plan(builder: At, tables: list[Any], lists: StepLists) -> tuple[tuple[AnyStep, ...], dict[int, StepExtras]]:
+    steps: list[AnyStep] = []
+    extras: dict[int, StepExtras] = {}
+    places = ((builder.section("step", number), table) for number, table in enumerate(tables))
+    for at, table in (one for place in places for one in lists.expand(*place)):
+        if len(steps) == MOST_STEPS:
+            raise builder.wrong(f"has more than {MOST_STEPS} steps")
+        step, more = build_steps.read_step(at, table)
+        if more.run_if is not None and more.run_if.step is not None:
+            titles = dict.fromkeys(before.title for before in steps)
+            if more.run_if.step not in titles:
+                there = ", ".join(titles) or "none"
+                raise (
+                    at.key("run_if")
+                    .key("step")
+                    .wrong(f"{more.run_if.step!r} is no step before this one; there are {there}")
+                )
+        if more != StepExtras():
+            extras[len(steps)] = more
+        steps.append(step)
+    return tuple(steps), extras
 
 
 def _tables(top: At, name: str, value: object) -> list[Any]:
@@ -417,6 +464,7 @@ BUILDER_KEYS: Final[dict[str, Kind]] = {
     "builddir": _builddir,
     "env": values.environment,
     "triggers": _triggers,
+    "matrix": matrix,
     "step": _steps,
 }
 TRIGGER_KEYS: Final[dict[str, Kind]] = {

@@ -8,6 +8,8 @@ from typing import Any, Final
 import attrs
 
 from slaveproto.ci.file import values
+from slaveproto.ci.file.conditions import StepExtras, condition, free_property_name, pattern
+from slaveproto.ci.file.git_step import GOT_REVISION, MODES, git_step
 from slaveproto.ci.file.toml_document import At, Kind, of_type, read_table, unknown_key
 from slaveproto.master import steps
 from slaveproto.master.steps import AnyStep
@@ -24,16 +26,18 @@ class Action:
         value: the kind of its key's value; returns arguments for `make`, by name.
         beside: keys that may stand beside it, besides those of all steps.
         keys: keys of its own table; empty if its value is no table.
+        sets: the property that becomes what it writes; None for none, or the one that the file names.
     """
 
     make: Callable[..., AnyStep]
     value: Kind
     beside: Mapping[str, Kind] = attrs.field(factory=dict)
     keys: Mapping[str, Kind] = attrs.field(factory=dict)
+    sets: str | None = None
 
 
-def read_step(at: At, value: object) -> AnyStep:
-    """Return the step that a table describes.
+def read_step(at: At, value: object) -> tuple[AnyStep, StepExtras]:
+    """Return the step that a table describes, and what the master is to do with it besides.
 
     Raises:
         UsageError: it describes none, or has a wrong key or value.
@@ -43,16 +47,20 @@ def read_step(at: At, value: object) -> AnyStep:
     if not named:
         for key in table:
             if key not in COMMON and not any(key in action.beside for action in ACTIONS.values()):
-                raise unknown_key(at, key, (*ACTIONS, *COMMON))
-        raise at.wrong(f"does nothing; it should have one of {', '.join(ACTIONS)}")
+                raise unknown_key(at, key, (*ACTIONS, "use", *COMMON))
+        raise at.wrong(f"does nothing; it should have one of {', '.join(ACTIONS)}, or use")
     if len(named) > 1:
         raise at.key(named[1]).wrong(f"cannot be in the same step as {named[0]}")
     name = named[0]
     action = ACTIONS[name]
     given = read_table(at, table, {name: action.value, **action.beside, **COMMON})
+    if "set_property" in given and given.get("want_stdout") is False:
+        raise at.key("set_property").wrong("needs what the command writes; want_stdout is false")
     # What fails the build ends it, also where that is not Buildbot's tradition.
     given.setdefault("halt_on_failure", given.get("flunk_on_failure", True))
-    return action.make(**given.pop(name), **given)
+    named_extras = {key: given.pop(key) for key in attrs.fields_dict(StepExtras) if key in given}
+    extras = StepExtras(**{"set_property": action.sets, **named_extras})
+    return action.make(**given.pop(name), **given), extras
 
 
 def _alone(make: Callable[..., AnyStep], argument: str, kind: Kind, **beside: Kind) -> Action:
@@ -66,6 +74,7 @@ def _table(
     /,
     *,
     names: Mapping[str, str] | None = None,
+    sets: str | None = None,
     **beside: Kind,
 ) -> Action:
     """Return an action whose key has a table; `names` maps a key to its argument, where the two differ."""
@@ -74,7 +83,7 @@ def _table(
     def value(at: At, value: object) -> dict[str, Any]:
         return {called.get(key, key): meant for key, meant in read_table(at, value, keys, required).items()}
 
-    return Action(make, value, beside, keys)
+    return Action(make, value, beside, keys, sets)
 
 
 def _compress(at: At, value: object) -> str:
@@ -87,7 +96,7 @@ _SIZE: Final = values.count_from(0)
 
 COMMON: Final[dict[str, Kind]] = {
     "name": values.text,
-    "workdir": values.text,
+    "workdir": values.worded_text,
     "halt_on_failure": values.flag,
     "flunk_on_failure": values.flag,
     "warn_on_failure": values.flag,
@@ -96,6 +105,7 @@ COMMON: Final[dict[str, Kind]] = {
     "always_run": values.flag,
     "timeout": values.seconds_or_never,
     "max_time": values.seconds_or_never,
+    "run_if": condition,
 }
 """Keys that any step may have."""
 
@@ -117,25 +127,27 @@ ACTIONS: Final[dict[str, Action]] = {
         kill_leftovers=values.flag,
         success_rc=values.exit_codes,
         warnings_rc=values.exit_codes,
+        set_property=free_property_name,
+        warning_pattern=pattern,
     ),
-    "mkdir": _alone(steps.MakeDirectory, "dir", values.text),
-    "rmdir": _alone(steps.RemoveDirectory, "dirs", values.text_or_texts),
+    "mkdir": _alone(steps.MakeDirectory, "dir", values.worded_text),
+    "rmdir": _alone(steps.RemoveDirectory, "dirs", values.worded_texts),
     "copy": _table(
         steps.CopyDirectory,
         ("from", "to"),
-        {"from": values.text, "to": values.text},
+        {"from": values.worded_text, "to": values.worded_text},
         names={"from": "source", "to": "dest"},
     ),
-    "rmfile": _alone(steps.RemoveFile, "path", values.text),
-    "stat": _alone(steps.StatFile, "file", values.text),
-    "glob": _alone(steps.Glob, "pattern", values.text),
-    "listdir": _alone(steps.ListDirectory, "dir", values.text),
+    "rmfile": _alone(steps.RemoveFile, "path", values.worded_text),
+    "stat": _alone(steps.StatFile, "file", values.worded_text),
+    "glob": _alone(steps.Glob, "pattern", values.worded_text),
+    "listdir": _alone(steps.ListDirectory, "dir", values.worded_text),
     "upload": _table(
         steps.UploadFile,
         ("src", "dest"),
         {
-            "src": values.text,
-            "dest": values.beside,
+            "src": values.worded_text,
+            "dest": values.worded_beside,
             "max_size": _SIZE,
             "block_size": _BLOCK_SIZE,
             "mode": values.mode,
@@ -146,8 +158,8 @@ ACTIONS: Final[dict[str, Action]] = {
         steps.UploadDirectory,
         ("src", "dest"),
         {
-            "src": values.text,
-            "dest": values.beside,
+            "src": values.worded_text,
+            "dest": values.worded_beside,
             "compress": _compress,
             "max_size": _SIZE,
             "block_size": _BLOCK_SIZE,
@@ -159,8 +171,8 @@ ACTIONS: Final[dict[str, Action]] = {
         steps.DownloadFile,
         ("src", "dest"),
         {
-            "src": values.beside,
-            "dest": values.text,
+            "src": values.worded_beside,
+            "dest": values.worded_text,
             "max_size": _SIZE,
             "block_size": _BLOCK_SIZE,
             "mode": values.mode,
@@ -169,8 +181,22 @@ ACTIONS: Final[dict[str, Action]] = {
     "download_string": _table(
         steps.DownloadString,
         ("text", "dest"),
-        {"text": values.raw_text, "dest": values.text, "block_size": _BLOCK_SIZE, "mode": values.mode},
+        {"text": values.raw_text, "dest": values.worded_text, "block_size": _BLOCK_SIZE, "mode": values.mode},
         names={"text": "data"},
+    ),
+    "git": _table(
+        git_step,
+        ("url",),
+        {
+            "url": values.word,
+            "branch": values.worded_any_text,
+            "revision": values.worded_any_text,
+            "mode": values.one_of(MODES),
+            "submodules": values.flag,
+            "retries": values.count_from(0, 100),
+        },
+        sets=GOT_REVISION,
+        env=values.environment,
     ),
 }
 """Actions by their key."""

@@ -11,6 +11,7 @@ from slaveproto.ci.file.secrets import NamedSecret
 from slaveproto.ci.file.toml_document import LONGEST, At, Kind, bits, kind_of, of_type, read_table, shown, string, whole
 from slaveproto.ci.file.toml_document import flag as flag
 from slaveproto.ci.file.toml_document import one_of as one_of
+from slaveproto.ci.file.words import has_words, literal, mistake_in
 from slaveproto.ci.schedule import parse_length, parse_time_of_day
 from slaveproto.master.steps import EnvValue, LogFile, Word
 
@@ -36,6 +37,40 @@ def beside(at: At, value: object) -> str:
     return os.path.normpath(os.path.join(at.document.folder, text(at, value)))
 
 
+def _worded(at: At, found: str) -> str:
+    """Return a text whose words are right."""
+    mistake = mistake_in(found)
+    if mistake is not None:
+        raise at.wrong(mistake)
+    return found
+
+
+def worded_text(at: At, value: object) -> str:
+    """A string that is not empty and may have words."""
+    return _worded(at, text(at, value))
+
+
+def worded_any_text(at: At, value: object) -> str:
+    """A string that may be empty and may have words."""
+    return _worded(at, any_text(at, value))
+
+
+def worded_texts(at: At, value: object) -> tuple[str, ...]:
+    """A string, or a list of them, which may have words."""
+    if isinstance(_one_or_more(at, value, str), str):
+        return (worded_text(at, value),)
+    found = texts(at, value)
+    return tuple(_worded(at.item(index), item) for index, item in enumerate(found))
+
+
+def worded_beside(at: At, value: object) -> str:
+    """A path on the master, relative to the file's folder, which may have words; an absolute one is returned."""
+    found = worded_text(at, value)
+    path = os.path.join(literal(at.document.folder), found)
+    # Where the words end in it, is known when they have values.
+    return path if has_words(path) else os.path.normpath(path)
+
+
 def raw_text(at: At, value: object) -> bytes | NamedSecret:
     """Any string, in UTF-8, or a secret."""
     return secret(at, value) if isinstance(value, dict) else string(at, value).encode()
@@ -59,11 +94,6 @@ def texts(at: At, value: object) -> tuple[str, ...]:
     return found
 
 
-def text_or_texts(at: At, value: object) -> tuple[str, ...]:
-    """A string, or a list of them."""
-    return (text(at, value),) if isinstance(_one_or_more(at, value, str), str) else texts(at, value)
-
-
 def any_texts(at: At, value: object) -> tuple[str, ...]:
     """A string, or a list of them, which may be empty texts."""
     if isinstance(_one_or_more(at, value, str), str):
@@ -74,15 +104,16 @@ def any_texts(at: At, value: object) -> tuple[str, ...]:
 def command(at: At, value: object) -> str | tuple[Word, ...]:
     """A line for `/bin/sh`, or a list of words, of which the first is not empty and those behind it may be secrets."""
     if isinstance(_one_or_more(at, value, str), str):
-        return text(at, value)
-    words = tuple(_word(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
+        return worded_text(at, value)
+    words = tuple(word(at.item(index), item) for index, item in enumerate(of_type(at, value, list)))
     if not words or not words[0] or not isinstance(words[0], str):
         raise at.wrong("names no program")
     return words
 
 
-def _word(at: At, value: object) -> Word:
-    return secret(at, value) if isinstance(value, dict) else any_text(at, value)
+def word(at: At, value: object) -> Word:
+    """A string that may be empty and may have words, or a secret."""
+    return secret(at, value) if isinstance(value, dict) else worded_any_text(at, value)
 
 
 def count_from(least: int, most: int = 2**63 - 1) -> Kind:
@@ -151,11 +182,11 @@ def environment(at: At, value: object) -> dict[str, EnvValue]:
         if item is False:
             found[name] = None
         elif isinstance(item, list):
-            found[name] = tuple(any_text(here.item(index), word) for index, word in enumerate(item))
+            found[name] = tuple(worded_any_text(here.item(index), word) for index, word in enumerate(item))
         elif isinstance(item, dict):
             found[name] = secret(here, item)
         elif isinstance(item, str):
-            found[name] = any_text(here, item)
+            found[name] = worded_any_text(here, item)
         else:
             raise here.wrong(f"should be a string, an array of strings, or false to remove it, not {kind_of(item)}")
     return found
@@ -169,7 +200,7 @@ def log_files(at: At, value: object) -> dict[str, LogFile]:
         if not name or name in ("stdio", "header") or not name.isprintable():
             raise here.document.mistake(here.path, f"{name!r} cannot be the name of a log file")
         if isinstance(_one_or_more(here, item, str, dict), str):
-            found[name] = LogFile(text(here, item))
+            found[name] = LogFile(worded_text(here, item))
         else:
             found[name] = LogFile(**read_table(here, item, LOG_FILE_KEYS, ["filename"]))
     return found
@@ -178,7 +209,7 @@ def log_files(at: At, value: object) -> dict[str, LogFile]:
 mode: Final = bits(0o7777)
 _exit_code: Final = whole(-255, 255)
 
-LOG_FILE_KEYS: Final[dict[str, Kind]] = {"filename": text, "follow": flag}
+LOG_FILE_KEYS: Final[dict[str, Kind]] = {"filename": worded_text, "follow": flag}
 
 SIGNALS: Final = tuple(name.removeprefix("SIG") for name in signal.Signals.__members__)
 

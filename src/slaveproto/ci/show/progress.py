@@ -226,8 +226,14 @@ class Collect:
             results: how each builder ended.
             steps: the titles of each builder's steps.
         """
-        never = {
-            name: {"builder": name, "slave": None, "result": "", "steps": [_not_run(title) for title in titles]}
+        never: dict[str, dict[str, Any]] = {
+            name: {
+                "builder": name,
+                "slave": None,
+                "properties": {},
+                "result": "",
+                "steps": [_not_run(t) for t in titles],
+            }
             for name, titles in steps.items()
         }
         return {"builds": [(never | self._builds)[name] | {"result": results[name].word} for name in steps]}
@@ -254,7 +260,7 @@ class Collect:
     def _build_started(self, run: Run) -> None:
         """A slave has taken the build."""
         name = run.entry.name
-        self._builds[name] = {"builder": name, "slave": run.slave, "result": "", "steps": []}
+        self._builds[name] = {"builder": name, "slave": run.slave, "properties": {}, "result": "", "steps": []}
 
     def _step_started(self, run: Run, step: StepPlace) -> None:
         """A step begins."""
@@ -286,6 +292,7 @@ class Collect:
     def _build_ended(self, run: Run, result: Result) -> None:
         """All is over."""
         self._logs.pop(run.entry.name, None)
+        self._builds[run.entry.name]["properties"] = run.shown
 
 
 def _not_run(title: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class OurBuild:
 
     builder: str
     slave: str | None
+    properties: Mapping[str, str]
     result: str
     steps: Sequence[OurStep]
 
