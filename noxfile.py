@@ -1,4 +1,5 @@
-"""Checks of this project: `nox -s fast`, `all`, `lint`, `docs`, `bench`, `fuzz`, `soak`, `sdist`; `nox -l` lists them.
+"""Checks of this project: `nox -s fast`, `all`, `lint`, `docs`, `bench`, `fuzz`, `soak`, `executable`, `sdist`;
+`nox -l` lists them.
 
 `all` is the README's own test command, word for word, in the environment that it makes itself (`.venv`). The other
 sessions have environments of their own.
@@ -81,6 +82,14 @@ def _compare_sources(session: nox.Session, tree: Path) -> None:
     missing = [path for path in str(kept).split() if not (tree / path).is_file()]
     if missing:
         session.error(f"the archive of sources lacks {', '.join(missing)}")
+
+
+@nox.session
+def executable(session: nox.Session) -> None:
+    """Executable of the slave that needs no Python: `dist/slaveproto`, or the file that you name."""
+    session.install("-q", ".[executable]")
+    (HERE / "dist").mkdir(exist_ok=True)
+    session.run("python", "examples/deploy/build_executable.py", *(session.posargs or ["dist/slaveproto"]))
 
 
 @nox.session

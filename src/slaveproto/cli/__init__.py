@@ -157,6 +157,12 @@ def _builds(parser: argparse.ArgumentParser) -> None:
     trigger.describe_builds(parser)
 
 
+def _pack(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import pack
+
+    pack.describe(parser)
+
+
 _Describe: TypeAlias = Callable[[argparse.ArgumentParser], None]
 
 _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
@@ -168,5 +174,6 @@ _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
     "relay": ("join slaves and a master over links that may break", _relay),
     "trigger": ("make a master that runs build something", _trigger),
     "builds": ("list what a master has built", _builds),
+    "pack": ("make one file of the slave, for hosts with nothing but a Python", _pack),
 }
 """Subcommands: the line of help, and the function that adds description and arguments."""

@@ -191,6 +191,7 @@ class OurSlave(SlaveProgram):
     """The slave program of this project.
 
     Args:
+        program: command line of the program; by default the one that is installed with this module.
         runner: the runner that drives it; by default the program's own choice.
         more: more options of ``create-slave``.
         options: further options of `slaveproto slave`.
@@ -207,12 +208,14 @@ class OurSlave(SlaveProgram):
         name: str,
         password: str | None = None,
         *,
+        program: Sequence[str] = (sys.executable, "-m", "slaveproto"),
         runner: Runner | None = None,
         more: Sequence[str] = (),
         options: Sequence[str] = (),
         allow_shutdown: Shutdown | None = None,
         keepalive: int = 600,
     ) -> None:
+        self.program = program
         self.runner = runner
         self.more = more
         self.options = options
@@ -224,9 +227,7 @@ class OurSlave(SlaveProgram):
             options += ["--allow-shutdown", self.allow_shutdown]
         done = subprocess.run(
             [
-                sys.executable,
-                "-m",
-                "slaveproto",
+                *self.program,
                 "create-slave",
                 *options,
                 str(self.directory),
@@ -243,7 +244,7 @@ class OurSlave(SlaveProgram):
 
     def command(self) -> Sequence[str]:
         options = [] if self.runner is None else ["--runner", self.runner]
-        return [sys.executable, "-m", "slaveproto", "slave", *options, *self.options, str(self.directory)]
+        return [*self.program, "slave", *options, *self.options, str(self.directory)]
 
     def log(self) -> str:
         return read_log(self.directory / "stdio.log")
