@@ -104,7 +104,7 @@ def test_it_has_licences_and_nothing_that_is_left_out(packed: Path) -> None:
 @pytest.mark.parametrize("command", sorted(_COMMANDS))
 def test_each_subcommand_is_there_or_says_that_it_is_not(packed: Path, version: str, command: str) -> None:
     done = run(*bare_python(version), packed, command, "--help")
-    if command in ("create-slave", "relay", "slave"):
+    if command in ("adopt", "create-slave", "relay", "slave"):
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"usage: slaveproto {command} ")
     else:
