@@ -364,7 +364,11 @@ class _Service:
                 return
 
     async def _obey(self, question: dict[str, Any], stream: trio.SocketStream) -> None:
-        builder = question.get("trigger")
+        builder, other = question.get("trigger"), question.get("file")
+        mine = os.path.realpath(self._file.path)
+        if other is not None and other != mine:
+            await _send(stream, {"error": f"the master that runs in its state directory is that of {mine}"})
+            return
         if not isinstance(builder, str) or builder not in self._file.builders:
             await _send(stream, {"error": f"no builder {builder!r}; there are {', '.join(self._file.builders)}"})
             return

@@ -142,6 +142,29 @@ class BuildRow:
 
 
 @attrs.frozen
+class StepRow:
+    """A step of a build as it is remembered; what is not known yet is None.
+
+    Args:
+        number: from 1.
+        name: of the step.
+        elapsed: seconds.
+        result: its word.
+        rc: the exit code, if there is one.
+        why: the reason of the result.
+        logs: files of its logs in the folder, by their names.
+    """
+
+    number: int
+    name: str
+    elapsed: float | None
+    result: str | None
+    rc: int | None
+    why: str
+    logs: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
 class Horizon:
     """Limits of what is remembered: a build that is beyond one of them is forgotten, but for the last of its builder.
 
@@ -467,6 +490,23 @@ class Store:
             columns = ", ".join((*names, properties if self._has_properties else "''"))
             found = self._db.execute(f"SELECT {columns} FROM builds ORDER BY id DESC LIMIT ?", (count,))
             return [attrs.evolve(BuildRow(*row), properties=unpack(packed)) for *row, packed in found]
+
+    def is_running(self, build: int) -> bool | None:
+        """Return whether a build has no end yet; None if it is not remembered."""
+        with self._errors():
+            found = self._db.execute("SELECT ended IS NULL FROM builds WHERE id = ?", (build,)).fetchone()
+        return None if found is None else bool(found[0])
+
+    def steps(self, build: int) -> list[StepRow]:
+        """Return the steps of a build that began or were skipped, in their order."""
+        with self._errors():
+            query = "SELECT number, name, elapsed, result, rc, why FROM steps WHERE build = ? ORDER BY number"
+            steps = [StepRow(*row) for row in self._db.execute(query, (build,))]
+            query = "SELECT step, name, file FROM logs WHERE build = ? ORDER BY step, rowid"
+            logs: dict[int, dict[str, str]] = {}
+            for step, name, file in self._db.execute(query, (build,)):
+                logs.setdefault(step, {})[name] = file
+        return [attrs.evolve(step, logs=logs.get(step.number, {})) for step in steps]
 
 
 def _add_request(

@@ -163,6 +163,12 @@ def _pack(parser: argparse.ArgumentParser) -> None:
     pack.describe(parser)
 
 
+def _log(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import trigger
+
+    trigger.describe_log(parser)
+
+
 _Describe: TypeAlias = Callable[[argparse.ArgumentParser], None]
 
 _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
@@ -174,6 +180,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
     "relay": ("join slaves and a master over links that may break", _relay),
     "trigger": ("make a master that runs build something", _trigger),
     "builds": ("list what a master has built", _builds),
+    "log": ("show what the steps of a build said", _log),
     "pack": ("make one file of the slave, for hosts with nothing but a Python", _pack),
 }
 """Subcommands: the line of help, and the function that adds description and arguments."""

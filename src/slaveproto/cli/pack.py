@@ -38,7 +38,7 @@ WISHES: Final[Mapping[str, str]] = {
     "slaveproto.cli.build": "`build`",
     "slaveproto.cli.master": "`master`",
     "slaveproto.cli.pack": "`pack`",
-    "slaveproto.cli.trigger": "`trigger` and `builds`",
+    "slaveproto.cli.trigger": "`trigger`, `builds` and `log`",
     "transports.trio": "the runner of trio",
 }
 """Modules that are left out, and what users call that for which they would be imported."""

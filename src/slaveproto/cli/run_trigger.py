@@ -14,7 +14,7 @@ import attrs
 
 from slaveproto.ci import control
 from slaveproto.ci.errors import UsageError
-from slaveproto.ci.file.build_file import load
+from slaveproto.ci.file.build_file import load, state_dir_of
 from slaveproto.ci.properties import in_words
 from slaveproto.ci.show.console import STDERR, STDOUT, say, write_all
 from slaveproto.ci.store import FILE_NAME, BuildRow, Store
@@ -29,6 +29,7 @@ def run_trigger(options: argparse.Namespace) -> int:
     """
     file = load(options.file)
     question = {"trigger": options.builder, "wait": options.wait, "properties": asked_in(options)}
+    question["file"] = os.path.realpath(options.file)
     line = json.dumps(question).encode() + b"\n"
     if len(line) > control.LONGEST_LINE:
         raise UsageError(f"builder and properties have more than {control.LONGEST_LINE} bytes together")
@@ -73,7 +74,7 @@ def run_builds(options: argparse.Namespace) -> int:
     Raises:
         UsageError: the master has no state, or it cannot be read.
     """
-    folder = load(options.file).master.state_dir
+    folder = state_dir_of(options.file)
     if not os.path.exists(os.path.join(folder, FILE_NAME)):
         raise UsageError(f"no master has run in {folder}")
     store = Store(folder, read_only=True)

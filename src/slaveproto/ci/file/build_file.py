@@ -204,6 +204,28 @@ def load(path: str) -> BuildFile:
     return BuildFile(path, master, slaves, builders, tuple(_private(at, given, secrets)))
 
 
+def state_dir_of(path: str) -> str:
+    """Return the folder in which the master of a file keeps its state; of a file with a mistake, where it has been.
+
+    What was built can be read while the file is being changed.
+
+    Raises:
+        UsageError: the file is missing or wrong, and no state is found by what it says.
+    """
+    try:
+        return load(path).master.state_dir
+    except UsageError:
+        try:
+            with open(path, encoding="utf-8") as file:
+                said = re.search(r"""^\s*state_dir\s*=\s*(["'])([^"'\n]+)\1""", file.read(), re.MULTILINE)
+        except (OSError, UnicodeDecodeError):
+            said = None
+        folder = os.path.join(os.path.dirname(os.path.abspath(path)), said[2] if said else STATE_DIR)
+        if not os.path.isfile(os.path.join(folder, "state.sqlite")):
+            raise
+        return os.path.normpath(folder)
+
+
 def _private(top: At, given: Mapping[str, Any], secrets: Mapping[str, SecretSource]) -> Iterator[str]:
     passwords = [
         given.get("master", {}).get("change_password"),
