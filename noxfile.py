@@ -1,5 +1,5 @@
-"""Checks of this project: `nox -s fast`, `all`, `lint`, `docs`, `bench`, `fuzz`, `soak`, `executable`, `sdist`;
-`nox -l` lists them.
+"""Checks of this project: `nox -s fast`, `all`, `lint`, `docs`, `bench`, `fuzz`, `soak`, `executable`, `manuals`,
+`sdist`; `nox -l` lists them.
 
 `all` is the README's own test command, word for word, in the environment that it makes itself (`.venv`). The other
 sessions have environments of their own.
@@ -90,6 +90,13 @@ def executable(session: nox.Session) -> None:
     session.install("-q", ".[executable]")
     (HERE / "dist").mkdir(exist_ok=True)
     session.run("python", "examples/deploy/build_executable.py", *(session.posargs or ["dist/slaveproto"]))
+
+
+@nox.session
+def manuals(session: nox.Session) -> None:
+    """Manual pages and shell completion, from the parsers: into `dist/share`, or the folder that you name."""
+    session.install("-q", ".[manuals]")
+    session.run("python", "examples/deploy/write_manuals.py", *(session.posargs or ["dist/share"]))
 
 
 @nox.session

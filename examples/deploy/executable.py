@@ -1,7 +1,8 @@
 """Start of the self-contained executable: `slaveproto`, without what the packager put into the environment.
 
 PyInstaller lets its own libraries be found by `LD_LIBRARY_PATH`, and keeps words of its own in variables. Commands of
-builds are programs of the host, and have to see neither.
+builds are programs of the host, and have to see neither. A service manager asks the first process for signs of life,
+and the slave is the second.
 """
 
 import os
@@ -15,6 +16,8 @@ for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
         os.environ[name] = before
 for name in [name for name in os.environ if name.startswith(("_PYI_", "_MEIPASS"))]:
     del os.environ[name]
+if os.environ.get("WATCHDOG_PID") == str(os.getppid()):
+    del os.environ["WATCHDOG_PID"]
 
 from slaveproto.cli import main  # noqa: E402
 

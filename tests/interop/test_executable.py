@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -136,6 +137,22 @@ def test_what_it_lacks_it_says(executable: Path) -> None:
         done = subprocess.run([executable, *words], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert done.stderr.startswith(line)
+
+
+def test_a_service_manager_hears_of_it(executable: Path, tmp_path: Path) -> None:
+    """It knows the number of the first process only, and is answered by the second one."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        relay = f"exec {executable} relay --listen 127.0.0.1:0 --to 127.0.0.1:1"
+        with subprocess.Popen(
+            ["/bin/sh", "-c", f"WATCHDOG_PID=$$ {relay}"], env=env, stderr=subprocess.PIPE
+        ) as process:
+            heard = {manager.recv(4096).decode().partition("\n")[0] for _ in range(3)}
+            process.terminate()
+            assert process.wait(30) == 0
+    assert {"READY=1", "WATCHDOG=1"} <= heard
 
 
 def test_variables_of_the_caller_come_back(executable: Path, tmp_path: Path) -> None:

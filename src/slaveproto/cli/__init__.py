@@ -184,3 +184,8 @@ _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
     "pack": ("make one file of the slave, for hosts with nothing but a Python", _pack),
 }
 """Subcommands: the line of help, and the function that adds description and arguments."""
+
+
+def parser_of(commands: Sequence[str] = tuple(_COMMANDS)) -> argparse.ArgumentParser:
+    """Return the program's parser, for manual pages and completion; the named subcommands have their arguments."""
+    return _parser(commands)
