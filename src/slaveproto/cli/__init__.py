@@ -173,7 +173,7 @@ _Describe: TypeAlias = Callable[[argparse.ArgumentParser], None]
 
 _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
     "create-slave": ("make a base directory for a slave", _create_slave),
-    "adopt": ("take over a base directory of a slave of Buildbot's", _adopt),
+    "adopt": ("take over the base directory of a buildslave or worker", _adopt),
     "slave": ("run a slave in the foreground", _slave),
     "build": ("build what a file says, once, and show it", _build),
     "master": ("run a master in the foreground", _master),
