@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from slaveproto.testing.conformance import MasterSocket, SocketMaster, wait_unti
 from slaveproto.testing.conformance.commands import ESCAPES, escaped
 from slaveproto.testing.conformance.harness import is_alive
 from slaveproto.testing.conformance.socket_master import DEADLINE
+from slaveproto.testing.peers.processes import free_port
 
 pytestmark = pytest.mark.programs
 
@@ -504,3 +506,17 @@ def test_a_second_signal_at_the_very_end_changes_no_more_than_the_code(runner: s
             slave.process.wait(gap)
         slave.process.terminate()
         assert slave.process.wait(DEADLINE) in (0, 143)
+
+
+@pytest.mark.programs
+def test_the_log_as_json(tmp_path: Path) -> None:
+    master = f"127.0.0.1:{free_port()}"
+    assert main(["create-slave", "-q", "--maxretries=1", str(tmp_path / "s"), master, "n", "p"]) == 0
+    (tmp_path / "s/slaveproto.toml").chmod(0o644)
+    program = [sys.executable, "-m", "slaveproto", "slave", "--log-json", str(tmp_path / "s")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=30)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["note", "connecting", "detached", "stopped"]
+    assert "may read" in lines[0]["text"] or "others" in lines[0]["text"]
+    assert lines[1]["text"].startswith("connecting to 127.0.0.1:")
+    assert abs(lines[1]["time"] - time.time()) < 60

@@ -18,7 +18,7 @@ from slaveproto import __version__
 from slaveproto.ci.errors import UsageError
 from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.show.console import STDERR, one_line
-from slaveproto.ci.show.slave_report import text_of
+from slaveproto.ci.show.slave_report import json_line, text_of
 from slaveproto.cli.home import VARIABLES, Home, occupied, passing_home, settings_of
 from slaveproto.cli.lines import Lines
 from slaveproto.cli.settings import FILE_NAME, SETTINGS, Settings, private_files
@@ -84,6 +84,10 @@ def describe(parser: argparse.ArgumentParser) -> None:
         default="threads",
         help="what drives the slave: threads, or trio if that is installed [threads]",
     )
+    parser.add_argument(
+        "--log-json", action="store_true",
+        help="write each line of the log as JSON, with its time in seconds since 1970, the event and the text",
+    )  # fmt: skip
     for key in OVERRIDES:
         setting = SETTINGS[key]
         parser.add_argument(
@@ -134,7 +138,7 @@ def _run(options: argparse.Namespace, home: Home, drive: _Drive) -> int:
         settings, describe_host(f"slaveproto {__version__}"), jitter,
         resume=os.urandom(32) if settings.resume else None,
     )  # fmt: skip
-    log = _Log(manager)
+    log = _Log(manager, in_json=options.log_json)
     for line in (*home.remarks, *exposed(private_files(settings))):
         log.say(line)
     signals = _Signals(settings)
@@ -322,17 +326,19 @@ class _Signals:
 class _Log:
     """Log on standard error, and what a service manager is told; remembers how the session ended."""
 
-    def __init__(self, manager: ServiceManager) -> None:
+    def __init__(self, manager: ServiceManager, *, in_json: bool) -> None:
         self.gave_up = False
+        self._in_json = in_json
         self._manager = manager
         self._lines = Lines(STDERR)
 
-    def say(self, text: str) -> None:
-        self._lines.say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+    def say(self, text: str, event: SlaveEvent | None = None) -> None:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        self._lines.say(json_line(event, text, time.time()) if self._in_json else f"{stamp} {text}")
 
     def on_event(self, event: SlaveEvent) -> None:
         text = text_of(event)
-        self.say(text)
+        self.say(text, event)
         match event:
             case Attached():
                 self._manager.ready(one_line(text))

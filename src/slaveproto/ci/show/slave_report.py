@@ -24,6 +24,22 @@ from slaveproto.slave.events import (
 )
 
 
+def json_line(event: SlaveEvent | None, text: str, time: float) -> str:
+    """Return a line of a slave's log as one line of JSON.
+
+    Args:
+        event: what the line is about; None if it is no announcement.
+        text: the line.
+        time: in seconds since 1970.
+    """
+    # Few logs need it.
+    import json
+    import re
+
+    name = "note" if event is None else re.sub("(?<!^)(?=[A-Z])", "-", type(event).__name__).lower()
+    return json.dumps({"time": round(time, 3), "event": name, "text": text})
+
+
 def text_of(event: SlaveEvent) -> str:
     """Return what happened, in words; those of the master may contain anything."""
     match event:
