@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -10,7 +12,57 @@ NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class UsageError(Exception):
-    """The program was called wrongly; the message is shown as one line, the exit code is 2."""
+    """The program was called wrongly; the message is shown as one line, the exit code is 2.
+
+    Args:
+        message: the line.
+        others: mistakes that were found besides.
+    """
+
+    def __init__(self, message: str, others: Sequence[UsageError] = ()) -> None:
+        super().__init__(message)
+        self.others = tuple(others)
+
+    def all(self) -> list[str]:
+        """Return the messages of this and all others, each once."""
+        told = {str(self): None}
+        for other in self.others:
+            told |= dict.fromkeys(other.all())
+        return list(told)
+
+
+class Mistakes:
+    """Mistakes that are gathered, so that one is told after the others are found."""
+
+    def __init__(self) -> None:
+        self._found: list[UsageError] = []
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Keep the mistake of a block, and go on behind it."""
+        try:
+            yield
+        except UsageError as error:
+            self._found.append(error)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return bool(self._found)
+
+    def add(self, error: UsageError) -> None:
+        """Keep a mistake."""
+        self._found.append(error)
+
+    def check(self) -> None:
+        """Go on if there was none.
+
+        Raises:
+            UsageError: the first one, with the others.
+        """
+        if self._found:
+            first, *others = self._found
+            raise UsageError(str(first), (*first.others, *others))
 
 
 class CannotStore(Exception):

@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(REPLACED)
         code: int = options.run(options)
     except UsageError as error:
-        say(STDERR, f"slaveproto: {error}")
+        more = len(error.all()) - 1
+        say(STDERR, f"slaveproto: {error}{f' (and {more} more: `slaveproto check`)' if more else ''}")
         return 2
     except ImportError as error:
         # What is imported there may be missing, and then it was not loaded.
@@ -121,6 +122,12 @@ def _adopt(parser: argparse.ArgumentParser) -> None:
     adopt.describe(parser)
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    from slaveproto.cli import check
+
+    check.describe(parser)
+
+
 def _slave(parser: argparse.ArgumentParser) -> None:
     from slaveproto.cli import run_slave
 
@@ -175,6 +182,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, _Describe]]] = {
     "create-slave": ("make a base directory for a slave", _create_slave),
     "adopt": ("take over the base directory of a buildslave or worker", _adopt),
     "slave": ("run a slave in the foreground", _slave),
+    "check": ("tell all mistakes of a file at once", _check),
     "build": ("build what a file says, once, and show it", _build),
     "master": ("run a master in the foreground", _master),
     "relay": ("join slaves and a master over links that may break", _relay),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import Mistakes, UsageError
 from slaveproto.ci.file import steps as build_steps
 from slaveproto.ci.file import values
 from slaveproto.ci.file.address import parse_address
@@ -194,13 +194,27 @@ def load(path: str) -> BuildFile:
         ("master", "secret", "slave", "steps", "builder"), lambda at, value: value
     )
     given = read_table(at, document.values, sections)
-    secrets = _secrets(at.section("secret"), given.get("secret", {}))
-    master = _master(at.section("master"), given.get("master", {}))
-    slaves = _slaves(at, given.get("slave", []), master)
-    if master.tls_client_ca is not None and not slaves:
-        raise at.section("master").key("tls_client_ca").wrong("needs a [[slave]]: the embedded one has no certificate")
-    lists = StepLists(at, given.get("steps", {}))
-    builders = _builders(at, given.get("builder", []), slaves, secrets, lists)
+    mistakes = Mistakes()
+    secrets: Mapping[str, SecretSource] = {}
+    with mistakes.gathered():
+        secrets = _secrets(at.section("secret"), given.get("secret", {}))
+    with mistakes.gathered():
+        master = _master(at.section("master"), given.get("master", {}))
+        slaves = _slaves(at, given.get("slave", []), master)
+        if master.tls_client_ca is not None and not slaves:
+            where = at.section("master").key("tls_client_ca")
+            raise where.wrong("needs a [[slave]]: the embedded one has no certificate")
+    lists = StepLists(at, {})
+    with mistakes.gathered():
+        lists = StepLists(at, given.get("steps", {}))
+        _check_lists(lists)
+    if not mistakes.any:
+        builders = _builders(at, given.get("builder", []), slaves, secrets, lists)
+    else:
+        # What builders say of slaves and secrets cannot be judged; their steps can.
+        with mistakes.gathered():
+            _check_steps(at, given.get("builder", []), lists)
+    mistakes.check()
     return BuildFile(path, master, slaves, builders, tuple(_private(at, given, secrets)))
 
 
@@ -268,20 +282,27 @@ def _tls(at: At, certificate: str, key: str, client_ca: str | None) -> ssl.SSLCo
 
 def _slaves(top: At, value: object, master: MasterSettings) -> dict[str, SlaveEntry]:
     found: dict[str, SlaveEntry] = {}
+    mistakes = Mistakes()
     for index, item in enumerate(_tables(top, "slave", value)):
-        at = top.section("slave", index)
-        given = read_table(at, item, SLAVE_KEYS, ["name"])
-        _check_new(at.key("name"), given["name"], found)
-        if given["name"] == CHANGE_USER and master.change_password:
-            raise at.key("name").wrong('is that of the user who reports changes; change_password = "" frees it')
-        if ("password" in given) == ("password_file" in given):
-            raise at.wrong("should have password or password_file, and not both")
-        if "certificate" in given and master.tls_client_ca is None:
-            raise at.key("certificate").wrong("needs tls_client_ca in [master]")
-        if "password_file" in given:
-            given["password"] = given.pop("password_file")
-        found[given["name"]] = SlaveEntry(**given)
+        with mistakes.gathered():
+            entry = _slave(top.section("slave", index), item, master, found)
+            found[entry.name] = entry
+    mistakes.check()
     return found
+
+
+def _slave(at: At, item: object, master: MasterSettings, found: Mapping[str, SlaveEntry]) -> SlaveEntry:
+    given = read_table(at, item, SLAVE_KEYS, ["name"])
+    _check_new(at.key("name"), given["name"], found)
+    if given["name"] == CHANGE_USER and master.change_password:
+        raise at.key("name").wrong('is that of the user who reports changes; change_password = "" frees it')
+    if ("password" in given) == ("password_file" in given):
+        raise at.wrong("should have password or password_file, and not both")
+    if "certificate" in given and master.tls_client_ca is None:
+        raise at.key("certificate").wrong("needs tls_client_ca in [master]")
+    if "password_file" in given:
+        given["password"] = given.pop("password_file")
+    return SlaveEntry(**given)
 
 
 def _secrets(top: At, value: object) -> dict[str, SecretSource]:
@@ -305,12 +326,46 @@ def _builders(
     secrets: Mapping[str, SecretSource],
     lists: StepLists,
 ) -> dict[str, BuilderEntry]:
-    for at, table in lists.all():
-        # Those that no builder uses, too.
-        build_steps.read_step(at, table)
     found: dict[str, BuilderEntry] = {}
-    places = ((top.section("builder", index), item) for index, item in enumerate(_tables(top, "builder", value)))
-    for at, own, variant in ((place, *one) for place, item in places for one in variants(place, item)):
+    mistakes = Mistakes()
+    for index, item in enumerate(_tables(top, "builder", value)):
+        with mistakes.gathered():
+            _add_builders(top.section("builder", index), item, slaves, secrets, lists, found)
+    mistakes.check()
+    if not found:
+        raise top.wrong("has no [[builder]]")
+    return found
+
+
+def _check_lists(lists: StepLists) -> None:
+    """Check the lists of steps, those that no builder uses, too."""
+    mistakes = Mistakes()
+    for at, table in lists.all():
+        with mistakes.gathered():
+            build_steps.read_step(at, table)
+    mistakes.check()
+
+
+def _check_steps(top: At, value: object, lists: StepLists) -> None:
+    """Check the steps of builders, and nothing else of them."""
+    mistakes = Mistakes()
+    for index, item in enumerate(_tables(top, "builder", value)):
+        if isinstance(item, dict) and isinstance(item.get("step"), list):
+            with mistakes.gathered():
+                _plan(top.section("builder", index), item["step"], lists)
+    mistakes.check()
+
+
+def _add_builders(
+    place: At,
+    item: object,
+    slaves: Mapping[str, SlaveEntry],
+    secrets: Mapping[str, SecretSource],
+    lists: StepLists,
+    found: dict[str, BuilderEntry],
+) -> None:
+    """Add the builders that a table stands for."""
+    for at, own, variant in ((place, *one) for one in variants(place, item)):
         given = read_table(at, variant, BUILDER_KEYS, ["name", "slaves"] if slaves else ["name"])
         _check_new(at.key("name"), given["name"], found)
         _check_slaves(at, given.setdefault("slaves", (LOCAL,)), slaves)
@@ -324,32 +379,33 @@ def _builders(
         given["steps"], given["extras"] = _plan(at, steps, lists)
         used = dict.fromkeys(names_in(given.get("env", {}), given["steps"]))
         found[given["name"]] = BuilderEntry(**given, properties=own, secrets=tuple(secrets[name] for name in used))
-    if not found:
-        raise top.wrong("has no [[builder]]")
-    return found
 
 
 def _plan(builder: At, tables: list[Any], lists: StepLists) -> tuple[tuple[AnyStep, ...], dict[int, StepExtras]]:
     steps: list[AnyStep] = []
     extras: dict[int, StepExtras] = {}
+    mistakes = Mistakes()
     places = ((builder.section("step", number), table) for number, table in enumerate(tables))
     for at, table in (one for place in places for one in lists.expand(*place)):
         if len(steps) == MOST_STEPS:
             raise builder.wrong(f"has more than {MOST_STEPS} steps")
-        step, more = build_steps.read_step(at, table)
-        if more.run_if is not None and more.run_if.step is not None:
-            titles = dict.fromkeys(before.title for before in steps)
-            if more.run_if.step not in titles:
-                there = ", ".join(titles) or "none"
-                raise (
-                    at.key("run_if")
-                    .key("step")
-                    .wrong(f"{more.run_if.step!r} is no step before this one; there are {there}")
-                )
-        if more != StepExtras():
-            extras[len(steps)] = more
-        steps.append(step)
+        with mistakes.gathered():
+            step, more = build_steps.read_step(at, table)
+            _check_condition(at, more, steps)
+            if more != StepExtras():
+                extras[len(steps)] = more
+            steps.append(step)
+    mistakes.check()
     return tuple(steps), extras
+
+
+def _check_condition(at: At, more: StepExtras, before: Sequence[AnyStep]) -> None:
+    if more.run_if is not None and more.run_if.step is not None:
+        titles = dict.fromkeys(step.title for step in before)
+        if more.run_if.step not in titles:
+            there = ", ".join(titles) or "none"
+            where = at.key("run_if").key("step")
+            raise where.wrong(f"{more.run_if.step!r} is no step before this one; there are {there}")
 
 
 def _tables(top: At, name: str, value: object) -> list[Any]:

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from slaveproto.ci.errors import UsageError
+from slaveproto.ci.errors import Mistakes, UsageError
 from slaveproto.ci.file.toml_lines import Path, locate
 from slaveproto.records import record
 
@@ -160,13 +160,20 @@ def read_table(at: At, value: object, keys: Mapping[str, Kind], required: Sequen
         UsageError: the value is no table, has a key that is not among `keys` or a wrong value, or lacks a required key.
     """
     table = of_type(at, value, dict)
+    mistakes = Mistakes()
     for key in table:
         if key not in keys:
-            raise unknown_key(at, key, keys)
+            mistakes.add(unknown_key(at, key, keys))
     for key in required:
         if key not in table:
-            raise at.wrong(f"has no {key}")
-    return {key: keys[key](at.key(key), item) for key, item in table.items()}
+            mistakes.add(at.wrong(f"has no {key}"))
+    given = {}
+    for key, item in table.items():
+        if key in keys:
+            with mistakes.gathered():
+                given[key] = keys[key](at.key(key), item)
+    mistakes.check()
+    return given
 
 
 def unknown_key(at: At, key: str, keys: Iterable[str]) -> UsageError:
