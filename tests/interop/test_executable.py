@@ -130,7 +130,7 @@ def test_builds_without_python(executable: Path, root: Path) -> None:
 
 def test_what_it_lacks_it_says(executable: Path) -> None:
     for words, line in {
-        ("build", "x"): "slaveproto: this file lacks `build`; ",
+        ("build", "x"): "slaveproto: this file lacks `build`, ",
         ("slave", "--runner", "trio", "x"): "slaveproto: this needs trio, ",
         ("slave", ""): "slaveproto: BASEDIR is empty",
     }.items():
@@ -170,6 +170,7 @@ def test_variables_of_the_caller_come_back(executable: Path, tmp_path: Path) -> 
     assert "_PYI" not in done.stdout
 
 
-def test_the_builder_is_called_wrongly() -> None:
-    done = subprocess.run([sys.executable, BUILDER], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, f"usage: {BUILDER} FILE\n")
+@pytest.mark.parametrize("words", [[], ["--help"], ["a", "b"], ["/"], ["/no/such/place"]])
+def test_the_builder_is_called_wrongly(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, BUILDER, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -47,8 +47,7 @@ LEFT_OUT: Final = (*WISHES, "slaveproto.master", "slaveproto.testing", "trio")
 
 STAND_IN: Final = """\
 from slaveproto.ci.errors import UsageError
-raise UsageError("this file lacks {}; it has create-slave, slave with its threads, and relay; "
-    "`pip install 'slaveproto[trio]'` gives all")
+raise UsageError("this file lacks {}, and has what slaves and relays need; `pip install 'slaveproto[trio]'` gives all")
 """
 
 PACKAGES: Final = ("attr", "attrs", "slaveproto", "transports")
