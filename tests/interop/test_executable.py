@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -153,6 +154,18 @@ def test_a_service_manager_hears_of_it(executable: Path, tmp_path: Path) -> None
             process.terminate()
             assert process.wait(30) == 0
     assert {"READY=1", "WATCHDOG=1"} <= heard
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "group"])
+def test_a_signal_comes_once(executable: Path, send: Callable[[int, int], None]) -> None:
+    """To the first process, or to its group as from a terminal; a second one would give another exit code."""
+    call = [str(executable), "relay", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:1"]
+    with subprocess.Popen(call, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stderr is not None
+        assert b"listening on" in process.stderr.readline()
+        send(process.pid, signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr.read().count(b"received SIGTERM") == 1
 
 
 def test_variables_of_the_caller_come_back(executable: Path, tmp_path: Path) -> None:
