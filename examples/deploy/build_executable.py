@@ -48,6 +48,9 @@ def main() -> int:
         print(f"usage: {sys.argv[0]} FILE", file=sys.stderr)
         return 2
     file = Path(sys.argv[1])
+    if file.is_dir():
+        print(f"{sys.argv[0]}: {file} is a directory", file=sys.stderr)
+        return 2
     try:
         build(file)
     except (OSError, subprocess.CalledProcessError) as error:

@@ -16,6 +16,9 @@ for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
         os.environ[name] = before
 for name in [name for name in os.environ if name.startswith(("_PYI_", "_MEIPASS"))]:
     del os.environ[name]
+if sys.argv[1:2] in (["slave"], ["relay"]):
+    # A signal to the group of the first process comes once, from that process: a second one would not let builds end.
+    os.setpgid(0, 0)
 if os.environ.get("WATCHDOG_PID") == str(os.getppid()):
     del os.environ["WATCHDOG_PID"]
 

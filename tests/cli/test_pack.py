@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import stat
 import subprocess
@@ -88,6 +89,10 @@ def test_bytecode_is_that_of_the_start(tmp_path: Path) -> None:
     assert told == {"run_slave": "slaveproto/cli/run_slave.py", "run_relay": f"{file}/slaveproto/cli/run_relay.py"}
 
 
+def test_what_a_slave_needs_is_not_left_out() -> None:
+    assert not [what for what in WISHES.values() if re.search("`(create-slave|slave|relay)`", what)]
+
+
 def test_it_has_licences_and_nothing_that_is_left_out(packed: Path) -> None:
     with zipfile.ZipFile(packed) as archive:
         names = archive.namelist()
@@ -104,7 +109,7 @@ def test_it_has_licences_and_nothing_that_is_left_out(packed: Path) -> None:
 @pytest.mark.parametrize("command", sorted(_COMMANDS))
 def test_each_subcommand_is_there_or_says_that_it_is_not(packed: Path, version: str, command: str) -> None:
     done = run(*bare_python(version), packed, command, "--help")
-    if command in ("adopt", "create-slave", "relay", "slave"):
+    if not any(f"`{command}`" in what for what in WISHES.values()):
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"usage: slaveproto {command} ")
     else:
@@ -134,7 +139,7 @@ def test_a_runner_that_it_lacks(packed: Path, tmp_path: Path) -> None:
     """Whether trio is there or not."""
     assert run(sys.executable, packed, "create-slave", "-q", tmp_path / "s", "m", "bot", "pw").returncode == 0
     call = (packed, "slave", "--runner", "trio", tmp_path / "s")
-    assert run(sys.executable, *call).stderr.startswith("slaveproto: this file lacks the runner of trio; it has ")
+    assert run(sys.executable, *call).stderr.startswith("slaveproto: this file lacks the runner of trio, and has ")
     bare = run(sys.executable, "-I", "-S", *call)
     assert (bare.returncode, bare.stderr.count("\n")) == (2, 1)
     assert bare.stderr.startswith("slaveproto: this needs trio")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def test_builds_without_python(executable: Path, root: Path) -> None:
 
 def test_what_it_lacks_it_says(executable: Path) -> None:
     for words, line in {
-        ("build", "x"): "slaveproto: this file lacks `build`; ",
+        ("build", "x"): "slaveproto: this file lacks `build`, ",
         ("slave", "--runner", "trio", "x"): "slaveproto: this needs trio, ",
         ("slave", ""): "slaveproto: BASEDIR is empty",
     }.items():
@@ -155,6 +156,18 @@ def test_a_service_manager_hears_of_it(executable: Path, tmp_path: Path) -> None
     assert {"READY=1", "WATCHDOG=1"} <= heard
 
 
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "group"])
+def test_a_signal_comes_once(executable: Path, send: Callable[[int, int], None]) -> None:
+    """To the first process, or to its group as from a terminal; a second one would give another exit code."""
+    call = [str(executable), "relay", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:1"]
+    with subprocess.Popen(call, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stderr is not None
+        assert b"listening on" in process.stderr.readline()
+        send(process.pid, signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr.read().count(b"received SIGTERM") == 1
+
+
 def test_variables_of_the_caller_come_back(executable: Path, tmp_path: Path) -> None:
     """A library path that the host has set for its builds stays what it was."""
     program = (
@@ -170,6 +183,7 @@ def test_variables_of_the_caller_come_back(executable: Path, tmp_path: Path) -> 
     assert "_PYI" not in done.stdout
 
 
-def test_the_builder_is_called_wrongly() -> None:
-    done = subprocess.run([sys.executable, BUILDER], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, f"usage: {BUILDER} FILE\n")
+@pytest.mark.parametrize("words", [[], ["--help"], ["a", "b"], ["/"], ["/no/such/place"]])
+def test_the_builder_is_called_wrongly(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, BUILDER, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

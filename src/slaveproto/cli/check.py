@@ -13,8 +13,8 @@ from slaveproto.cli.settings import FILE_NAME
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's description and arguments."""
     parser.description = (
-        "Read FILE.toml, a build file or the slaveproto.toml of a slave, and tell all that is wrong with it, a line each. "
-        "Nothing is built, and no connection is made."
+        "Read FILE.toml, a build file or the slaveproto.toml of a slave, and tell all that is wrong with it, a line "
+        "each. Nothing is built, and no connection is made."
     )
     parser.epilog = "exit codes: 0 there is no mistake, 2 there are some"
     parser.add_argument("file", metavar="FILE.toml", help="or the base directory of a slave")

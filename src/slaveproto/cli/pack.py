@@ -35,6 +35,7 @@ START: Final = "packed.py"
 """Neighbour of this module that becomes `__main__`."""
 
 WISHES: Final[Mapping[str, str]] = {
+    "slaveproto.ci.file.build_file": "build files",
     "slaveproto.cli.build": "`build`",
     "slaveproto.cli.master": "`master`",
     "slaveproto.cli.pack": "`pack`",
@@ -47,8 +48,7 @@ LEFT_OUT: Final = (*WISHES, "slaveproto.master", "slaveproto.testing", "trio")
 
 STAND_IN: Final = """\
 from slaveproto.ci.errors import UsageError
-raise UsageError("this file lacks {}; it has create-slave, adopt, slave with its threads, and relay; "
-    "`pip install 'slaveproto[trio]'` gives all")
+raise UsageError("this file lacks {}, and has what slaves and relays need; `pip install 'slaveproto[trio]'` gives all")
 """
 
 PACKAGES: Final = ("attr", "attrs", "slaveproto", "transports")
@@ -75,7 +75,7 @@ LONGEST_ERROR: Final = 200
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's description and arguments."""
     parser.description = (
-        "Make FILE.pyz of what is installed here: one file with the subcommands create-slave, adopt, slave (with its "
+        "Make FILE.pyz of what is installed here: one file with the subcommands create-slave, slave (with its "
         "threads) and relay, which runs as `python3 FILE.pyz` on any Python from 3.11 on without anything else. "
         "The same installation gives the same bytes."
     )
