@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from slaveproto.ci import schedule
-from slaveproto.ci.file import build_file, conditions
+from slaveproto.ci.file import build_file, conditions, notices
 from slaveproto.ci.file import steps as build_steps
 from slaveproto.ci.file.git_step import git_step
 from slaveproto.master import steps
@@ -39,6 +39,7 @@ SECTIONS: dict[str, tuple[Mapping[str, Any], *tuple[type, ...]]] = {
     "`[master]`": (build_file.MASTER_KEYS, build_file.MasterSettings, MasterConfig),
     "`[[slave]]`": (build_file.SLAVE_KEYS, build_file.SlaveEntry),
     "`[secret.NAME]`": (build_file.SECRET_KEYS,),
+    "`[[notify]]`": (notices.NOTIFY_KEYS, notices.NoticeEntry),
     "`[[builder]]`": (build_file.BUILDER_KEYS, build_file.BuilderEntry),
     "`triggers`": (build_file.TRIGGER_KEYS, schedule.Triggers),
     "Every step": (build_steps.COMMON, steps.Step),

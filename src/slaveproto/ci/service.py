@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from slaveproto.ci import control, leftovers
-from slaveproto.ci.builds import LAST_MOMENTS, Builds, RunEnded, RunEvent, RunGivenUp, last_moments
+from slaveproto.ci.builds import LAST_MOMENTS, Builds, Run, RunEnded, RunEvent, RunGivenUp, last_moments
 from slaveproto.ci.embedded import is_worth_telling, most_builds, run_embedded
 from slaveproto.ci.errors import CannotStore, UsageError
 from slaveproto.ci.file.build_file import DEFAULT_LISTEN, BuildFile, load
 from slaveproto.ci.file.privacy import exposed
 from slaveproto.ci.listening import listening
 from slaveproto.ci.memory import Memory
+from slaveproto.ci.notices import Notice, counts
+from slaveproto.ci.notifier import Notifier
 from slaveproto.ci.properties import MOST, OF_REQUESTS, asked_by, is_free, left_out, pack, simple_text
 from slaveproto.ci.record import Record
 from slaveproto.ci.reserve import Reserve
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 LONGEST_NAP: Final = 60.0
 """Seconds after which the clock is looked at again, for it may have been set."""
 HORIZON_PAUSE: Final = 1.0
+LAST_NOTICES: Final = 5.0
+"""Seconds that notices have when a master ends."""
 UNSTORED_CHANGES: Final = 1000
 MOST_NAMED: Final = 10
 """Properties of a change that are named because builds are not told of them."""
@@ -98,6 +102,9 @@ class _Service:
         self._changes_in, self._changes = trio.open_memory_channel[ChangeReceived](UNSTORED_CHANGES)
         self._reloaded = trio.Event()
         self._ended = trio.Event()
+        self._notifier = Notifier(self._say)
+        # How each builder stands.
+        self._standing: dict[str, str] = {}
         self._signals: list[int] = []
         self._working = False
         self._stopped = False
@@ -134,6 +141,8 @@ class _Service:
         self._builds, self._working = builds, True
         async with open_nursery() as nursery:
             nursery.start_soon(self._memory.run)
+            nursery.start_soon(self._notifier.run)
+            self._standing = await self._memory(self._store.last_results)
             await self._recover()
             nursery.start_soon(self._serve, control.listen(self._file.master.state_dir))
             nursery.start_soon(self._store_changes)
@@ -150,6 +159,8 @@ class _Service:
             if self._signals:
                 self._stop()
             await builds.run()
+            with trio.move_on_after(LAST_NOTICES):
+                await self._notifier.wait_idle()
             nursery.cancel_scope.cancel()
 
     def _say(self, text: str) -> None:
@@ -255,8 +266,23 @@ class _Service:
     # -- what is remembered
 
     async def _on_run(self, event: RunEvent) -> None:
-        if isinstance(event, RunEnded | RunGivenUp):
-            self._ended.set()
+        match event:
+            case RunEnded(run, result, why):
+                self._ended.set()
+                self._notify(run, result, why)
+            case RunGivenUp(run, why):
+                self._ended.set()
+                self._notify(run, Result.EXCEPTION, why)
+            case _:
+                pass
+
+    def _notify(self, run: Run, result: Result, why: str) -> None:
+        builder = run.entry.name
+        number, before = int(run.properties["buildnumber"]), self._standing.get(builder)
+        notice = Notice(number, builder, run.slave, result.word, before, why, run.shown)
+        if counts(result.word):
+            self._standing[builder] = result.word
+        self._notifier.tell(self._file.notices, notice)
 
     async def _keep_horizon(self) -> None:
         told = ""

@@ -30,6 +30,7 @@ from slaveproto.master.results import Result
 
 FILE_NAME: Final = "state.sqlite"
 VERSION: Final = 3
+_BAD: Final = (Result.FAILURE, Result.EXCEPTION)
 _BEFORE: Final = 2
 LARGEST: Final = 2**63 - 1
 _SCHEMA: Final = """
@@ -490,6 +491,13 @@ class Store:
             columns = ", ".join((*names, properties if self._has_properties else "''"))
             found = self._db.execute(f"SELECT {columns} FROM builds ORDER BY id DESC LIMIT ?", (count,))
             return [attrs.evolve(BuildRow(*row), properties=unpack(packed)) for *row, packed in found]
+
+    def last_results(self) -> dict[str, str]:
+        """Return how each builder stands: the result of its last build that counts."""
+        with self._errors():
+            counting = ", ".join(repr(result.word) for result in (Result.SUCCESS, Result.WARNINGS, *_BAD))
+            query = f"SELECT builder, result, max(id) FROM builds WHERE result IN ({counting}) GROUP BY builder"
+            return {builder: result for builder, result, _ in self._db.execute(query)}
 
     def is_running(self, build: int) -> bool | None:
         """Return whether a build has no end yet; None if it is not remembered."""

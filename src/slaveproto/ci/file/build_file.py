@@ -16,6 +16,7 @@ from slaveproto.ci.file import values
 from slaveproto.ci.file.address import parse_address
 from slaveproto.ci.file.conditions import StepExtras
 from slaveproto.ci.file.factories import MOST_STEPS, StepLists, matrix, variants
+from slaveproto.ci.file.notices import NoticeEntry, read_notice
 from slaveproto.ci.file.secrets import (
     FromCommand,
     FromEnvironment,
@@ -136,6 +137,7 @@ class BuildFile:
         slaves: by name, in the file's order; empty if the embedded slave is to be used.
         builders: by name, in the file's order.
         private: files with passwords or keys.
+        notices: those who are told of builds.
     """
 
     path: str
@@ -143,6 +145,7 @@ class BuildFile:
     slaves: Mapping[str, SlaveEntry]
     builders: Mapping[str, BuilderEntry]
     private: tuple[str, ...] = ()
+    notices: tuple[NoticeEntry, ...] = ()
 
     def master_config(self, local_password: str, *, changes: bool) -> MasterConfig:
         """Return the configuration of the master. Passwords that are secrets are read, which may take seconds.
@@ -191,7 +194,7 @@ def load(path: str) -> BuildFile:
         raise UsageError(f"{path}: no such file") from None
     at = At(document)
     sections: dict[str, Kind] = dict.fromkeys(
-        ("master", "secret", "slave", "steps", "builder"), lambda at, value: value
+        ("master", "secret", "slave", "steps", "builder", "notify"), lambda at, value: value
     )
     given = read_table(at, document.values, sections)
     mistakes = Mistakes()
@@ -209,13 +212,15 @@ def load(path: str) -> BuildFile:
         lists = StepLists(at, given.get("steps", {}))
         _check_lists(lists)
     if not mistakes.any:
-        builders = _builders(at, given.get("builder", []), slaves, secrets, lists)
+        with mistakes.gathered():
+            builders = _builders(at, given.get("builder", []), slaves, secrets, lists)
+            notices = _notices(at, given.get("notify", []), secrets, builders)
     else:
         # What builders say of slaves and secrets cannot be judged; their steps can.
         with mistakes.gathered():
             _check_steps(at, given.get("builder", []), lists)
     mistakes.check()
-    return BuildFile(path, master, slaves, builders, tuple(_private(at, given, secrets)))
+    return BuildFile(path, master, slaves, builders, tuple(_private(at, given, secrets)), notices)
 
 
 def state_dir_of(path: str) -> str:
@@ -335,6 +340,18 @@ def _builders(
     if not found:
         raise top.wrong("has no [[builder]]")
     return found
+
+
+def _notices(
+    top: At, value: object, secrets: Mapping[str, SecretSource], builders: Mapping[str, BuilderEntry]
+) -> tuple[NoticeEntry, ...]:
+    mistakes = Mistakes()
+    found = []
+    for index, item in enumerate(_tables(top, "notify", value)):
+        with mistakes.gathered():
+            found.append(read_notice(top.section("notify", index), item, secrets, builders))
+    mistakes.check()
+    return tuple(found)
 
 
 def _check_lists(lists: StepLists) -> None:
