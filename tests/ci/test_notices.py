@@ -259,6 +259,16 @@ def triggered(master: OurMaster) -> int:
     return subprocess.run(program, capture_output=True, timeout=30).returncode
 
 
+@pytest.mark.trio
+async def test_there_is_a_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifier, "MOST_UNDER_WAY", 3)
+    lines: list[str] = []
+    teller = Notifier(lines.append)
+    for _ in range(5):
+        teller.tell([NoticeEntry("always", command=("now",))], notice())
+    assert lines == ["now is not told of build 7 of b: failure, was success: too many notices wait"] * 2
+
+
 @pytest.mark.programs
 def test_a_master_tells(tmp_path: Path) -> None:
     with hook() as (url, handler), socket.create_server(("127.0.0.1", 0)) as silent:

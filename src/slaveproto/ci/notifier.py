@@ -28,7 +28,9 @@ from slaveproto.ci.file.secrets import SecretUnreadable
 from slaveproto.ci.notices import Notice, is_told
 from transports.trio.nurseries import open_nursery
 
-MOST_WAITING: Final = 1000
+MOST_UNDER_WAY: Final = 1000
+"""Notices that wait or are being told; more are left out."""
+
 MOST_AT_ONCE: Final = 10
 TIMEOUT: Final = 30.0
 PAUSES: Final = (0.0, 5.0, 60.0)
@@ -52,7 +54,7 @@ class Notifier:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._limiter = trio.CapacityLimiter(MOST_AT_ONCE)
-        self._sender, self._receiver = trio.open_memory_channel[tuple[NoticeEntry, Notice]](MOST_WAITING)
+        self._sender, self._receiver = trio.open_memory_channel[tuple[NoticeEntry, Notice]](MOST_UNDER_WAY)
         self._under_way = 0
         self._idle = trio.Event()
         self._idle.set()
@@ -61,13 +63,12 @@ class Notifier:
         """Tell those whom it concerns, some time."""
         for entry in entries:
             if is_told(entry.when, notice) and (not entry.builders or notice.builder in entry.builders):
-                try:
-                    self._sender.send_nowait((entry, notice))
-                except trio.WouldBlock:
+                if self._under_way >= MOST_UNDER_WAY:
                     self._say(f"{entry.target} is not told of {notice.subject}: too many notices wait")
-                else:
-                    self._under_way += 1
-                    self._idle = trio.Event() if self._idle.is_set() else self._idle
+                    continue
+                self._sender.send_nowait((entry, notice))
+                self._under_way += 1
+                self._idle = trio.Event() if self._idle.is_set() else self._idle
 
     async def run(self) -> None:
         """Tell what there is to tell, until it is cancelled."""
