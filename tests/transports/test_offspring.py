@@ -76,7 +76,8 @@ def test_nothing_escapes_and_nothing_else_dies(
 ) -> None:
     (tmp_path / "other").mkdir()
     lines = "".join(f"{line}\n" for line in ESCAPES.values())
-    leader = "trap 'exit 3' TERM INT; sleep 1000 & wait"
+    # Not `wait`: a shell may miss a signal that comes right before it.
+    leader = "trap 'exit 3' TERM INT; while :; do sleep 0.05; done"
     with (
         started(tmp_path / "other", f"{lines}sleep 1000") as other,
         started(tmp_path, f"{lines}{leader}", use_pty=use_pty) as command,
