@@ -28,7 +28,7 @@ shell = "echo $SLAVEPROTO_REVISION $SLAVEPROTO_PROP_K $MINE $SLAVEPROTO_BUILDNUM
 [[builder.step]]
 upload = { src = "../build/%(revision)s", dest = "up/%(buildnumber)s-%(revision)s.txt" }
 """
-WRITE = '[[builder.step]]\nshell = ["touch", "%(revision)s"]\n'
+WRITE = '[[builder.step]]\nshell = ["touch", "%(revision)s"]\nhalt_on_failure = false\n'
 SAY = SAY.replace("[[builder.step]]\nupload", f"{WRITE}[[builder.step]]\nupload")
 BLOCKED = (
     '[[builder]]\nname = "blocked"\n[[builder.step]]\nshell = "echo %(prop:k:-)s >> ../../../../started; '

@@ -215,8 +215,8 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
     [
         ("", " the file has no [[builder]]"),
         ("x", "1: Expected '=' after a key in a key/value pair"),
-        ("builders = 1", "1: unknown key 'builders'; there are master, secret, slave, steps, builder"),
-        ("\n[nonesuch.x]", "2: unknown key 'nonesuch'; there are master, secret, slave, steps, builder"),
+        ("builders = 1", "1: unknown key 'builders'; there are master, secret, slave, steps, builder, notify"),
+        ("\n[nonesuch.x]", "2: unknown key 'nonesuch'; there are master, secret, slave, steps, builder, notify"),
         ("master = 1", "1: [master] should be a table, not an integer"),
         ("[[master]]", "1: [master] should be a table, not an array"),
         ("[slave]", "1: slave should be [[slave]], not [slave]"),
