@@ -13,6 +13,7 @@ import pytest
 from slaveproto.ci.errors import UsageError
 from slaveproto.cli import main
 from slaveproto.cli.home import occupied, passing_home
+from slaveproto.testing.conformance import wait_until
 from tests.cli.test_create_slave import complaint
 
 HOLD = (
@@ -38,6 +39,8 @@ def test_two_slaves_are_not_in_one_base_directory(tmp_path: Path) -> None:
 def test_a_slave_of_buildbots_that_runs_there_is_refused(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()", "twistd"], stdin=subprocess.PIPE, text=True) as other:
         (tmp_path / "twistd.pid").write_text(f"{other.pid}\n")
+        # Before it has begun, the system shows nothing of it.
+        wait_until(lambda: b"twistd" in Path(f"/proc/{other.pid}/cmdline").read_bytes())
         told = rf"process {other.pid} \(twistd.pid\); stop it first"
         with pytest.raises(UsageError, match=told), occupied(str(tmp_path)):
             pass
