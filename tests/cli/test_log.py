@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,10 @@ class Remembered:
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Remembered:
-    return Remembered(tmp_path)
+def past(tmp_path: Path) -> Iterator[Remembered]:
+    remembered = Remembered(tmp_path)
+    yield remembered
+    remembered.store.close()
 
 
 def shown(capfd: pytest.CaptureFixture[str], past: Remembered, *words: str) -> str:

@@ -92,13 +92,13 @@ def read_tac(basedir: str, environment: Mapping[str, str]) -> Tac:
             text = file.read(LARGEST).decode("utf-8", "surrogateescape")
         # Numbers in octal as Python 2 writes them.
         tree = ast.parse(_outside_of_texts(text, lambda code: _OCTAL.sub(r"0o\1", code)))
+        return _TacReader(path, basedir, environment).read(tree)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except SyntaxError as error:
         raise UsageError(f"{path}:{error.lineno or 1}: is no Python that can be read here: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from None
-    return _TacReader(path, basedir, environment).read(tree)
 
 
 def _outside_of_texts(source: str, change: Callable[[str], str]) -> str:
