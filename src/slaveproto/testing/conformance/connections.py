@@ -269,6 +269,9 @@ def a_build_outlives_its_link(lab: Lab) -> None:
             slave.wait_for(LineBack, cut)
         assert master.finish(step).numbers == list(range(1, 101))
         assert not slave.of(Detached)
+        # Before its master goes, for it would come back at once.
+        slave.stop("the check is over")
+        slave.join()
 
 
 @SUITE.add()
